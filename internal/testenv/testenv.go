@@ -1,0 +1,94 @@
+// Package testenv says what a test needs of the machine beyond Go. Where that
+// is missing the test is skipped, unless [FullVar] is set: then it fails, so
+// that a complete run is known to be complete.
+package testenv
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// FullVar is the environment variable that turns skips into failures when it
+// is set to anything but the empty string. The Makefile's test target sets it.
+const FullVar = "POLYWIRE_TEST_FULL"
+
+// Full reports whether this is a run in which nothing may be skipped.
+func Full() bool { return os.Getenv(FullVar) != "" }
+
+// Need ends the test unless every named program can be run: skipped, or failed
+// in a full run. A name is a file in PATH; "chromium" stands for any of the
+// names under which that browser is installed.
+func Need(t testing.TB, programs ...string) {
+	t.Helper()
+	var missing []string
+	for _, p := range programs {
+		if _, err := lookup(p); err != nil {
+			missing = append(missing, p)
+		}
+	}
+	if len(missing) > 0 {
+		Missing(t, strings.Join(missing, " and "))
+	}
+}
+
+// Program is Need for one program, and returns its path.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	path, err := lookup(name)
+	if err != nil {
+		Missing(t, name)
+	}
+	return path
+}
+
+// Missing ends the test because of something that only it can look for, a
+// running broker or installed npm packages, say: skipped, or failed in a full run.
+func Missing(t testing.TB, what string) {
+	t.Helper()
+	line := fmt.Sprintf("NOT TESTED HERE: %s needs %s; `make test` installs it", t.Name(), what)
+	if Full() {
+		t.Fatal(line)
+	}
+	t.Skip(line)
+}
+
+// Root returns the folder of the module's go.mod, above the test's own.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			t.Fatal("testenv: no go.mod above the test's folder")
+		}
+		dir = parent
+	}
+}
+
+func lookup(program string) (string, error) {
+	names := []string{program}
+	if program == "chromium" {
+		names = []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"}
+	}
+	var first error
+	for _, n := range names {
+		path, err := exec.LookPath(n)
+		if err == nil {
+			return path, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return "", first
+}
