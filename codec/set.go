@@ -1,0 +1,183 @@
+package codec
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/polywire/polywire/internal/jsonscan"
+)
+
+// Set is the codecs that an application knows, in order of preference. It is
+// immutable and safe for concurrent use.
+type Set struct {
+	codecs []Codec
+}
+
+// NewSet returns a set of the given codecs. JSON and Bytes are added at the
+// end when they are not among them; the first codec is the one for Go values
+// that no codec claims. A nil codec, one without a content type, and two of
+// one content type are errors.
+func NewSet(codecs ...Codec) (*Set, error) {
+	if slices.Contains(codecs, nil) {
+		return nil, errors.New("codec: a nil codec")
+	}
+	s := &Set{codecs: slices.Clone(codecs)}
+	for _, c := range []Codec{JSON{}, Bytes{}} {
+		if s.Lookup(c.ContentType()) == nil {
+			s.codecs = append(s.codecs, c)
+		}
+	}
+	for i, c := range s.codecs {
+		if c.ContentType() == "" {
+			return nil, errors.New("codec: a codec without a content type")
+		}
+		if slices.ContainsFunc(s.codecs[:i], func(o Codec) bool { return o.ContentType() == c.ContentType() }) {
+			return nil, fmt.Errorf("codec: two codecs for %s", c.ContentType())
+		}
+	}
+	return s, nil
+}
+
+// Lookup returns the codec of a content type, or nil.
+func (s *Set) Lookup(contentType string) Codec {
+	for _, c := range s.codecs {
+		if c.ContentType() == contentType {
+			return c
+		}
+	}
+	return nil
+}
+
+// For returns the codec for a Go value: one that claims it, else the one of
+// the preferred content type if it is known, else the first.
+func (s *Set) For(v any, preferred string) Codec {
+	if c := s.claims(v); c != nil {
+		return c
+	}
+	if c := s.Lookup(preferred); c != nil && preferred != TypeBytes {
+		return c
+	}
+	return s.codecs[0]
+}
+
+func (s *Set) claims(v any) Codec {
+	for _, c := range s.codecs {
+		if cl, ok := c.(Claimer); ok && cl.Claims(v) {
+			return c
+		}
+	}
+	return nil
+}
+
+// Marshal makes a payload of a Go value in the preferred content type, or, when
+// that is empty or not one for this value, by the codec that [Set.For] returns.
+// A value that a codec claims is said in JSON only when JSON is preferred and
+// the codec is a [ValueJSON]. A nil v is the empty payload, a Payload is
+// returned as it is; raw JSON is validated.
+func (s *Set) Marshal(v any, preferred string) (Payload, error) {
+	switch v := v.(type) {
+	case nil:
+		return Payload{}, nil
+	case Payload:
+		return v, nil
+	case []byte:
+		return Payload{Type: TypeBytes, Data: v}, nil
+	case json.RawMessage:
+		return marshalRaw(v)
+	}
+	c := s.For(v, preferred)
+	contentType, encode := c.ContentType(), c.Append
+	if vj, ok := c.(ValueJSON); ok && preferred == TypeJSON && vj.Claims(v) {
+		contentType, encode = TypeJSON, vj.AppendValueJSON
+	}
+	data, err := encode(nil, v)
+	if err != nil {
+		return Payload{}, fmt.Errorf("codec: %s of %T: %w", contentType, v, err)
+	}
+	return Payload{Type: contentType, Data: data}, nil
+}
+
+// marshalRaw validates raw in place.
+func marshalRaw(raw json.RawMessage) (Payload, error) {
+	if len(raw) == 0 {
+		raw = json.RawMessage("null")
+	}
+	if err := jsonscan.Valid(raw); err != nil {
+		return Payload{}, fmt.Errorf("codec: %s of %T: %w", TypeJSON, raw, err)
+	}
+	return Payload{Type: TypeJSON, Data: raw}, nil
+}
+
+// Unmarshal decodes a payload into v. A *Payload takes any payload as it is, a
+// *[]byte bytes, a *json.RawMessage JSON (copies). A value that another codec
+// claims is decoded from the payload's JSON when that codec is a [ValueJSON].
+// Anything else goes through the codec of the payload's type. The empty
+// payload leaves v as it is.
+func (s *Set) Unmarshal(p Payload, v any) error {
+	if p.Empty() {
+		return nil
+	}
+	switch v := v.(type) {
+	case *Payload:
+		*v = p.Clone()
+		return nil
+	case *[]byte:
+		if p.Type == TypeBytes {
+			*v = slices.Clone(p.Data)
+			return nil
+		}
+	case *json.RawMessage:
+		if p.Type == TypeJSON {
+			*v = slices.Clone(p.Data)
+			return nil
+		}
+	}
+	c := s.Lookup(p.Type)
+	if c == nil {
+		return fmt.Errorf("%w %q", ErrUnknownType, p.Type)
+	}
+	if vj, ok := s.claims(v).(ValueJSON); ok && vj != c {
+		text, err := s.Translate("", p, TypeJSON)
+		if err != nil {
+			return err
+		}
+		return vj.UnmarshalValueJSON(text.Data, v)
+	}
+	return c.Unmarshal(p.Data, v)
+}
+
+// Translate returns the payload in another content type, itself when it is
+// that already or empty. The data is new or p's own: treat both as read-only.
+// Errors wrap [ErrNoTranslation].
+func (s *Set) Translate(kind string, p Payload, to string) (Payload, error) {
+	if p.Type == to || p.Empty() {
+		return p, nil
+	}
+	text, err := s.toJSON(kind, p)
+	if err == nil && to != TypeJSON {
+		text, err = s.fromJSON(kind, text, to)
+	}
+	if err != nil {
+		return Payload{}, noTranslation(p.Type, to, kind, err)
+	}
+	return Payload{Type: to, Data: text}, nil
+}
+
+func (s *Set) toJSON(kind string, p Payload) ([]byte, error) {
+	if p.Type == TypeJSON {
+		return p.Data, nil
+	}
+	if t, ok := s.Lookup(p.Type).(Translator); ok {
+		return t.AppendJSON(nil, kind, p.Data)
+	}
+	return nil, fmt.Errorf("no codec says %q in JSON", p.Type)
+}
+
+func (s *Set) fromJSON(kind string, text []byte, to string) ([]byte, error) {
+	if t, ok := s.Lookup(to).(Translator); ok {
+		return t.AppendFromJSON(nil, kind, text)
+	}
+	return nil, fmt.Errorf("no codec makes %q of JSON", to)
+}
