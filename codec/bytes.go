@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Bytes is the codec of [TypeBytes]: data that is what it is. It takes []byte
@@ -49,6 +50,7 @@ func (Bytes) Unmarshal(data []byte, v any) error {
 
 // AppendJSON appends data as a JSON string in base64.
 func (Bytes) AppendJSON(dst []byte, _ string, data []byte) ([]byte, error) {
+	dst = slices.Grow(dst, base64.StdEncoding.EncodedLen(len(data))+2)
 	dst = append(dst, '"')
 	dst = base64.StdEncoding.AppendEncode(dst, data)
 	return append(dst, '"'), nil

@@ -2,6 +2,8 @@ package codec
 
 import (
 	"encoding/json"
+
+	"github.com/polywire/polywire/internal/jsonscan"
 )
 
 // JSON is the codec of [TypeJSON] by encoding/json, without its escaping of
@@ -12,8 +14,8 @@ type JSON struct{}
 // ContentType returns [TypeJSON].
 func (JSON) ContentType() string { return TypeJSON }
 
-// Append appends the JSON of v to dst. A json.RawMessage is validated and
-// taken as it is; an empty one is null.
+// Append appends the JSON of v to dst. A json.RawMessage is validated (as by
+// AppendJSON) and taken as it is; an empty one is null.
 func (JSON) Append(dst []byte, v any) ([]byte, error) {
 	if raw, ok := v.(json.RawMessage); ok {
 		return appendRaw(dst, raw)
@@ -30,15 +32,16 @@ func (JSON) Append(dst []byte, v any) ([]byte, error) {
 // Unmarshal decodes one JSON value into v.
 func (JSON) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
 
-// AppendJSON appends data, which it validates.
+// AppendJSON appends data, which it validates: one value, in UTF-8, nested at
+// most 128 deep.
 func (JSON) AppendJSON(dst []byte, _ string, data []byte) ([]byte, error) {
-	if err := validJSON(data); err != nil {
+	if err := jsonscan.Valid(data); err != nil {
 		return dst, err
 	}
 	return append(dst, data...), nil
 }
 
-// AppendFromJSON appends text, which it validates.
+// AppendFromJSON appends text, validated as by AppendJSON.
 func (j JSON) AppendFromJSON(dst []byte, kind string, text []byte) ([]byte, error) {
 	return j.AppendJSON(dst, kind, text)
 }
@@ -48,15 +51,6 @@ func appendRaw(dst []byte, raw json.RawMessage) ([]byte, error) {
 		return append(dst, "null"...), nil
 	}
 	return JSON{}.AppendJSON(dst, "", raw)
-}
-
-// validJSON says where data stops being one JSON value.
-func validJSON(data []byte) error {
-	if json.Valid(data) {
-		return nil
-	}
-	var raw json.RawMessage
-	return json.Unmarshal(data, &raw)
 }
 
 // appender is an io.Writer at the end of a slice.

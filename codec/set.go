@@ -40,6 +40,15 @@ func NewSet(codecs ...Codec) (*Set, error) {
 	return s, nil
 }
 
+// ContentTypes lists the content types of the set, in order of preference.
+func (s *Set) ContentTypes() []string {
+	types := make([]string, len(s.codecs))
+	for i, c := range s.codecs {
+		types[i] = c.ContentType()
+	}
+	return types
+}
+
 // Lookup returns the codec of a content type, or nil.
 func (s *Set) Lookup(contentType string) Codec {
 	for _, c := range s.codecs {
@@ -138,14 +147,20 @@ func (s *Set) Unmarshal(p Payload, v any) error {
 	if c == nil {
 		return fmt.Errorf("%w %q", ErrUnknownType, p.Type)
 	}
-	if vj, ok := s.claims(v).(ValueJSON); ok && vj != c {
-		text, err := s.Translate("", p, TypeJSON)
-		if err != nil {
-			return err
-		}
-		return vj.UnmarshalValueJSON(text.Data, v)
+	owner := s.claims(v)
+	if vj, ok := owner.(ValueJSON); ok && owner.ContentType() != p.Type {
+		return s.unmarshalJSON(p, v, vj)
 	}
 	return c.Unmarshal(p.Data, v)
+}
+
+// unmarshalJSON decodes a payload into v by way of JSON.
+func (s *Set) unmarshalJSON(p Payload, v any, vj ValueJSON) error {
+	text, err := s.Translate("", p, TypeJSON)
+	if err != nil {
+		return err
+	}
+	return vj.UnmarshalValueJSON(text.Data, v)
 }
 
 // Translate returns the payload in another content type, itself when it is
