@@ -1,0 +1,62 @@
+# Everything that CI runs is a target here. `make` alone lists them.
+
+GO        ?= go
+FUZZTIME  ?= 5s
+BENCH     ?= .
+BENCHTIME ?= 1s
+
+linter := .cache/bin/golangci-lint
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup test test-go test-bench test-js race fuzz bench bench-peers lint generate cover
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what the tests need beyond Go, or say what is missing
+	@scripts/setup.sh
+
+test: setup test-go test-bench test-js ## all tests, none skipped (runs setup first)
+
+test-go: setup
+	POLYWIRE_TEST_FULL=1 $(GO) test ./...
+
+test-bench: setup
+ifneq ($(wildcard bench/go.mod),)
+	cd bench && POLYWIRE_TEST_FULL=1 $(GO) test ./...
+endif
+
+test-js: setup
+ifneq ($(wildcard sdk/js/package.json),)
+	cd sdk/js && npm test
+endif
+
+race: ## all Go tests with the race detector
+	@scripts/setup.sh cc
+	$(GO) test -race ./...
+
+fuzz: ## every fuzz target for FUZZTIME (5s)
+	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+bench: ## the Go benchmarks; BENCH=regexp BENCHTIME=1s
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
+
+bench-peers: ## this server beside its peers, under one load, as ratios
+	cd bench && $(GO) run ./cmd/peers -write
+
+lint: $(linter) ## gofmt, go vet, golangci-lint, JavaScript syntax
+	@scripts/setup.sh node
+	GOLANGCI_LINT=$(linter) scripts/lint.sh
+
+generate: ## run go generate; in CI fail when it changes the tree
+	scripts/generate.sh
+
+cover: ## coverage by package, profile in .cache/cover.out
+	scripts/cover.sh
+
+# tools/go.mod pins the version; go.sum changes with it.
+$(linter): tools/go.mod tools/go.sum
+	@mkdir -p $(@D)
+	$(GO) -C tools build -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Installs what the tests need beyond Go: Debian packages for programs that are
+# missing, npm packages for every lock file. Quick when all is there. Where it
+# cannot install, it says in one line what is missing.
+#
+#   scripts/setup.sh            everything that the tests need
+#   scripts/setup.sh NEED...    only these rows of the table, and no npm packages
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# One need a row: its name | programs, any of which will do | Debian packages.
+needs='
+cc       | gcc cc clang                                            | gcc libc6-dev
+make     | make                                                    | make
+node     | node                                                    | nodejs
+npm      | npm                                                     | npm
+chromium | chromium chromium-browser google-chrome google-chrome-stable | chromium
+'
+
+# Folders whose package-lock.json is installed, where there is one.
+npm_folders='sdk/js internal/e2e bench'
+
+fail() { echo "setup: $*" >&2; exit 1; }
+
+have_any() {
+	local program
+	for program in "$@"; do
+		if command -v "$program" >/dev/null 2>&1; then return 0; fi
+	done
+	return 1
+}
+
+# as_root runs a command as root, and fails where it may not.
+as_root() {
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+can_install() {
+	have_any apt-get && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
+}
+
+# quietly shows a command's output only when it fails.
+quietly() {
+	local log status=0
+	log=$(mktemp)
+	"$@" >"$log" 2>&1 </dev/null || status=$?
+	if [ "$status" != 0 ]; then cat "$log" >&2; fi
+	rm -f "$log"
+	return "$status"
+}
+
+install_packages() {
+	local apt='env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600'
+	echo "setup: installing $* (Debian packages)"
+	quietly as_root $apt update || fail "apt-get update failed; needed: $*"
+	quietly as_root $apt install -y --no-install-recommends "$@" || fail "apt-get install failed; needed: $*"
+}
+
+setup_programs() {
+	local name programs packages missing='' wanted=''
+	while IFS='|' read -r name programs packages; do
+		name=${name// /}
+		if [ -z "$name" ]; then continue; fi
+		if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then continue; fi
+		if have_any $programs; then continue; fi
+		missing+=" $name" wanted+=" $packages"
+	done <<<"$needs"
+	if [ -z "$missing" ]; then return; fi
+	can_install || fail "missing:$missing; this script may not install here (it wants Debian's apt-get, and root or sudo without a password)"
+	install_packages $wanted
+}
+
+# setup_npm installs what a lock file lists, unless that has been done.
+setup_npm() {
+	local folder=$1 stamp="$1/node_modules/.polywire-lock"
+	if [ ! -f "$folder/package-lock.json" ]; then return; fi
+	if cmp -s "$folder/package-lock.json" "$stamp"; then return; fi
+	echo "setup: installing the npm packages of $folder"
+	(cd "$folder" && quietly npm ci --ignore-scripts --no-audit --no-fund) || fail "npm ci failed in $folder"
+	mkdir -p "$folder/node_modules"
+	cp "$folder/package-lock.json" "$stamp"
+}
+
+setup_programs "$@"
+if [ $# = 0 ]; then
+	for folder in $npm_folders; do setup_npm "$folder"; done
+fi
