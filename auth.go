@@ -1,0 +1,194 @@
+package polywire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+
+	"github.com/polywire/polywire/wire"
+)
+
+// Handshake is what is known of a peer that wants to connect.
+type Handshake struct {
+	Wire       string
+	Request    *http.Request        // that opened the link; nil on others
+	RemoteAddr net.Addr             // nil where there is none
+	TLS        *tls.ConnectionState // nil without TLS
+	// Hello is true when the client's first message is there: Header and
+	// Payload are from it. They are valid until the authenticator returns.
+	Hello   bool
+	Header  map[string]string
+	Payload Payload
+	Conn    *Conn // to set values; it cannot send yet
+}
+
+// Authenticator decides who a peer is. A nil identity is fine: nobody in
+// particular. An error refuses the connection with [CloseUnauthorized] (the
+// message of an *[Error] goes along as the reason; an *Error with
+// [CodeForbidden] closes with [CloseForbidden], with [CodeUnavailable] with
+// [CloseServerError]). [ErrAwaitHello] asks for another try with the client's
+// hello. ctx ends with [WithAuthTimeout].
+type Authenticator func(ctx context.Context, h *Handshake) (*Identity, error)
+
+// WithAuth sets who may connect. Default: everybody.
+func WithAuth(a Authenticator) Option {
+	return optionFunc(func(c *config) error { c.auth = a; return nil })
+}
+
+// authenticate asks the authenticator and opens the connection, or closes it.
+func (l *link) authenticate(r *http.Request, hello *wire.Packet) (opened bool) {
+	if l.srv.cfg.auth == nil {
+		return l.open(nil)
+	}
+	h := &Handshake{Wire: l.wire, Request: r, RemoteAddr: l.conn.RemoteAddr(), TLS: l.conn.TLS(), Conn: &l.conn}
+	if hello != nil {
+		h.Hello, h.Header, h.Payload = true, hello.Header, hello.Payload
+	}
+	ctx, cancel := context.WithTimeout(l.srv.cfg.base, l.srv.cfg.AuthTimeout)
+	defer cancel()
+	id, err := l.srv.cfg.auth(ctx, h)
+	switch {
+	case err == nil:
+		return l.open(id)
+	case errors.Is(err, ErrAwaitHello) && hello == nil:
+		return false
+	}
+	l.srv.counters.refused.Add(1)
+	l.srv.cfg.logger.Info("polywire: connection refused", "wire", l.wire, "remote", h.RemoteAddr, "error", err)
+	l.close(refusal(err))
+	return false
+}
+
+func refusal(err error) *CloseError {
+	why := &CloseError{Code: CloseUnauthorized, Reason: "unauthorized", cause: err}
+	var e *Error
+	if errors.As(err, &e) {
+		if e.Message != "" {
+			why.Reason = e.Message
+		}
+		switch e.Code {
+		case CodeForbidden:
+			why.Code = CloseForbidden
+		case CodeUnavailable:
+			why.Code = CloseServerError
+		case CodeTooManyRequests:
+			why.Code = CloseTooManyRequests
+		}
+	}
+	return why
+}
+
+// open makes the connection known.
+func (l *link) open(id *Identity) bool {
+	if id != nil {
+		l.conn.mu.Lock()
+		l.conn.identity = id
+		l.conn.mu.Unlock()
+		if !l.srv.admitUser(id.User) {
+			l.srv.counters.refused.Add(1)
+			l.conn.mu.Lock()
+			l.conn.identity = &Identity{}
+			l.conn.mu.Unlock()
+			l.close(&CloseError{Code: CloseConnectionLimit, Reason: "too many connections of this user"})
+			return false
+		}
+	}
+	if !l.phase.CompareAndSwap(phaseOpening, phaseOpen) {
+		return false
+	}
+	l.opened.Store(true)
+	l.srv.counters.accepted.Add(1)
+	l.srv.wheel.Move(&l.timer, l.srv.wheel.In(l.srv.cfg.SleepAfter))
+	if h := l.srv.hooks.Connect; h != nil {
+		h(&l.conn)
+	}
+	return true
+}
+
+// hello answers a client's introduction.
+func (l *link) hello(p *wire.Packet) error {
+	if l.dial != nil || l.greeted {
+		return badRequest("a second hello, or one from the wrong side")
+	}
+	l.greeted = true
+	if l.phase.Load() == phaseOpening && !l.authenticate(nil, p) {
+		return nil // it has been closed
+	}
+	w := wire.Packet{Type: wire.Welcome, Key: l.conn.ID()}
+	if both := l.srv.codes.common(p.Codes); both != nil {
+		l.codes.Store(both)
+		w.Codes = both.codes
+	}
+	return l.send(&w, sendOpen)
+}
+
+// dial is what only a dialled link has.
+type dial struct {
+	greets   bool          // waits for Welcome
+	remoteID string        // what the other side calls this connection
+	ready    chan struct{} // closed when the connection is open
+}
+
+// welcome ends the opening of a dialled link.
+func (l *link) welcome(p *wire.Packet) error {
+	if l.dial == nil || !l.dial.greets || l.phase.Load() != phaseOpening {
+		return badRequest("a welcome that nobody waits for")
+	}
+	if both := l.srv.codes.common(p.Codes); both != nil {
+		l.codes.Store(both)
+	}
+	l.dial.remoteID = p.Key
+	if l.open(nil) {
+		close(l.dial.ready)
+	}
+	return nil
+}
+
+// ConnectOptions is what a dialling side says of itself.
+type ConnectOptions struct {
+	Wire    string            // the wire's name
+	Header  map[string]string // for the hello, such as credentials
+	Payload Payload           // for the hello
+}
+
+// Connect makes a connection of a link that was dialled, and waits until the
+// other side has let it in. It is what package client is built on. The link is
+// closed when it fails; the error is a *[CloseError] if the other side refused.
+func (s *Server) Connect(ctx context.Context, link wire.Link, o ConnectOptions) (*Conn, error) {
+	d := &dial{greets: link.Greets, ready: make(chan struct{})}
+	l, err := s.attach(link, o.Wire, d)
+	if err != nil {
+		return nil, err
+	}
+	if d.greets {
+		hello := wire.Packet{Type: wire.Hello, Header: o.Header, Payload: o.Payload, Codes: s.codes.codes}
+		if err := l.send(&hello, sendAlways); err != nil {
+			l.kill(&CloseError{Code: CloseBadRequest, Reason: "hello failed", cause: err})
+			return nil, err
+		}
+	} else {
+		l.open(nil)
+		close(d.ready)
+	}
+	l.startReading(0)
+	select {
+	case <-d.ready:
+		return &l.conn, nil
+	case <-l.conn.Done():
+		return nil, l.closedError()
+	case <-ctx.Done():
+		l.kill(&CloseError{Code: CloseStale, Reason: "no welcome in time", cause: ctx.Err()})
+		return nil, ctx.Err()
+	}
+}
+
+// RemoteID returns the ID that the other side has given a dialled connection,
+// empty where the wire does not tell.
+func (c *Conn) RemoteID() string {
+	if d := c.link.dial; d != nil {
+		return d.remoteID
+	}
+	return ""
+}

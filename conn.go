@@ -1,0 +1,251 @@
+package polywire
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/polywire/polywire/wire"
+)
+
+// Identity says who a connection is, as an [Authenticator] found out.
+type Identity struct {
+	// User names the user; it may be empty for an anonymous one.
+	User string
+	// Claims is whatever else the application wants to know about them.
+	Claims map[string]any
+	// Expires is when the identity ends; zero: never.
+	Expires time.Time
+}
+
+// Conn is one peer, accepted or dialled. A Conn is good for as long as
+// somebody holds it; once it has ended, sending on it returns [ErrConnClosed].
+type Conn struct {
+	link   *link
+	slot   uint32 // in the server's table
+	serial uint32 // with slot: the identity of the connection
+	opened int64  // Unix nanoseconds
+
+	mu            sync.Mutex
+	identity      *Identity
+	values        map[any]any
+	rooms         []*membership
+	subscriptions int
+	calls         map[uint64]*call
+	lastCall      uint64
+	ctx           context.Context //nolint:containedctx // made on demand, for the contexts of handlers
+	cancel        context.CancelCauseFunc
+	ended         bool
+}
+
+// token is the connection's identity as a number.
+func (c *Conn) token() uint64 { return uint64(c.serial)<<32 | uint64(c.slot) }
+
+// ID returns the connection's name, unique among all servers for all time. It
+// is no secret.
+func (c *Conn) ID() string {
+	return c.link.srv.id + "-" + strconv.FormatUint(c.token(), 36)
+}
+
+// Conn returns the open connection of an ID, or nil.
+func (s *Server) Conn(id string) *Conn {
+	rest, ok := strings.CutPrefix(id, s.id+"-")
+	if !ok {
+		return nil
+	}
+	token, err := strconv.ParseUint(rest, 36, 64)
+	if err != nil {
+		return nil
+	}
+	if l := s.find(token); l != nil {
+		return &l.conn
+	}
+	return nil
+}
+
+// Server returns the server that the connection belongs to; for a client's
+// connection that is the core that the client is built on.
+func (c *Conn) Server() *Server { return c.link.srv }
+
+// Wire returns the name of the wire, such as "native".
+func (c *Conn) Wire() string { return c.link.wire }
+
+// Dialled reports whether this side opened the connection.
+func (c *Conn) Dialled() bool { return c.link.dial != nil }
+
+// OpenedAt returns when the connection was opened.
+func (c *Conn) OpenedAt() time.Time { return time.Unix(0, c.opened) }
+
+// RemoteAddr returns the peer's network address, nil where there is none.
+func (c *Conn) RemoteAddr() net.Addr {
+	if nc := c.link.netConn(); nc != nil {
+		return nc.RemoteAddr()
+	}
+	return nil
+}
+
+// TLS returns the state of the TLS connection, nil on others.
+func (c *Conn) TLS() *tls.ConnectionState {
+	if t, ok := c.link.netConn().(*tls.Conn); ok {
+		state := t.ConnectionState()
+		return &state
+	}
+	return nil
+}
+
+// Identity returns who the peer is; nil where nobody asked.
+func (c *Conn) Identity() *Identity {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.identity
+}
+
+// User returns the identity's user, empty where there is none.
+func (c *Conn) User() string {
+	if id := c.Identity(); id != nil {
+		return id.User
+	}
+	return ""
+}
+
+// Value returns what SetValue stored under key, nil if nothing.
+func (c *Conn) Value(key any) any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.values[key]
+}
+
+// SetValue keeps something with the connection; nil removes it.
+func (c *Conn) SetValue(key, value any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if value == nil {
+		delete(c.values, key)
+		return
+	}
+	if c.values == nil {
+		c.values = make(map[any]any)
+	}
+	c.values[key] = value
+}
+
+// QueuedBytes returns how much waits to be written to the peer.
+func (c *Conn) QueuedBytes() int { return int(c.link.out.queued.Load()) }
+
+// Err returns why the connection has ended or is ending, nil while it is open.
+func (c *Conn) Err() error {
+	if why := c.link.cause.Load(); why != nil {
+		return why
+	}
+	return nil
+}
+
+// Done returns a channel that is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} { return c.context().Done() }
+
+// Close ends the connection in an orderly way: what is queued is sent, then
+// the code and the reason (at most 123 bytes of it); messages that arrive
+// afterwards are not handled. It returns at once. See [CloseCode] for what the
+// peer makes of it.
+func (c *Conn) Close(code CloseCode, reason string) error {
+	if why := c.link.cause.Load(); why != nil {
+		return why
+	}
+	c.link.close(&CloseError{Code: code, Reason: reason})
+	return nil
+}
+
+// context returns the parent of the contexts of the connection's handlers.
+func (c *Conn) context() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx == nil {
+		c.ctx, c.cancel = context.WithCancelCause(c.link.srv.cfg.base)
+		if c.ended {
+			c.cancel(c.Err())
+		}
+	}
+	return c.ctx
+}
+
+// Send sends a one-way message. It returns when the message is queued. If the
+// outbox is full, the connection is closed as a slow consumer; but a dialled
+// connection, and a handler that sends to its own, wait for room until ctx ends.
+//
+// Errors: one that wraps [ErrConnClosed]; [ErrSlowConsumer]; or that the value
+// cannot be encoded or said on the peer's wire.
+func (c *Conn) Send(ctx context.Context, kind string, v any, opts ...SendOption) error {
+	o := applySend(opts)
+	if c.link.srv.sender == nil || o.direct {
+		return c.transmit(ctx, kind, v, o.header)
+	}
+	out := &Outgoing{Kind: kind, Header: o.header, Value: v, conn: c}
+	out.deliver = func(ctx context.Context, o *Outgoing) error { return c.transmit(ctx, o.Kind, o.Value, o.Header) }
+	return c.link.srv.sender.Send(ctx, out)
+}
+
+func (c *Conn) transmit(ctx context.Context, kind string, v any, header map[string]string) error {
+	l := c.link
+	payload, err := l.payload(kind, v)
+	if err != nil {
+		return err
+	}
+	if err := c.waitToSend(ctx); err != nil {
+		return err
+	}
+	return l.sendPacket(wire.Packet{Type: wire.Message, Kind: kind, Header: header, Payload: payload})
+}
+
+// sendPacket encodes a packet of the caller's into the outbox, with the
+// numeric code in place of the kind where the peer knows it.
+func (l *link) sendPacket(p wire.Packet) error {
+	if code, ok := l.codes.Load().code(p.Kind); ok {
+		p.Code, p.Kind = code, ""
+	}
+	sc := l.srv.scratch.Get().(*scratch) //nolint:forcetypeassert // the pool has nothing else
+	sc.p = p
+	err := l.send(&sc.p, sendOpen)
+	sc.p.Reset()
+	l.srv.scratch.Put(sc)
+	return err
+}
+
+// waitToSend holds back a sender that is alone responsible for the outbox.
+func (c *Conn) waitToSend(ctx context.Context) error {
+	l := c.link
+	if l.out.queued.Load() <= int64(l.srv.cfg.OutboxBytes/2) {
+		return nil
+	}
+	if m := MessageFrom(ctx); l.dial == nil && (m == nil || m.conn != c) {
+		return nil
+	}
+	blocking(ctx)
+	stop := context.AfterFunc(ctx, func() {
+		l.out.mu.Lock()
+		l.out.signal()
+		l.out.mu.Unlock()
+	})
+	defer stop()
+	l.out.waitForRoomOr(l, func() bool { return ctx.Err() != nil })
+	return ctx.Err()
+}
+
+// end is the connection's part of the link's end.
+func (c *Conn) end(why *CloseError) {
+	c.link.srv.leaveAll(c)
+	c.mu.Lock()
+	c.ended = true
+	calls, cancel := c.calls, c.cancel
+	c.calls = nil
+	c.mu.Unlock()
+	for _, call := range calls {
+		call.finish(Payload{}, why)
+	}
+	if cancel != nil {
+		cancel(why)
+	}
+}

@@ -1,0 +1,199 @@
+package polywire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/wire"
+)
+
+// Code classifies a failed request. Applications may use codes of their own.
+type Code string
+
+// The codes of the core.
+const (
+	CodeBadRequest       Code = "bad_request"       // malformed, or the payload does not decode
+	CodeUnauthorized     Code = "unauthorized"      // no identity, or not accepted
+	CodeForbidden        Code = "forbidden"         // a policy refused
+	CodeNotFound         Code = "not_found"         // no handler for the kind, no such thing
+	CodeConflict         Code = "conflict"          // not in this state
+	CodeTooLarge         Code = "too_large"         // over a size limit
+	CodeTooManyRequests  Code = "too_many_requests" // over a rate or a count
+	CodeCanceled         Code = "canceled"          // the caller gave up
+	CodeDeadlineExceeded Code = "deadline_exceeded" // it took too long
+	CodeUnavailable      Code = "unavailable"       // the peer is gone or going; worth another try
+	CodeUnimplemented    Code = "unimplemented"     // the wire cannot do that
+	CodeInternal         Code = "internal"          // a fault whose text stays in the log
+)
+
+// Error is a request that failed, as handlers return it and callers get it.
+// The connection is not affected; see [CloseCode] for that.
+type Error struct {
+	Code    Code
+	Message string
+	// Details is more about it, for machines. A handler may set any value that
+	// a codec can encode; on a received error it is a [Payload].
+	Details any
+
+	remote bool
+	codecs *codec.Set
+}
+
+// Errorf returns an error with a code and a formatted message.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Error returns the code and the message.
+func (e *Error) Error() string {
+	if e.Message == "" {
+		return string(e.Code)
+	}
+	return string(e.Code) + ": " + e.Message
+}
+
+// Is reports whether target is an *Error of the same code and either no
+// message or the same one, so that errors.Is(err, &Error{Code: c}) works.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code && (t.Message == "" || t.Message == e.Message)
+}
+
+// Remote reports whether the error came over the wire, from the peer's handler.
+func (e *Error) Remote() bool { return e.remote }
+
+// BindDetails decodes the details of a received error into v.
+func (e *Error) BindDetails(v any) error {
+	p, ok := e.Details.(Payload)
+	if !ok || e.codecs == nil {
+		return errors.New("polywire: the error carries no received details")
+	}
+	return e.codecs.Unmarshal(p, v)
+}
+
+// CodeOf returns the code of err: its own if it wraps an *[Error],
+// deadline_exceeded or canceled for a context's end, else internal. It is
+// empty for nil.
+func CodeOf(err error) Code {
+	var e *Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &e):
+		return e.Code
+	case errors.Is(err, context.DeadlineExceeded):
+		return CodeDeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		return CodeCanceled
+	}
+	return CodeInternal
+}
+
+// Sentinel errors. Methods return them wrapped or not: use errors.Is.
+var (
+	ErrNotRunning    = errors.New("polywire: not running")
+	ErrRunning       = errors.New("polywire: already running")
+	ErrClosed        = errors.New("polywire: closed")
+	ErrConnClosed    = fmt.Errorf("polywire: connection closed: %w", &Error{Code: CodeUnavailable, Message: "connection closed"})
+	ErrNoConnections = fmt.Errorf("polywire: no connections: %w", &Error{Code: CodeUnavailable, Message: "no connections"})
+	ErrSlowConsumer  = errors.New("polywire: slow consumer")
+	ErrConfig        = errors.New("polywire: invalid configuration")
+	// ErrAwaitHello is returned by an [Authenticator] that wants to see the
+	// client's first message before it decides.
+	ErrAwaitHello = errors.New("polywire: waiting for the client's hello")
+)
+
+// CloseCode says why a connection ends and whether the peer should come back;
+// see [wire.CloseCode] for the ranges.
+type CloseCode = wire.CloseCode
+
+// The close codes of the core.
+const (
+	CloseNormal            CloseCode = 1000
+	CloseGoingAway         CloseCode = 1001
+	CloseConnectionClosed            = wire.CloseConnectionClosed
+	CloseShutdown                    = wire.CloseShutdown
+	CloseServerError                 = wire.CloseServerError
+	CloseExpired                     = wire.CloseExpired
+	CloseSlow                        = wire.CloseSlow
+	CloseWriteError                  = wire.CloseWriteError
+	CloseInsufficientState           = wire.CloseInsufficientState
+	CloseForceReconnect              = wire.CloseForceReconnect
+	CloseNoPong                      = wire.CloseNoPong
+	CloseTooManyRequests             = wire.CloseTooManyRequests
+	CloseUnauthorized                = wire.CloseUnauthorized
+	CloseBadRequest                  = wire.CloseBadRequest
+	CloseStale                       = wire.CloseStale
+	CloseForceDisconnect             = wire.CloseForceDisconnect
+	CloseConnectionLimit             = wire.CloseConnectionLimit
+	CloseRoomLimit                   = wire.CloseRoomLimit
+	CloseProtocol                    = wire.CloseProtocol
+	CloseForbidden                   = wire.CloseForbidden
+)
+
+// CloseError is the end of a connection: what [Conn.Err] and calls in flight report.
+type CloseError struct {
+	Code   CloseCode
+	Reason string
+	// Remote is true when the peer sent the code, false when this side ended
+	// the connection or found it broken.
+	Remote bool
+	cause  error
+}
+
+// Error returns the code and the reason.
+func (e *CloseError) Error() string {
+	s := fmt.Sprintf("polywire: connection closed (%d)", e.Code)
+	if e.Reason != "" {
+		s += ": " + e.Reason
+	}
+	return s
+}
+
+// Unwrap returns [ErrConnClosed] and what caused the end, if anything.
+func (e *CloseError) Unwrap() []error {
+	if e.cause == nil {
+		return []error{ErrConnClosed}
+	}
+	return []error{ErrConnClosed, e.cause}
+}
+
+// body returns the error as it goes over the wire. What is not an *Error stays
+// in the log.
+func (s *Server) errorBody(err error) *wire.ErrorBody {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+	case errors.Is(err, context.DeadlineExceeded):
+		e = Errorf(CodeDeadlineExceeded, "the handler ran out of time")
+	case errors.Is(err, context.Canceled):
+		e = Errorf(CodeCanceled, "canceled")
+	default:
+		e = Errorf(CodeInternal, "internal error")
+	}
+	b := &wire.ErrorBody{Code: string(e.Code), Message: e.Message}
+	if e.Details != nil {
+		p, err := s.cfg.codecs.Marshal(e.Details, codec.TypeJSON)
+		if err != nil {
+			s.reportError(nil, fmt.Errorf("polywire: details of error %s: %w", e.Code, err))
+			return b
+		}
+		b.Details = p
+	}
+	return b
+}
+
+// remoteError is the error that a peer answered with; body's data is copied.
+func (s *Server) remoteError(b *wire.ErrorBody) *Error {
+	e := &Error{Code: CodeInternal, remote: true, codecs: s.cfg.codecs}
+	if b == nil {
+		return e
+	}
+	e.Code, e.Message = Code(b.Code), b.Message
+	if !b.Details.Empty() {
+		e.Details = b.Details.Clone()
+	}
+	return e
+}

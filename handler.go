@@ -1,0 +1,61 @@
+package polywire
+
+import "context"
+
+// Handler answers messages. For a call, a returned error becomes the wire's
+// error form, [NoReply] sends nothing, and any other value is the reply: nil
+// an empty one, a [Payload] as it is, anything else encoded by the
+// application's codecs. For a one-way message the value is ignored and an
+// error goes to the hooks and the log.
+//
+// ctx ends when the time to handle is over, when the connection ends, and when
+// Handle returns.
+type Handler interface {
+	Handle(ctx context.Context, m *Message) (any, error)
+}
+
+// HandlerFunc is a function as a [Handler].
+type HandlerFunc func(ctx context.Context, m *Message) (any, error)
+
+// Handle calls f.
+func (f HandlerFunc) Handle(ctx context.Context, m *Message) (any, error) { return f(ctx, m) }
+
+type noReply struct{}
+
+// NoReply is returned by handlers that do not answer a call: the caller waits
+// until its time is over, or is answered in another way.
+func NoReply() any { return noReply{} }
+
+// Middleware wraps a handler. It sees every message, also of unknown kinds.
+type Middleware func(next Handler) Handler
+
+// HandleFunc registers a typed handler: the payload is decoded into a new In,
+// and a payload that does not decode is refused with [CodeBadRequest]. A nil
+// Out is an empty reply. [MessageFrom] finds the message in ctx.
+func HandleFunc[In, Out any](r Registrar, kind string, f func(ctx context.Context, in *In) (*Out, error)) {
+	r.Handle(kind, HandlerFunc(func(ctx context.Context, m *Message) (any, error) {
+		in := new(In)
+		if err := m.Bind(in); err != nil {
+			return nil, err
+		}
+		out, err := f(ctx, in)
+		if err != nil || out == nil {
+			return nil, err
+		}
+		return out, nil
+	}))
+}
+
+// Registrar is what handlers are registered on: a [Server], a [Mux], a client.
+type Registrar interface {
+	// Handle registers a handler for a kind, a prefix ("chat.*") or all else ("*").
+	Handle(pattern string, h Handler)
+}
+
+type messageKey struct{}
+
+// MessageFrom returns the message that is being handled under ctx, or nil.
+func MessageFrom(ctx context.Context) *Message {
+	m, _ := ctx.Value(messageKey{}).(*Message)
+	return m
+}

@@ -1,0 +1,100 @@
+package polywire
+
+import "reflect"
+
+// Hooks observe a server or a client; they never change what it does. Every
+// field may be nil. Several Hooks may be registered: each function runs in
+// order of registration, on the goroutine where the thing happens, so it
+// should be quick and must not panic. Messages are valid until the hook returns.
+type Hooks struct {
+	// Status is called on each change of the server's state.
+	Status func(from, to State)
+	// Configuration is called once, when the server starts.
+	Configuration func(Configuration)
+
+	// Connect is called when a connection is open and known, before its first message.
+	Connect func(c *Conn)
+	// Disconnect is called when a connection has ended and left its rooms.
+	Disconnect func(c *Conn, why *CloseError)
+
+	// BeforeRequest is called before the middleware sees a message, one-way or call.
+	BeforeRequest func(m *Message)
+	// AfterRequest is called when the handler and all middleware returned.
+	AfterRequest func(m *Message, result any, err error)
+	// BeforeReply and AfterReply surround the sending of an answer to a call.
+	BeforeReply func(m *Message, result any, err error)
+	AfterReply  func(m *Message, result any, err error)
+
+	// BeforeBroadcast and AfterBroadcast surround each message to a [Target].
+	BeforeBroadcast func(b *Broadcast)
+	AfterBroadcast  func(b *Broadcast)
+	// BeforePeerBroadcast and AfterPeerBroadcast surround those that a peer
+	// asked for by Publish or Broadcast; they run besides the two above.
+	BeforePeerBroadcast func(sender *Conn, b *Broadcast)
+	AfterPeerBroadcast  func(sender *Conn, b *Broadcast)
+
+	// Subscribe, Unsubscribe and Publish are called after a peer's own room
+	// operation was done; err is why it was refused.
+	Subscribe   func(c *Conn, room string, err error)
+	Unsubscribe func(c *Conn, room string, err error)
+	Publish     func(c *Conn, room, kind string, err error)
+
+	// Error is called for what has no caller to return it to. c may be nil.
+	Error func(c *Conn, err error)
+	// Dropped is called for each message that could not be delivered.
+	Dropped func(c *Conn, kind string, reason DropReason)
+
+	// WorkerStart and WorkerEnd surround the life of a goroutine that handles
+	// messages of a connection beside its reader.
+	WorkerStart func(c *Conn)
+	WorkerEnd   func(c *Conn)
+}
+
+// Broadcast is one message to a [Target], as hooks see it.
+type Broadcast struct {
+	Kind    string
+	Rooms   []string // nil: everybody
+	Payload any      // the Go value or Payload as given
+	Header  map[string]string
+	// Receivers is how many connections of this node got it; set in After hooks.
+	Receivers int
+}
+
+// DropReason says why a message was not delivered.
+type DropReason string
+
+// The drop reasons.
+const (
+	DropClosed       DropReason = "closed"        // the connection ended first
+	DropSlow         DropReason = "slow_consumer" // its outbox was full
+	DropUntranslated DropReason = "untranslated"  // its wire cannot say this payload
+	DropLate         DropReason = "late_answer"   // the answer came after the deadline
+	DropUnexpected   DropReason = "unexpected"    // an answer that nobody waits for
+)
+
+// mergeHooks makes one Hooks of many: a field is nil where all are.
+func mergeHooks(all []Hooks) Hooks {
+	var merged Hooks
+	out := reflect.ValueOf(&merged).Elem()
+	for i := range out.NumField() {
+		var funcs []reflect.Value
+		for _, h := range all {
+			if f := reflect.ValueOf(h).Field(i); !f.IsNil() {
+				funcs = append(funcs, f)
+			}
+		}
+		switch len(funcs) {
+		case 0:
+		case 1:
+			out.Field(i).Set(funcs[0])
+		default:
+			out.Field(i).Set(reflect.MakeFunc(out.Field(i).Type(), func(args []reflect.Value) []reflect.Value {
+				for _, f := range funcs {
+					f.Call(args)
+				}
+				return nil
+			}))
+		}
+	}
+	return merged
+}

@@ -1,0 +1,515 @@
+package polywire
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/polywire/polywire/transport"
+	"github.com/polywire/polywire/wire"
+)
+
+// Handlers run on the goroutine that reads, in place: no switch, no copy, one
+// write for the answers of a batch. When one blocks (it calls a peer, or takes
+// longer than the watch allows), reading is taken over: the buffer of its
+// message stays with it, a new goroutine reads on, and the old one becomes a
+// worker that handles what queues up meanwhile, in order, and then ends.
+//
+// turn says who reads (upper bits: a number that grows with each take-over)
+// and what that goroutine is doing (lower bits).
+const (
+	turnReading  uint64 = iota // decoding, or waiting for more
+	turnHandling               // in a handler
+	turnWriting                // flushing the answers of a batch
+	turnStep     = 4
+	turnMask     = turnStep - 1
+)
+
+// reader is what the reading goroutine needs while there is something to read.
+type reader struct {
+	l       *link
+	turn    uint64 // this goroutine's number
+	watched bool   // a handler has run in this batch
+	packet  wire.Packet
+	// Counted here and added to the server's figures once a batch.
+	messages, bytes uint64
+}
+
+// busy is the state of handlers that run off the reading goroutine.
+type busy struct {
+	running int
+	queue   []*request
+	bytes   int
+	open    map[callID]struct{} // calls that are queued or being handled
+	room    sync.Cond           // the queue has room, or nothing runs
+	release func()              // gives back the buffer of the taken-over message
+}
+
+type callID struct {
+	id  uint64
+	key string
+}
+
+// startReading starts a goroutine for reader number turn.
+func (l *link) startReading(turn uint64) {
+	l.srv.goes.Go(func() { l.read(turn) })
+}
+
+// wake gives a sleeping link a goroutine again.
+func (l *link) wake() {
+	if l.asleep.CompareAndSwap(true, false) {
+		l.srv.wheel.Move(&l.timer, l.srv.wheel.In(l.srv.cfg.SleepAfter))
+		l.startReading(l.turn.Load())
+	}
+}
+
+func (l *link) read(turn uint64) {
+	r := l.srv.readers.Get().(*reader) //nolint:forcetypeassert // the pool has nothing else
+	r.l, r.turn = l, turn
+	ended := r.run()
+	l.srv.counters.received(r.messages, r.bytes)
+	if ended {
+		l.end()
+	}
+	*r = reader{}
+	l.srv.readers.Put(r)
+}
+
+// run reads until the link ends, which it reports, or falls asleep or is taken over.
+func (r *reader) run() (ended bool) {
+	for {
+		goOn, err := r.batch()
+		if !goOn {
+			return false
+		}
+		if err == nil {
+			err = r.l.t.Wait()
+		}
+		switch {
+		case err == nil:
+			r.l.lastRead.Store(r.l.srv.wheel.Now())
+		case errors.Is(err, transport.ErrInterrupted):
+			if r.l.fallAsleep() {
+				return false
+			}
+		default:
+			return r.l.over(err)
+		}
+	}
+}
+
+// over ends the reading after an error, and tells a peer that is to be told.
+func (l *link) over(err error) (ended bool) {
+	why, tell := frameError(err)
+	l.fail(why)
+	if tell {
+		l.close(why)
+		l.waitFlushed()
+		if !why.Remote {
+			l.linger()
+		}
+	}
+	return true
+}
+
+// fallAsleep hands the link to the poller, if it is still quiet.
+func (l *link) fallAsleep() bool {
+	s, ok := l.t.(transport.Sleeper)
+	if !ok || l.srv.sleeper == nil || l.phase.Load() != phaseOpen {
+		return false
+	}
+	raw, ok := s.Idle()
+	if !ok {
+		l.sleepless.Store(l.lastRead.Load())
+		return false
+	}
+	l.asleep.Store(true) // before Add: it may wake at once
+	if err := l.srv.sleeper.Add(raw, l.conn.token()); err != nil {
+		// Whoever cleared it meanwhile has taken the link over.
+		return !l.asleep.CompareAndSwap(true, false)
+	}
+	return true
+}
+
+// batch handles all frames that are there. It returns false when another
+// goroutine reads now.
+func (r *reader) batch() (goOn bool, err error) {
+	l := r.l
+	for {
+		f, ok, nextErr := l.t.Next()
+		if nextErr != nil {
+			err = nextErr
+			break
+		}
+		if !ok {
+			break
+		}
+		r.bytes += uint64(len(f.Data))
+		if f.Type.Control() {
+			if f.Type == transport.Ping {
+				l.sendControl(transport.Pong, f.Data)
+			}
+			continue
+		}
+		if l.closeBy.Load() != 0 {
+			continue // this side has closed: nothing is handled any more
+		}
+		goOn, frameErr := r.frame(f)
+		if !goOn {
+			return false, nil
+		}
+		if frameErr != nil {
+			err = frameErr
+			break
+		}
+	}
+	l.srv.counters.received(r.messages, r.bytes)
+	r.messages, r.bytes = 0, 0
+	if r.watched && !r.endBatch() {
+		return false, nil
+	}
+	return true, err
+}
+
+// frame decodes and handles one frame.
+func (r *reader) frame(f transport.Frame) (goOn bool, err error) {
+	p := &r.packet
+	p.Reset()
+	ok, err := r.l.sess.Decode(f, p)
+	if err != nil || !ok {
+		return true, err
+	}
+	r.messages++
+	return r.handle(p)
+}
+
+// handle does what a packet asks for, on this goroutine if it can.
+func (r *reader) handle(p *wire.Packet) (goOn bool, err error) {
+	l := r.l
+	switch p.Type {
+	case wire.Reply, wire.Error:
+		l.conn.answered(p)
+		return true, nil
+	case wire.Ping:
+		return true, l.send(&wire.Packet{Type: wire.Pong, ID: p.ID}, sendAlways)
+	case wire.Pong:
+		return true, nil
+	case wire.Hello:
+		return true, l.hello(p)
+	case wire.Welcome:
+		return true, l.welcome(p)
+	case wire.Message, wire.Call, wire.Subscribe, wire.Unsubscribe, wire.Publish, wire.Broadcast:
+	default:
+		return true, badRequest("a packet of unknown type")
+	}
+	if l.phase.Load() != phaseOpen {
+		return true, &wire.ProtocolError{Code: CloseUnauthorized, Reason: "the first message must be a hello"}
+	}
+	return r.request(p)
+}
+
+func badRequest(reason string) error {
+	return &wire.ProtocolError{Code: CloseBadRequest, Reason: reason}
+}
+
+// request handles a packet inline, or queues it behind the handlers that run.
+func (r *reader) request(p *wire.Packet) (goOn bool, err error) {
+	l := r.l
+	req, err := l.newRequest(p)
+	if err != nil || req == nil {
+		return true, err
+	}
+	l.out.waitForRoom(l)
+	l.mu.Lock()
+	inline := l.busy == nil && l.srv.cfg.Concurrency == 1
+	if !inline {
+		err := l.enqueue(req)
+		l.mu.Unlock()
+		return true, err
+	}
+	l.mu.Unlock()
+	if !r.watched {
+		r.watched = true
+		l.out.corked.Store(true)
+		l.srv.watch.add(l)
+	}
+	l.current = req
+	l.turn.Store(r.turn | turnHandling)
+	l.serve(req) // asks for draining itself, now that a take-over sees the turn
+	if !l.turn.CompareAndSwap(r.turn|turnHandling, r.turn|turnReading) {
+		l.becomeWorker(req)
+		return false, nil
+	}
+	l.current = nil
+	if l.out.queued.Load() >= flushBytes {
+		return r.flush(), nil
+	}
+	return true, nil
+}
+
+// endBatch sends the answers of a batch.
+func (r *reader) endBatch() (goOn bool) {
+	r.watched = false
+	r.l.out.corked.Store(false)
+	goOn = r.flush()
+	if goOn {
+		r.l.srv.watch.remove(r.l)
+	}
+	return goOn
+}
+
+// flush writes what is queued on this goroutine; a write that blocks is taken
+// over like a handler.
+func (r *reader) flush() (goOn bool) {
+	l := r.l
+	if !l.out.startFlush() {
+		return true
+	}
+	l.turn.Store(r.turn | turnWriting)
+	l.flush()
+	return l.turn.CompareAndSwap(r.turn|turnWriting, r.turn|turnReading)
+}
+
+// takeOver lets a new goroutine read on, if the present one is in a handler or a write.
+func (l *link) takeOver() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	turn := l.turn.Load()
+	next := turn&^turnMask + turnStep
+	switch turn & turnMask {
+	case turnHandling:
+		if !l.turn.CompareAndSwap(turn, next|turnReading) {
+			return
+		}
+		b := l.becomeBusy()
+		b.running++
+		b.release = l.t.Detach()
+		req := l.current
+		l.current = nil
+		if req.call {
+			b.open[req.callID()] = struct{}{}
+		}
+		req.watchDeadline()
+		l.srv.workerStarts(l)
+	case turnWriting:
+		if !l.turn.CompareAndSwap(turn, next|turnReading) {
+			return
+		}
+	default:
+		return
+	}
+	l.srv.watch.remove(l)
+	l.uncork()
+	l.startReading(next | turnReading)
+}
+
+func (l *link) becomeBusy() *busy {
+	if l.busy == nil {
+		l.busy = &busy{open: make(map[callID]struct{})}
+		l.busy.room.L = &l.mu
+	}
+	return l.busy
+}
+
+// becomeWorker is the way of a goroutine whose reading was taken over: req is
+// done, what is queued comes next.
+func (l *link) becomeWorker(req *request) {
+	l.mu.Lock()
+	release := l.busy.release
+	l.busy.release = nil
+	l.mu.Unlock()
+	if release != nil {
+		release()
+	}
+	l.work(req)
+}
+
+// enqueue puts a request behind the running handlers, waiting for room, or
+// starts another worker for it. l.mu is held; the request's bytes are copied.
+func (l *link) enqueue(req *request) error {
+	b := l.becomeBusy()
+	if req.call {
+		if _, twice := b.open[req.callID()]; twice {
+			return badRequest("a call id is in use twice")
+		}
+	}
+	req.own()
+	for b.running >= l.srv.cfg.Concurrency && len(b.queue) > 0 &&
+		(len(b.queue) >= l.srv.cfg.InboxMessages || b.bytes+req.Size() > l.srv.cfg.MaxMessageBytes) {
+		b.room.Wait()
+	}
+	if l.busy != b { // all done while we waited
+		b = l.becomeBusy()
+	}
+	if req.call {
+		b.open[req.callID()] = struct{}{}
+	}
+	if b.running < l.srv.cfg.Concurrency {
+		b.running++
+		l.srv.workerStarts(l)
+		l.srv.goes.Go(func() {
+			req.watchDeadline()
+			l.serve(req)
+			l.work(req)
+		})
+		return nil
+	}
+	b.queue = append(b.queue, req)
+	b.bytes += req.Size()
+	return nil
+}
+
+// work handles what is queued, until nothing is. done is what this goroutine
+// has handled last.
+func (l *link) work(done *request) {
+	for {
+		l.mu.Lock()
+		b := l.busy
+		if done.call {
+			delete(b.open, done.callID())
+		}
+		if len(b.queue) == 0 {
+			b.running--
+			if b.running == 0 {
+				l.busy = nil
+			}
+			b.room.Broadcast()
+			drained := l.busy == nil && l.draining.Load()
+			l.mu.Unlock()
+			l.srv.workerEnds(l)
+			if drained {
+				l.close(shutdownError())
+			}
+			return
+		}
+		req := b.queue[0]
+		b.queue[0] = nil
+		b.queue = b.queue[1:]
+		b.bytes -= req.Size()
+		b.room.Broadcast()
+		l.mu.Unlock()
+		req.watchDeadline()
+		l.out.waitForRoom(l)
+		l.serve(req)
+		done = req
+	}
+}
+
+// drain closes the link as soon as its running handlers are done.
+func (l *link) drain() {
+	l.draining.Store(true)
+	l.takeOver() // a handler that runs inline becomes a worker, which closes
+	l.mu.Lock()
+	idle := l.busy == nil
+	l.mu.Unlock()
+	if idle {
+		l.close(shutdownError())
+	}
+}
+
+func shutdownError() *CloseError { return &CloseError{Code: CloseShutdown, Reason: "shutting down"} }
+
+// watch takes the reading over from goroutines that have been with their batch
+// for too long. Links are in it only while they handle one.
+type watch struct {
+	mu      sync.Mutex
+	batches map[*link]time.Time
+	parked  atomic.Bool
+	bell    chan struct{}
+	done    chan struct{}
+}
+
+const (
+	// watchEvery is how often batches are looked at; one is taken over after
+	// one to two of these.
+	watchEvery = 5 * time.Millisecond
+	// watchLinger is how long the watch goes on with nothing to see.
+	watchLinger = time.Second
+)
+
+func newWatch() *watch {
+	return &watch{batches: make(map[*link]time.Time), bell: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+func (w *watch) add(l *link) {
+	w.mu.Lock()
+	w.batches[l] = time.Now()
+	w.mu.Unlock()
+	if w.parked.Load() && w.parked.CompareAndSwap(true, false) {
+		select {
+		case w.bell <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (w *watch) remove(l *link) {
+	w.mu.Lock()
+	delete(w.batches, l)
+	w.mu.Unlock()
+}
+
+func (w *watch) run() {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	last := time.Now()
+	var late []*link
+	for {
+		select {
+		case <-w.done:
+			return
+		case now := <-ticker.C:
+			w.mu.Lock()
+			if len(w.batches) > 0 {
+				last = now
+			}
+			late = late[:0]
+			for l, since := range w.batches {
+				if now.Sub(since) >= watchEvery {
+					late = append(late, l)
+				}
+			}
+			w.mu.Unlock()
+			for _, l := range late {
+				l.takeOver()
+			}
+			if now.Sub(last) < watchLinger || !w.park(ticker) {
+				continue
+			}
+			last = time.Now()
+		}
+	}
+}
+
+// park waits until a batch begins. It returns false if one has.
+func (w *watch) park(ticker *time.Ticker) bool {
+	w.parked.Store(true)
+	w.mu.Lock()
+	some := len(w.batches) > 0
+	w.mu.Unlock()
+	if some {
+		w.parked.Store(false)
+		return false
+	}
+	ticker.Stop()
+	defer ticker.Reset(watchEvery)
+	select {
+	case <-w.bell:
+	case <-w.done:
+	}
+	return true
+}
+
+func (w *watch) stop() {
+	close(w.done)
+}
+
+// blocking is called before a goroutine waits for a peer: if ctx is that of a
+// handler on a reading goroutine, the reading goes on elsewhere.
+func blocking(ctx context.Context) {
+	if m := MessageFrom(ctx); m != nil {
+		m.conn.link.takeOver()
+	}
+}

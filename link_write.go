@@ -1,0 +1,341 @@
+package polywire
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/polywire/polywire/transport"
+	"github.com/polywire/polywire/wire"
+)
+
+const (
+	// flushBytes is how much a batch may collect before it is written.
+	flushBytes = 64 << 10
+	// shareBytes is the size from which an encoded message for many is queued
+	// by reference; copying a smaller one is cheaper than another vector.
+	shareBytes = 4 << 10
+	// keepBytes is the largest write buffer that goes back to the pool.
+	keepBytes = 64 << 10
+	// smallBytes is what a write buffer begins with.
+	smallBytes = 1 << 10
+)
+
+// outbox is what waits to be written to a link. Whoever finds it idle starts
+// the flush; all that is queued meanwhile leaves with the next write.
+type outbox struct {
+	mu       sync.Mutex
+	buf      *buffer  // frames in order, after segs; nil: none
+	segs     [][]byte // earlier frames, where some are shared by reference
+	messages int      // in buf and segs
+	flushing bool     // somebody writes, or is about to
+	closing  bool     // the close frame is queued: nothing may follow
+	dead     bool     // nothing is written any more
+	changed  *sync.Cond
+
+	queued     atomic.Int64  // bytes, also those being written
+	corked     atomic.Bool   // a batch is being handled: it flushes when done
+	stuckSince atomic.Uint32 // wheel clock of the write in progress, 0: none
+}
+
+// buffer is a pooled slice.
+type buffer struct{ b []byte }
+
+// scratch is what encoding needs besides the bytes.
+type scratch struct {
+	w transport.Writer
+	p wire.Packet
+}
+
+// sendMode says what may be sent when.
+type sendMode uint8
+
+const (
+	sendOpen   sendMode = iota // only on an open connection
+	sendAlways                 // also during the opening
+)
+
+// send encodes a packet into the outbox. Errors: ErrConnClosed,
+// ErrSlowConsumer, or what Encode said.
+func (l *link) send(p *wire.Packet, mode sendMode) error {
+	if mode == sendOpen && l.phase.Load() == phaseOpening {
+		return ErrConnClosed
+	}
+	o := &l.out
+	o.mu.Lock()
+	if o.closing || o.dead {
+		o.mu.Unlock()
+		return l.closedError()
+	}
+	b := l.srv.ensure(&o.buf)
+	before := len(b.b)
+	sc := l.srv.scratch.Get().(*scratch) //nolint:forcetypeassert // the pool has nothing else
+	sc.w.Reset(l.t.Framer(), b.b)
+	err := l.sess.Encode(&sc.w, p)
+	if err == nil {
+		b.b = sc.w.Bytes()
+	}
+	sc.w = transport.Writer{}
+	l.srv.scratch.Put(sc)
+	if err != nil {
+		l.trim()
+		o.mu.Unlock()
+		return fmt.Errorf("polywire: %s cannot say this %s: %w", l.wire, p.Type, err)
+	}
+	return l.queuedMore(len(b.b) - before)
+}
+
+// sendBytes queues frames that were encoded for all links of this one's format.
+func (l *link) sendBytes(frames []byte) error {
+	o := &l.out
+	o.mu.Lock()
+	if o.closing || o.dead {
+		o.mu.Unlock()
+		return l.closedError()
+	}
+	if len(frames) < shareBytes {
+		b := l.srv.ensure(&o.buf)
+		b.b = append(b.b, frames...)
+	} else {
+		if o.buf != nil {
+			o.segs = append(o.segs, o.buf.b) // the pool loses this buffer
+			o.buf = nil
+		}
+		o.segs = append(o.segs, frames)
+	}
+	return l.queuedMore(len(frames))
+}
+
+// queuedMore counts n new bytes, starts the flush if nobody is at it, and
+// closes a link that is over its bound. out.mu is held, and released.
+func (l *link) queuedMore(n int) error {
+	o := &l.out
+	o.messages++
+	queued := o.queued.Add(int64(n))
+	total := l.srv.counters.queued.Add(int64(n))
+	if queued > int64(l.srv.cfg.OutboxBytes) && queued > int64(n) || total > l.srv.cfg.TotalOutboxBytes {
+		o.mu.Unlock()
+		l.srv.counters.slow.Add(1)
+		l.kill(&CloseError{Code: CloseSlow, Reason: "slow consumer", cause: ErrSlowConsumer})
+		return ErrSlowConsumer
+	}
+	start := !o.flushing && !o.corked.Load()
+	if start {
+		o.flushing = true
+		l.srv.goes.Go(l.flush)
+	}
+	o.mu.Unlock()
+	return nil
+}
+
+// trim gives back a buffer that an encoder left empty. out.mu is held.
+func (l *link) trim() {
+	if l.out.buf != nil && len(l.out.buf.b) == 0 {
+		l.srv.recycle(l.out.buf)
+		l.out.buf = nil
+	}
+}
+
+// closedError is why nothing can be sent.
+func (l *link) closedError() error {
+	if why := l.cause.Load(); why != nil {
+		return why
+	}
+	return ErrConnClosed
+}
+
+// sendControl queues a frame about the link.
+func (l *link) sendControl(t transport.FrameType, payload []byte) {
+	l.out.mu.Lock()
+	l.control(t, payload)
+}
+
+// control is sendControl with out.mu held, which it releases.
+func (l *link) control(t transport.FrameType, payload []byte) {
+	o := &l.out
+	if o.closing || o.dead {
+		o.mu.Unlock()
+		return
+	}
+	b := l.srv.ensure(&o.buf)
+	before := len(b.b)
+	f := l.t.Framer()
+	out, err := f.End(append(f.Begin(b.b), payload...), before, t)
+	if err != nil {
+		l.trim()
+		o.mu.Unlock()
+		return
+	}
+	b.b = out
+	o.closing = t == transport.Close
+	_ = l.queuedMore(len(b.b) - before) // a slow consumer has been closed
+	o.mu.Lock()
+	o.messages--
+	o.mu.Unlock()
+}
+
+// sendClose queues the close frame, after which nothing can be sent.
+func (l *link) sendClose(code CloseCode, reason string) {
+	payload := transport.AppendClosePayload(nil, uint16(code), reason)
+	l.sendControl(transport.Close, payload)
+}
+
+// startFlush claims the flush if there is something to write and nobody writes.
+func (o *outbox) startFlush() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.flushing || o.dead || (o.buf == nil && len(o.segs) == 0) {
+		return false
+	}
+	o.flushing = true
+	return true
+}
+
+// uncork flushes what a batch has collected so far, on a goroutine of its own.
+func (l *link) uncork() {
+	l.out.corked.Store(false)
+	if l.out.startFlush() {
+		l.srv.goes.Go(l.flush)
+	}
+}
+
+// flush writes until nothing is queued. The caller has claimed it.
+func (l *link) flush() {
+	o := &l.out
+	for {
+		o.mu.Lock()
+		buf, segs, messages := o.buf, o.segs, o.messages
+		o.buf, o.segs, o.messages = nil, nil, 0
+		if o.dead || (buf == nil && len(segs) == 0) {
+			o.flushing = false
+			o.signal()
+			o.mu.Unlock()
+			return
+		}
+		o.mu.Unlock()
+		o.stuckSince.Store(max(1, l.srv.wheel.Now()))
+		n, err := l.write(buf, segs)
+		o.stuckSince.Store(0)
+		if buf != nil {
+			l.srv.recycle(buf)
+		}
+		o.queued.Add(-int64(n))
+		l.srv.counters.queued.Add(-int64(n))
+		l.srv.counters.sent(uint64(messages), uint64(n)) //nolint:gosec // never negative
+		if err != nil {
+			l.writeFailed(err)
+			return
+		}
+		if o.changed != nil {
+			o.mu.Lock()
+			o.signal()
+			o.mu.Unlock()
+		}
+	}
+}
+
+func (l *link) write(buf *buffer, segs [][]byte) (n int, err error) {
+	if len(segs) == 0 {
+		return len(buf.b), l.t.Write(buf.b)
+	}
+	if buf != nil {
+		segs = append(segs, buf.b)
+	}
+	for _, s := range segs {
+		n += len(s)
+	}
+	return n, l.t.Write(segs...)
+}
+
+// writeFailed ends the link. What was queued is lost with it.
+func (l *link) writeFailed(err error) {
+	o := &l.out
+	o.mu.Lock()
+	o.dead, o.flushing = true, false
+	o.signal()
+	o.mu.Unlock()
+	l.kill(&CloseError{Code: CloseWriteError, Reason: "write failed", cause: err})
+}
+
+// dropOutbox throws away what is queued on a link that has ended.
+func (l *link) dropOutbox() {
+	o := &l.out
+	o.mu.Lock()
+	o.dead = true
+	lost, n := o.messages, 0
+	for _, s := range o.segs {
+		n += len(s)
+	}
+	if o.buf != nil {
+		n += len(o.buf.b)
+		l.srv.recycle(o.buf)
+	}
+	o.buf, o.segs, o.messages = nil, nil, 0
+	o.queued.Add(-int64(n))
+	l.srv.counters.queued.Add(-int64(n))
+	o.signal()
+	o.mu.Unlock()
+	for range lost {
+		l.srv.dropped(&l.conn, "", DropClosed)
+	}
+}
+
+// signal tells those who wait for the outbox. mu is held.
+func (o *outbox) signal() {
+	if o.changed != nil {
+		o.changed.Broadcast()
+	}
+}
+
+// waitUntil blocks until ok, which is asked with mu held, or the outbox is dead.
+func (o *outbox) waitUntil(ok func() bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.changed == nil {
+		o.changed = sync.NewCond(&o.mu)
+	}
+	for !o.dead && !ok() {
+		o.changed.Wait()
+	}
+}
+
+// waitFlushed blocks until everything queued has been written, or never will be.
+func (l *link) waitFlushed() {
+	o := &l.out
+	o.corked.Store(false)
+	if o.startFlush() {
+		l.flush()
+	}
+	o.waitUntil(func() bool { return !o.flushing })
+}
+
+// waitForRoom blocks while the outbox is more than half full: a peer that
+// asks faster than it reads is held back, not closed. The link's write
+// timeout bounds it.
+func (o *outbox) waitForRoom(l *link) { o.waitForRoomOr(l, func() bool { return false }) }
+
+func (o *outbox) waitForRoomOr(l *link, enough func() bool) {
+	half := int64(l.srv.cfg.OutboxBytes / 2)
+	if o.queued.Load() <= half {
+		return
+	}
+	l.uncork()
+	o.waitUntil(func() bool { return o.queued.Load() <= half || !o.flushing || enough() })
+}
+
+// ensure returns the buffer at *at, a pooled one if there is none.
+func (s *Server) ensure(at **buffer) *buffer {
+	if *at == nil {
+		*at = s.buffers.Get().(*buffer) //nolint:forcetypeassert // the pool has nothing else
+	}
+	return *at
+}
+
+// recycle gives a buffer back to the pool.
+func (s *Server) recycle(b *buffer) {
+	if cap(b.b) > keepBytes {
+		return
+	}
+	b.b = b.b[:0]
+	s.buffers.Put(b)
+}

@@ -1,0 +1,135 @@
+package polywire
+
+import (
+	"fmt"
+
+	"github.com/polywire/polywire/codec"
+)
+
+// Payload is one argument of a message: bytes and their content type.
+type Payload = codec.Payload
+
+// Message is what a handler gets. It and the bytes it refers to are valid
+// until the handler returns; keep a [Message.Clone] for longer. Middleware may
+// change it before it calls the next handler; otherwise it is read-only.
+type Message struct {
+	conn    *Conn
+	kind    string
+	room    string
+	header  map[string]string
+	payload Payload
+	args    []Payload
+	values  map[any]any
+	id      uint64
+	key     string
+	call    bool
+}
+
+// Conn returns the connection that the message came on.
+func (m *Message) Conn() *Conn { return m.conn }
+
+// Kind returns the routing name.
+func (m *Message) Kind() string { return m.kind }
+
+// ID returns the caller's number of the call, zero for a one-way message.
+func (m *Message) ID() uint64 { return m.id }
+
+// IsCall reports whether the sender waits for an answer.
+func (m *Message) IsCall() bool { return m.call }
+
+// Room returns the room that the message was published to, where the wire
+// tells; empty otherwise.
+func (m *Message) Room() string { return m.room }
+
+// Header returns one header, empty if it is not there.
+func (m *Message) Header(name string) string { return m.header[name] }
+
+// Headers returns all headers, nil if there are none. The map is the message's own.
+func (m *Message) Headers() map[string]string { return m.header }
+
+// SetHeader sets a header, for the handlers behind a middleware.
+func (m *Message) SetHeader(name, value string) {
+	if m.header == nil {
+		m.header = make(map[string]string)
+	}
+	m.header[name] = value
+}
+
+// Payload returns the argument, or the first of several, as it came.
+func (m *Message) Payload() Payload { return m.payload }
+
+// SetPayload replaces the first argument, for the handlers behind a pipe.
+func (m *Message) SetPayload(p Payload) { m.payload = p }
+
+// Args returns all arguments. A message of a wire with a single one has one,
+// or none when the payload is empty.
+func (m *Message) Args() []Payload {
+	if len(m.args) == 0 && m.payload.Empty() {
+		return nil
+	}
+	return append([]Payload{m.payload}, m.args...)
+}
+
+// Bind decodes the arguments in order into the pointers, by each one's content
+// type. Pointers beyond the last argument are left alone. The error is an
+// *[Error] with [CodeBadRequest], for the handler to return.
+func (m *Message) Bind(into ...any) error {
+	for i, v := range into {
+		p := m.payload
+		if i > 0 {
+			if i > len(m.args) {
+				return nil
+			}
+			p = m.args[i-1]
+		}
+		if err := m.conn.link.srv.cfg.codecs.Unmarshal(p, v); err != nil {
+			return &Error{Code: CodeBadRequest, Message: fmt.Sprintf("argument %d of %q: %v", i+1, m.kind, err)}
+		}
+	}
+	return nil
+}
+
+// Value returns what SetValue stored under key.
+func (m *Message) Value(key any) any { return m.values[key] }
+
+// SetValue stores something for the handlers behind, for this message only.
+func (m *Message) SetValue(key, value any) {
+	if m.values == nil {
+		m.values = make(map[any]any)
+	}
+	m.values[key] = value
+}
+
+// Size returns the bytes of all arguments.
+func (m *Message) Size() int {
+	n := len(m.payload.Data)
+	for _, a := range m.args {
+		n += len(a.Data)
+	}
+	return n
+}
+
+// Clone returns a copy that may be kept.
+func (m *Message) Clone() *Message {
+	c := *m
+	c.own()
+	if m.header != nil {
+		c.header = make(map[string]string, len(m.header))
+		for k, v := range m.header {
+			c.header[k] = v
+		}
+	}
+	return &c
+}
+
+// own replaces borrowed bytes by copies.
+func (m *Message) own() {
+	m.payload = m.payload.Clone()
+	if m.args != nil {
+		args := make([]Payload, len(m.args))
+		for i, a := range m.args {
+			args[i] = a.Clone()
+		}
+		m.args = args
+	}
+}

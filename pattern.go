@@ -1,0 +1,88 @@
+package polywire
+
+import (
+	"cmp"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+)
+
+// Pattern picks the receivers of one message among a target's members. It gets
+// a slice of its own, with at least one member, and returns those that get the
+// message. A pattern may be used by many goroutines at once.
+type Pattern interface {
+	Pick(members []*Conn) []*Conn
+}
+
+// PatternFunc is a function as a [Pattern].
+type PatternFunc func(members []*Conn) []*Conn
+
+// Pick calls f.
+func (f PatternFunc) Pick(members []*Conn) []*Conn { return f(members) }
+
+// Everyone picks all members.
+func Everyone() Pattern { return PatternFunc(func(members []*Conn) []*Conn { return members }) }
+
+// RoundRobin picks one member after the other, in the order of their opening.
+// The turn belongs to the returned value: keep it to go on.
+func RoundRobin() Pattern {
+	turn := new(atomic.Uint64)
+	return PatternFunc(func(members []*Conn) []*Conn {
+		slices.SortFunc(members, func(a, b *Conn) int {
+			return cmp.Or(cmp.Compare(a.opened, b.opened), cmp.Compare(a.token(), b.token()))
+		})
+		return members[(turn.Add(1)-1)%uint64(len(members)):][:1]
+	})
+}
+
+// Random picks one member by chance.
+func Random() Pattern {
+	return PatternFunc(func(members []*Conn) []*Conn {
+		return members[rand.IntN(len(members)):][:1] //nolint:gosec // spreading load is no secret
+	})
+}
+
+// LeastLoaded picks the member with the fewest queued bytes, one of them by
+// chance where several have as few.
+func LeastLoaded() Pattern {
+	return PatternFunc(func(members []*Conn) []*Conn {
+		start := rand.IntN(len(members)) //nolint:gosec // spreading load is no secret
+		best, load := start, members[start].QueuedBytes()
+		for i := range members {
+			at := (start + i) % len(members)
+			if n := members[at].QueuedBytes(); n < load {
+				best, load = at, n
+			}
+		}
+		return members[best:][:1]
+	})
+}
+
+// ByKey picks the member that belongs to a key: the same one as long as it is
+// there, and when members come or go only the keys of those move (rendezvous
+// hashing, by connection id).
+func ByKey(key string) Pattern {
+	return PatternFunc(func(members []*Conn) []*Conn {
+		best, top := 0, uint64(0)
+		for i, c := range members {
+			h := fnv.New64a()
+			h.Write([]byte(key))
+			h.Write([]byte{0})
+			h.Write([]byte(c.ID()))
+			if weight := mix(h.Sum64()); weight >= top {
+				best, top = i, weight
+			}
+		}
+		return members[best:][:1]
+	})
+}
+
+// mix spreads the bits of a hash whose last input bytes differ little.
+func mix(h uint64) uint64 {
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
+}

@@ -1,0 +1,82 @@
+package polywire
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/polywire/polywire/wire"
+)
+
+// reservedPrefix begins the names of rooms that peers may not join by themselves.
+const reservedPrefix = "$"
+
+// roomOperation does what a peer asked for: to join or leave a room, or to send
+// to others, where a policy allows it.
+func (s *Server) roomOperation(r *request) (any, error) {
+	c, ctx := r.conn, &r.ctx
+	switch r.op {
+	case wire.Subscribe:
+		err := s.subscribe(ctx, c, r.room)
+		if h := s.hooks.Subscribe; h != nil {
+			h(c, r.room, err)
+		}
+		return nil, err
+	case wire.Unsubscribe:
+		c.Leave(r.room)
+		if h := s.hooks.Unsubscribe; h != nil {
+			h(c, r.room, nil)
+		}
+		return nil, nil
+	case wire.Publish:
+		err := s.publish(ctx, r)
+		if h := s.hooks.Publish; h != nil {
+			h(c, r.room, r.kind, err)
+		}
+		return nil, err
+	default:
+		if err := s.cfg.broadcast(ctx, c, r.kind); err != nil {
+			return nil, forbidden(err)
+		}
+		return nil, s.relay(ctx, s.All(), r)
+	}
+}
+
+func (s *Server) subscribe(ctx context.Context, c *Conn, room string) error {
+	if strings.HasPrefix(room, reservedPrefix) {
+		return Errorf(CodeForbidden, "rooms that begin with %q are reserved", reservedPrefix)
+	}
+	if err := s.cfg.subscribe(ctx, c, room); err != nil {
+		return forbidden(err)
+	}
+	return c.join(room, true)
+}
+
+func (s *Server) publish(ctx context.Context, r *request) error {
+	if r.room == "" || r.kind == "" {
+		return Errorf(CodeBadRequest, "a publication needs a room and a kind")
+	}
+	if err := s.cfg.publish(ctx, r.conn, r.room, r.kind); err != nil {
+		return forbidden(err)
+	}
+	return s.relay(ctx, s.Room(r.room), r)
+}
+
+// relay sends a peer's message on, the payload as it came.
+func (s *Server) relay(ctx context.Context, t Target, r *request) error {
+	if r.kind == "" {
+		return Errorf(CodeBadRequest, "a message without a kind")
+	}
+	out := &Outgoing{Kind: r.kind, Header: r.header, Value: r.payload}
+	out.deliver = func(_ context.Context, o *Outgoing) error { return t.deliver(r.conn, o) }
+	return s.throughPipes(ctx, out, false)
+}
+
+// forbidden makes a policy's error one that the peer may see.
+func forbidden(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return Errorf(CodeForbidden, "not allowed")
+}

@@ -1,0 +1,82 @@
+package polywire
+
+import "context"
+
+// Pipe wraps handling and sending. With pipes A, B and C registered in this
+// order, a message goes in through A, B and C to the handler, and what is sent
+// (by a [Target], a [Conn], or as a reply) goes out through C, B and A.
+type Pipe interface {
+	// Handler wraps the handling of messages.
+	Handler(next Handler) Handler
+	// Sender wraps the sending of messages.
+	Sender(next Sender) Sender
+}
+
+// Sender is a step on the way out.
+type Sender interface {
+	// Send passes the message on, changed or not, or refuses with an error.
+	Send(ctx context.Context, o *Outgoing) error
+}
+
+// SenderFunc is a function as a [Sender].
+type SenderFunc func(ctx context.Context, o *Outgoing) error
+
+// Send calls f.
+func (f SenderFunc) Send(ctx context.Context, o *Outgoing) error { return f(ctx, o) }
+
+// Outgoing is a message on its way out. A pipe may change the fields.
+type Outgoing struct {
+	Kind   string
+	Header map[string]string
+	Value  any // the Go value or Payload to send
+
+	conn    *Conn
+	reply   bool
+	deliver func(ctx context.Context, o *Outgoing) error
+}
+
+// Conn returns the only receiver, nil if there may be several.
+func (o *Outgoing) Conn() *Conn { return o.conn }
+
+// IsReply reports whether this is the answer to a call; Kind is the call's then.
+func (o *Outgoing) IsReply() bool { return o.reply }
+
+// SendOption changes how one message is sent.
+type SendOption interface{ applySend(o *sendOptions) }
+
+type sendOptions struct {
+	header map[string]string
+	direct bool
+}
+
+type sendOptionFunc func(o *sendOptions)
+
+func (f sendOptionFunc) applySend(o *sendOptions) { f(o) }
+
+// WithHeader adds a header to the message.
+func WithHeader(name, value string) SendOption {
+	return sendOptionFunc(func(o *sendOptions) {
+		if o.header == nil {
+			o.header = make(map[string]string)
+		}
+		o.header[name] = value
+	})
+}
+
+// Direct sends past the pipes.
+func Direct() SendOption { return sendOptionFunc(func(o *sendOptions) { o.direct = true }) }
+
+func applySend(opts []SendOption) (o sendOptions) {
+	for _, opt := range opts {
+		opt.applySend(&o)
+	}
+	return o
+}
+
+// throughPipes runs deliver behind the pipes, or at once where there are none.
+func (s *Server) throughPipes(ctx context.Context, o *Outgoing, direct bool) error {
+	if s.sender == nil || direct {
+		return o.deliver(ctx, o)
+	}
+	return s.sender.Send(ctx, o)
+}

@@ -1,0 +1,249 @@
+package polywire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/wire"
+)
+
+// request is a message on its way through the handlers, with its context.
+type request struct {
+	Message
+	op       wire.Type
+	ctx      requestContext
+	answered atomic.Bool
+	deadline atomic.Pointer[time.Timer] // answers for a handler that takes too long
+}
+
+func (r *request) callID() callID { return callID{r.id, r.key} }
+
+// newRequest makes a request of a packet whose payload stays borrowed.
+func (l *link) newRequest(p *wire.Packet) (*request, error) {
+	kind := p.Kind
+	if kind == "" && p.Code != 0 {
+		kind = l.srv.codes.kinds[p.Code]
+	}
+	r := &request{
+		Message: Message{
+			conn: &l.conn, kind: kind, room: p.Room, header: p.Header, payload: p.Payload, args: p.Args,
+			id: p.ID, key: p.Key, call: p.ID != 0 || p.Key != "",
+		},
+		op: p.Type,
+	}
+	if p.Type == wire.Message {
+		r.call = false
+	} else if p.Type == wire.Call && !r.call {
+		return nil, badRequest("a call without an id")
+	}
+	r.ctx.request = r
+	r.ctx.until = time.Now().Add(l.srv.cfg.HandlerTimeout)
+	return r, nil
+}
+
+// serve runs the handler (or the room operation) and sends the answer.
+func (l *link) serve(r *request) {
+	var result any
+	var err error
+	if l.draining.Load() {
+		err = Errorf(CodeUnavailable, "shutting down")
+	} else {
+		result, err = l.srv.invoke(r)
+	}
+	r.ctx.end()
+	if t := r.deadline.Load(); t != nil {
+		t.Stop()
+	}
+	if _, none := result.(noReply); none && err == nil {
+		return
+	}
+	if r.call {
+		l.reply(r, result, err)
+	} else if err != nil {
+		l.srv.reportError(&l.conn, fmt.Errorf("polywire: %s %q: %w", r.op, r.kind, err))
+	}
+}
+
+// invoke runs what the request asks for. A panic becomes an error.
+func (s *Server) invoke(r *request) (result any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			result, err = nil, s.panicked(r, p)
+		}
+	}()
+	if r.op != wire.Message && r.op != wire.Call {
+		return s.roomOperation(r)
+	}
+	if r.kind == "" {
+		return nil, Errorf(CodeNotFound, "a message without a known kind")
+	}
+	if h := s.hooks.BeforeRequest; h != nil {
+		h(&r.Message)
+	}
+	result, err = s.handler.Handle(&r.ctx, &r.Message)
+	if h := s.hooks.AfterRequest; h != nil {
+		h(&r.Message, result, err)
+	}
+	return result, err
+}
+
+func (s *Server) panicked(r *request, p any) error {
+	err := fmt.Errorf("polywire: handler of %q panicked: %v\n%s", r.kind, p, debug.Stack())
+	if !r.call {
+		return err
+	}
+	s.reportError(r.conn, err)
+	return Errorf(CodeInternal, "internal error")
+}
+
+// reply answers a call, once.
+func (l *link) reply(r *request, result any, err error) {
+	if !r.answered.CompareAndSwap(false, true) {
+		l.srv.dropped(r.conn, r.kind, DropLate)
+		return
+	}
+	if h := l.srv.hooks.BeforeReply; h != nil {
+		h(&r.Message, result, err)
+	}
+	l.logFault(r, err)
+	if err == nil && l.srv.sender != nil && r.op == wire.Call {
+		out := &Outgoing{Kind: r.kind, Value: result, conn: r.conn, reply: true}
+		out.deliver = func(_ context.Context, o *Outgoing) error {
+			l.transmitReply(r, o, nil)
+			return nil
+		}
+		if err = l.srv.sender.Send(&r.ctx, out); err != nil {
+			l.transmitReply(r, nil, err)
+		}
+	} else if err == nil {
+		l.transmitReply(r, &Outgoing{Value: result}, nil)
+	} else {
+		l.transmitReply(r, nil, err)
+	}
+	if h := l.srv.hooks.AfterReply; h != nil {
+		h(&r.Message, result, err)
+	}
+}
+
+// logFault reports an error whose text the peer does not get to see.
+func (l *link) logFault(r *request, err error) {
+	var coded *Error
+	if err != nil && !errors.As(err, &coded) && CodeOf(err) == CodeInternal {
+		l.srv.reportError(r.conn, fmt.Errorf("polywire: handler of %q: %w", r.kind, err))
+	}
+}
+
+// transmitReply encodes the answer; one that cannot be said becomes an error.
+func (l *link) transmitReply(r *request, out *Outgoing, err error) {
+	sc := l.srv.scratch.Get().(*scratch) //nolint:forcetypeassert // the pool has nothing else
+	defer func() {
+		sc.p.Reset()
+		l.srv.scratch.Put(sc)
+	}()
+	p := &sc.p
+	if err == nil {
+		*p = wire.Packet{Type: wire.Reply, ID: r.id, Key: r.key, Header: out.Header}
+		if p.Payload, err = l.payload(r.kind, out.Value); err == nil {
+			err = l.send(p, sendOpen)
+		}
+		if err == nil {
+			return
+		}
+		if errors.Is(err, ErrConnClosed) || errors.Is(err, ErrSlowConsumer) {
+			l.srv.dropped(r.conn, r.kind, DropClosed)
+			return
+		}
+		l.srv.reportError(r.conn, fmt.Errorf("polywire: reply of %q: %w", r.kind, err))
+		if errors.Is(err, codec.ErrNoTranslation) {
+			l.srv.dropped(r.conn, r.kind, DropUntranslated)
+		}
+	}
+	*p = wire.Packet{Type: wire.Error, ID: r.id, Key: r.key, Err: l.srv.errorBody(err)}
+	if l.send(p, sendOpen) != nil {
+		l.srv.dropped(r.conn, r.kind, DropClosed)
+	}
+}
+
+// payload makes what goes out of a Go value, in a content type that the wire
+// can say.
+func (l *link) payload(kind string, v any) (Payload, error) {
+	return l.srv.cfg.codecs.MarshalFor(kind, v, l.sess.ContentTypes())
+}
+
+// watchDeadline answers for a handler that is still at work when its time is
+// over. Handlers on the reading goroutine do not need it: they are taken over
+// first.
+func (r *request) watchDeadline() {
+	if !r.call {
+		return
+	}
+	l := r.conn.link
+	r.deadline.Store(time.AfterFunc(time.Until(r.ctx.until), func() {
+		if !r.answered.Load() {
+			l.reply(r, nil, Errorf(CodeDeadlineExceeded, "%q took too long", r.kind))
+		}
+	}))
+}
+
+// requestContext is the context of a handler. It costs nothing until somebody
+// asks for more than its values.
+type requestContext struct {
+	request *request
+	until   time.Time
+	mu      sync.Mutex
+	inner   context.Context //nolint:containedctx // made on demand
+	cancel  context.CancelFunc
+	ended   bool
+}
+
+// Deadline returns when the time to handle is over.
+func (c *requestContext) Deadline() (time.Time, bool) { return c.until, true }
+
+// Done returns the channel that is closed at the end.
+func (c *requestContext) Done() <-chan struct{} { return c.real().Done() }
+
+// Err returns why the context has ended, nil if it has not.
+func (c *requestContext) Err() error { return c.real().Err() }
+
+// Value finds the message, and what the server's base context has.
+func (c *requestContext) Value(key any) any {
+	if key == (messageKey{}) {
+		return &c.request.Message
+	}
+	c.mu.Lock()
+	inner := c.inner
+	c.mu.Unlock()
+	if inner != nil {
+		return inner.Value(key)
+	}
+	return c.request.conn.link.srv.cfg.base.Value(key)
+}
+
+// real makes a context of the standard library, once.
+func (c *requestContext) real() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inner == nil {
+		c.inner, c.cancel = context.WithDeadline(c.request.conn.context(), c.until)
+		if c.ended {
+			c.cancel()
+		}
+	}
+	return c.inner
+}
+
+func (c *requestContext) end() {
+	c.mu.Lock()
+	c.ended = true
+	cancel := c.cancel
+	c.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}

@@ -1,0 +1,194 @@
+package polywire
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+)
+
+// rooms is the index of who is where, in shards so that busy rooms do not wait
+// for each other. A room exists while it has members.
+type rooms struct {
+	seed   maphash.Seed
+	shards [32]roomShard
+}
+
+type roomShard struct {
+	mu    sync.RWMutex
+	rooms map[string]*room
+}
+
+type room struct {
+	name    string
+	members []*membership
+}
+
+// membership is one connection in one room. at is its place among the
+// members, under the shard's lock.
+type membership struct {
+	room *room
+	conn *Conn
+	at   int
+}
+
+func newRooms() *rooms {
+	r := &rooms{seed: maphash.MakeSeed()}
+	for i := range r.shards {
+		r.shards[i].rooms = make(map[string]*room)
+	}
+	return r
+}
+
+func (r *rooms) shard(name string) *roomShard {
+	return &r.shards[maphash.String(r.seed, name)%uint64(len(r.shards))]
+}
+
+// each calls f for the members of a room. f must not join, leave, block or
+// take a connection's lock.
+func (r *rooms) each(name string, f func(*Conn)) {
+	s := r.shard(name)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if rm := s.rooms[name]; rm != nil {
+		for _, m := range rm.members {
+			f(m.conn)
+		}
+	}
+}
+
+// count returns a room's number of members.
+func (r *rooms) count(name string) int {
+	s := r.shard(name)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if rm := s.rooms[name]; rm != nil {
+		return len(rm.members)
+	}
+	return 0
+}
+
+// names returns all rooms, sorted.
+func (r *rooms) names() []string {
+	var all []string
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.RLock()
+		for name := range s.rooms {
+			all = append(all, name)
+		}
+		s.mu.RUnlock()
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (r *rooms) add(c *Conn, name string) *membership {
+	s := r.shard(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rm := s.rooms[name]
+	if rm == nil {
+		rm = &room{name: name}
+		s.rooms[name] = rm
+	}
+	m := &membership{room: rm, conn: c, at: len(rm.members)}
+	rm.members = append(rm.members, m)
+	return m
+}
+
+func (r *rooms) remove(m *membership) {
+	s := r.shard(m.room.name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	members := m.room.members
+	last := len(members) - 1
+	members[m.at] = members[last]
+	members[m.at].at = m.at
+	members[last] = nil
+	m.room.members = members[:last]
+	if last == 0 {
+		delete(s.rooms, m.room.name)
+	}
+}
+
+// Join puts the connection into rooms. Being there already is no error.
+// Errors: [ErrConnClosed]; [CodeBadRequest] for an empty or too long name.
+func (c *Conn) Join(rooms ...string) error {
+	for _, name := range rooms {
+		if err := c.join(name, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Conn) join(name string, byPeer bool) error {
+	srv := c.link.srv
+	if name == "" || len(name) > srv.cfg.MaxRoomNameBytes {
+		return Errorf(CodeBadRequest, "a room's name has 1 to %d bytes", srv.cfg.MaxRoomNameBytes)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return c.link.closedError()
+	}
+	if slices.ContainsFunc(c.rooms, func(m *membership) bool { return m.room.name == name }) {
+		return nil
+	}
+	if byPeer {
+		if c.subscriptions >= srv.cfg.MaxSubscriptions {
+			return Errorf(CodeTooManyRequests, "at most %d rooms by subscription", srv.cfg.MaxSubscriptions)
+		}
+		c.subscriptions++
+	}
+	c.rooms = append(c.rooms, srv.rooms.add(c, name))
+	return nil
+}
+
+// Leave takes the connection out of rooms. Not being there is no error.
+func (c *Conn) Leave(rooms ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range rooms {
+		i := slices.IndexFunc(c.rooms, func(m *membership) bool { return m.room.name == name })
+		if i < 0 {
+			continue
+		}
+		c.link.srv.rooms.remove(c.rooms[i])
+		c.rooms = slices.Delete(c.rooms, i, i+1)
+		c.subscriptions = min(c.subscriptions, len(c.rooms))
+	}
+}
+
+// LeaveAll takes the connection out of all its rooms.
+func (c *Conn) LeaveAll() { c.link.srv.leaveAll(c) }
+
+func (s *Server) leaveAll(c *Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.rooms {
+		s.rooms.remove(m)
+	}
+	c.rooms, c.subscriptions = nil, 0
+}
+
+// Rooms returns the names of the connection's rooms, in the order of joining.
+func (c *Conn) Rooms() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	names := make([]string, len(c.rooms))
+	for i, m := range c.rooms {
+		names[i] = m.room.name
+	}
+	return names
+}
+
+// In reports whether the connection is in a room.
+func (c *Conn) In(room string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.rooms, func(m *membership) bool { return m.room.name == room })
+}
+
+// Rooms returns the names of all rooms that have members, sorted.
+func (s *Server) Rooms() []string { return s.rooms.names() }
