@@ -165,7 +165,7 @@ func plain(c byte) byte {
 const hexDigits = "0123456789abcdef"
 
 // AppendString appends s, which is UTF-8, as a JSON string.
-func AppendString(dst []byte, s string) []byte {
+func AppendString[S string | []byte](dst []byte, s S) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); i++ {
