@@ -3,84 +3,72 @@ package transport_test
 import (
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/polywire/polywire/transport"
 )
 
-func TestClosePayload(t *testing.T) {
-	long := strings.Repeat("é", 62) // 124 bytes: the last character is cut
-	rows := []struct {
-		name    string
-		code    uint16
-		reason  string
-		payload string
+func TestParseClosePayload(t *testing.T) {
+	tests := []struct {
+		name, payload string
+		want          transport.CloseError
 	}{
-		{"no status has no payload", 1005, "ignored", ""},
-		{"code alone", 1000, "", "\x03\xe8"},
-		{"code and reason", 4001, "bye", "\x0f\xa1bye"},
-		{"a reason of 123 bytes stays", 1000, strings.Repeat("a", 123), "\x03\xe8" + strings.Repeat("a", 123)},
-		{"a long reason is cut at a character", 1000, long, "\x03\xe8" + long[:122]},
-		{"a reason that is not UTF-8 is repaired", 1000, "a\xffb", "\x03\xe8a\uFFFDb"},
+		{"empty", "", transport.CloseError{Code: 1005}},
+		{"code only", "\x03\xe8", transport.CloseError{Code: 1000}},
+		{"code and reason", "\x0f\xa0späť", transport.CloseError{Code: 4000, Reason: "späť"}},
+		{"one byte", "\x03", transport.CloseError{Code: 1002, Local: true}},
+		{"reason is not UTF-8", "\x03\xe8\xff", transport.CloseError{Code: 1007, Local: true}},
 	}
-	for _, row := range rows {
-		t.Run(row.name, func(t *testing.T) {
-			got := transport.AppendClosePayload([]byte("x"), row.code, row.reason)
-			if string(got) != "x"+row.payload {
-				t.Fatalf("got %q, want x%q", got, row.payload)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := *transport.ParseClosePayload([]byte(tt.payload))
+			if got.Local {
+				got.Reason = ""
 			}
-			back := transport.ParseClosePayload(got[1:])
-			if back.Local || back.Code != row.code || row.payload != "" && back.Reason != row.payload[2:] {
-				t.Fatalf("parsed: %+v", back)
+			if got != tt.want {
+				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
 	}
 }
 
-func TestParseClosePayloadRefuses(t *testing.T) {
-	rows := []struct {
-		name    string
-		payload string
-		code    uint16
-	}{
-		{"5.5.1: one byte", "\x03", 1002},
-		{"5.5: more than a control frame has", "\x03\xe8" + strings.Repeat("a", 124), 1002},
-		{"7.4.2: 0", "\x00\x00", 1002},
-		{"7.4.2: 999", "\x03\xe7", 1002},
-		{"7.4.1: 1004 is reserved", "\x03\xec", 1002},
-		{"7.4.1: 1005 is never sent", "\x03\xed", 1002},
-		{"7.4.1: 1006 is never sent", "\x03\xee", 1002},
-		{"7.4.1: 1015 is never sent", "\x03\xf7", 1002},
-		{"7.4.2: 1016 is not registered", "\x03\xf8", 1002},
-		{"7.4.2: 2999 is not registered", "\x0b\xb7", 1002},
-		{"7.4.2: 5000", "\x13\x88", 1002},
-		{"7.4.2: 65535", "\xff\xff", 1002},
-		{"8.1: the reason is not UTF-8", "\x03\xe8a\xc0", 1007},
-	}
-	for _, row := range rows {
-		t.Run(row.name, func(t *testing.T) {
-			if got := transport.ParseClosePayload([]byte(row.payload)); !got.Local || got.Code != row.code {
-				t.Fatalf("got %+v", got)
+func TestCloseCodes(t *testing.T) {
+	valid := func(code int) bool {
+		for _, r := range [][2]int{{1000, 1003}, {1007, 1014}, {3000, 4999}} {
+			if code >= r[0] && code <= r[1] {
+				return true
 			}
-		})
+		}
+		return false
 	}
-	for _, code := range []uint16{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999} {
-		if got := transport.ParseClosePayload([]byte{byte(code >> 8), byte(code)}); got.Local || got.Code != code {
-			t.Errorf("%d: %+v", code, got)
+	for code := range 1 << 16 {
+		got := transport.ParseClosePayload([]byte{byte(code >> 8), byte(code)})
+		if got.Local == valid(code) || !got.Local && got.Code != uint16(code) {
+			t.Errorf("code %d: %+v", code, got)
 		}
 	}
 }
 
-func FuzzClosePayload(f *testing.F) {
-	f.Add([]byte("\x03\xe8bye"))
-	f.Add([]byte("\x03\xed"))
-	f.Fuzz(func(t *testing.T, p []byte) {
-		got := transport.ParseClosePayload(p)
-		if !utf8.ValidString(got.Reason) {
-			t.Fatalf("reason %q", got.Reason)
-		}
-		if !got.Local && string(transport.AppendClosePayload(nil, got.Code, got.Reason)) != string(p) {
-			t.Fatalf("%x does not come back", p)
-		}
-	})
+func TestAppendClosePayload(t *testing.T) {
+	tests := []struct {
+		name   string
+		code   uint16
+		reason string
+		want   string
+	}{
+		{"no code", 0, "ignored", "x"},
+		{"no status", 1005, "ignored", "x"},
+		{"code only", 1000, "", "x\x03\xe8"},
+		{"code and reason", 4001, "bye", "x\x0f\xa1bye"},
+		{"the longest reason", 1000, strings.Repeat("a", 123), "x\x03\xe8" + strings.Repeat("a", 123)},
+		{"a longer reason is cut", 1000, strings.Repeat("a", 200), "x\x03\xe8" + strings.Repeat("a", 123)},
+		{"cut between characters", 1000, strings.Repeat("a", 122) + "é", "x\x03\xe8" + strings.Repeat("a", 122)},
+		{"cut before what is not UTF-8", 1000, "ab\xffcd", "x\x03\xe8ab"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := transport.AppendClosePayload([]byte("x"), tt.code, tt.reason); string(got) != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
 }
