@@ -45,8 +45,8 @@ bench: ## the Go benchmarks; BENCH=regexp BENCHTIME=1s
 bench-peers: ## this server beside its peers, under one load, as ratios
 	cd bench && $(GO) run ./cmd/peers -write
 
-lint: $(linter) ## gofmt, go vet, golangci-lint, JavaScript syntax
-	@scripts/setup.sh node
+lint: $(linter) ## gofmt, go vet, golangci-lint, JavaScript
+	@scripts/setup.sh node npm sdk/js
 	GOLANGCI_LINT=$(linter) scripts/lint.sh
 
 generate: ## run go generate; in CI fail when it changes the tree

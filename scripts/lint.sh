@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks the form of all source: gofmt, go vet and golangci-lint on Go (each
-# module that ships), node --check on JavaScript, bash -n on scripts.
+# module that ships), node --check and the SDK's type check on JavaScript, bash
+# -n on scripts.
 # GOLANGCI_LINT is the binary; make lint builds the pinned one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,6 +26,10 @@ done
 sources -name '*.js' -o -name '*.mjs' | while read -r file; do
 	node --check --input-type=module - <"$file" || { echo "lint: $file does not parse" >&2; exit 1; }
 done
+
+if [ -f sdk/js/package.json ]; then
+	(cd sdk/js && npm run --silent --if-present check)
+fi
 
 sources -name '*.sh' -o -path './.ci/run' | while read -r file; do
 	bash -n "$file"

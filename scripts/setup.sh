@@ -4,7 +4,7 @@
 # cannot install, it says in one line what is missing.
 #
 #   scripts/setup.sh            everything that the tests need
-#   scripts/setup.sh NEED...    only these rows of the table, and no npm packages
+#   scripts/setup.sh NEED...    only these: rows of the table, folders with npm packages
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -82,6 +82,6 @@ setup_npm() {
 }
 
 setup_programs "$@"
-if [ $# = 0 ]; then
-	for folder in $npm_folders; do setup_npm "$folder"; done
-fi
+for folder in $npm_folders; do
+	if [ $# = 0 ] || [[ " $* " == *" $folder "* ]]; then setup_npm "$folder"; fi
+done

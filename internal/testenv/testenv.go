@@ -31,7 +31,7 @@ func Need(t testing.TB, programs ...string) {
 		}
 	}
 	if len(missing) > 0 {
-		Missing(t, strings.Join(missing, " and "))
+		Missing(t, strings.Join(missing, " and ")+" (make test installs it)")
 	}
 }
 
@@ -40,16 +40,16 @@ func Program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := lookup(name)
 	if err != nil {
-		Missing(t, name)
+		Missing(t, name+" (make test installs it)")
 	}
 	return path
 }
 
 // Missing ends the test because of something that only it can look for, a
-// running broker or installed npm packages, say: skipped, or failed in a full run.
+// running broker or a call of the operating system, say: skipped, or failed in a full run.
 func Missing(t testing.TB, what string) {
 	t.Helper()
-	line := fmt.Sprintf("NOT TESTED HERE: %s needs %s; `make test` installs it", t.Name(), what)
+	line := fmt.Sprintf("NOT TESTED HERE: %s needs %s", t.Name(), what)
 	if Full() {
 		t.Fatal(line)
 	}

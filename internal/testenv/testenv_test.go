@@ -63,11 +63,11 @@ func TestNeed(t *testing.T) {
 		{"all there", []string{"node", "npm"}, []string{"node", "npm"}, "", ""},
 		{"all there in a full run", []string{"node"}, []string{"node"}, "1", ""},
 		{"nothing needed", nil, nil, "1", ""},
-		{"one missing", []string{"npm"}, []string{"node", "npm"}, "", "needs node;"},
-		{"two missing", nil, []string{"node", "npm"}, "", "needs node and npm;"},
-		{"missing in a full run", nil, []string{"node"}, "1", "needs node;"},
+		{"one missing", []string{"npm"}, []string{"node", "npm"}, "", "needs node ("},
+		{"two missing", nil, []string{"node", "npm"}, "", "needs node and npm ("},
+		{"missing in a full run", nil, []string{"node"}, "1", "needs node ("},
 		{"a browser by another name", []string{"google-chrome"}, []string{"chromium"}, "1", ""},
-		{"no browser", []string{"node"}, []string{"chromium"}, "", "needs chromium;"},
+		{"no browser", []string{"node"}, []string{"chromium"}, "", "needs chromium ("},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
