@@ -140,6 +140,10 @@ func checkInterruptLosesNothing(t *trial) {
 		}
 		return nil
 	})
+	defer func() {
+		close(waits)
+		_ = interrupting()
+	}()
 	for i := 0; i < len(messages); {
 		f, ok, err := b.Next()
 		if ok {
@@ -155,12 +159,9 @@ func checkInterruptLosesNothing(t *trial) {
 			err = b.Wait()
 		}
 		if err != nil && !errors.Is(err, transport.ErrInterrupted) {
-			close(waits)
 			t.Fatalf("before frame %d: %v", i, err)
 		}
 	}
-	close(waits)
-	_ = interrupting()
 	wait()
 	t.nothing(b)
 }
