@@ -165,8 +165,8 @@ func checkAnnounced(t *trial) {
 		wait()
 	}
 	runtime.ReadMemStats(&after)
-	if n := after.TotalAlloc - before.TotalAlloc; n > uint64(len(all)/4) {
-		t.Errorf("%d bytes were allocated for a frame of %d of which 65 have come", n, len(all))
+	if n := after.TotalAlloc - before.TotalAlloc; n > uint64(len(big.data)/4) {
+		t.Errorf("%d bytes were allocated for a message of %d of which 65 have come", n, len(big.data))
 	}
 	wait = t.writing(func() error { return a.Write(all[65:]) })
 	t.expect(b, big)
