@@ -1,0 +1,137 @@
+package native
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/polywire/polywire/transport"
+	"github.com/polywire/polywire/transport/stream"
+	"github.com/polywire/polywire/transport/websocket"
+	"github.com/polywire/polywire/wire"
+)
+
+// ErrNoProtocol is wrapped by errors of Dial when the server does not speak
+// this wire.
+var ErrNoProtocol = errors.New("native: the server does not speak this wire")
+
+// Schemes returns the URL schemes that Dial takes.
+func (*Protocol) Schemes() []string { return []string{"ws", "wss", "tcp", "tls", "unix"} }
+
+// Dial opens a link within ctx and the host's handshake timeout. A ws or wss
+// URL without a path has the path of the door; a unix URL has the socket's.
+func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (wire.Link, error) {
+	ctx, cancel := context.WithTimeout(ctx, host.Limits().HandshakeTimeout)
+	defer cancel()
+	switch u.Scheme {
+	case "ws", "wss":
+		return p.dialWebSocket(ctx, host, u, o)
+	case "tcp", "tls", "unix":
+		return p.dialStream(ctx, host, u, o)
+	}
+	return wire.Link{}, fmt.Errorf("native: scheme %q is none of %s", u.Scheme, strings.Join(p.Schemes(), ", "))
+}
+
+func (p *Protocol) dialWebSocket(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (wire.Link, error) {
+	target := *u
+	if target.Path == "" {
+		target.Path = p.path
+	}
+	limits := host.Limits()
+	conn, resp, err := websocket.Dial(ctx, target.String(), websocket.DialOptions{
+		Header:           o.Header,
+		Subprotocols:     p.offers(),
+		TLS:              o.TLS,
+		Proxy:            o.Proxy,
+		NetDial:          o.NetDial,
+		HandshakeTimeout: limits.HandshakeTimeout,
+		MaxMessageBytes:  limits.MessageBytes,
+		MaxFragments:     limits.Fragments,
+		Compression:      p.compression,
+	})
+	if resp != nil && resp.Body != nil {
+		_ = resp.Body.Close() // the error has what of it matters
+	}
+	if err != nil {
+		return wire.Link{}, err
+	}
+	form, ok := formNamed(conn.Subprotocol())
+	if !ok {
+		_ = conn.Close()
+		return wire.Link{}, fmt.Errorf("%w: it chose no subprotocol", ErrNoProtocol)
+	}
+	return wire.Link{Transport: conn, Session: NewSession(form, host)}, nil
+}
+
+func (p *Protocol) dialStream(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (wire.Link, error) {
+	nc, err := connect(ctx, u, o)
+	if err != nil {
+		return wire.Link{}, err
+	}
+	conn := stream.New(nc, stream.Options{MaxMessageBytes: host.Limits().MessageBytes})
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	form, err := p.offerForms(conn)
+	if !stop() {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		_ = conn.Close() // the first error says why
+		return wire.Link{}, fmt.Errorf("native: opening of a stream: %w", err)
+	}
+	return wire.Link{Transport: conn, Session: NewSession(form, host)}, nil
+}
+
+// offerForms is the client's side of the opening.
+func (p *Protocol) offerForms(conn transport.Conn) (Form, error) {
+	offers := p.offers()
+	if err := writeFrame(conn, transport.Text, []byte(strings.Join(offers, " "))); err != nil {
+		return 0, err
+	}
+	answer, err := readText(conn)
+	var closed *transport.CloseError
+	switch {
+	case errors.As(err, &closed) && wire.CloseCode(closed.Code) == wire.CloseProtocol:
+		return 0, fmt.Errorf("%w: %w", ErrNoProtocol, err)
+	case err != nil:
+		return 0, err
+	}
+	form, ok := formNamed(string(answer))
+	if !ok || !slices.Contains(offers, form.String()) {
+		return 0, fmt.Errorf("%w: it answered the opening with something else", ErrNoProtocol)
+	}
+	return form, nil
+}
+
+// connect opens the connection below a stream.
+func connect(ctx context.Context, u *url.URL, o wire.DialOptions) (net.Conn, error) {
+	dial := o.NetDial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	if u.Scheme == "unix" {
+		return dial(ctx, "unix", u.Path)
+	}
+	nc, err := dial(ctx, "tcp", u.Host)
+	if err != nil || u.Scheme == "tcp" {
+		return nc, err
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.TLS != nil {
+		config = o.TLS.Clone()
+	}
+	if config.ServerName == "" {
+		config.ServerName = u.Hostname()
+	}
+	secure := tls.Client(nc, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = nc.Close() // the first error says why
+		return nil, err
+	}
+	return secure, nil
+}
