@@ -3,11 +3,16 @@ package websocket
 import (
 	"bytes"
 	"compress/flate"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"io"
 	"log"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -173,4 +178,51 @@ func deflated(t testing.TB, s string) string {
 		t.Fatal(err)
 	}
 	return strings.TrimSuffix(b.String(), "\x00\x00\xff\xff")
+}
+
+// accepting serves WebSockets; what it accepts comes out of the channel.
+func accepting(t testing.TB, secure bool, o AcceptOptions) (url string, roots *x509.CertPool, accepted <-chan *Conn) {
+	t.Helper()
+	conns := make(chan *Conn, 16)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := Accept(w, r, o)
+		if err != nil {
+			return // the client is told
+		}
+		conns <- c
+	}))
+	s.Config.ErrorLog = discardLog()
+	if secure {
+		s.StartTLS()
+		roots = x509.NewCertPool()
+		roots.AddCert(s.Certificate())
+	} else {
+		s.Start()
+	}
+	t.Cleanup(func() {
+		s.Close()
+		for len(conns) > 0 {
+			(<-conns).Close()
+		}
+	})
+	return "ws" + strings.TrimPrefix(s.URL, "http"), roots, conns
+}
+
+// link opens a connection through real sockets and returns both ends.
+func link(t testing.TB, secure bool, ao AcceptOptions, do DialOptions) (client, server *Conn) {
+	t.Helper()
+	url, roots, accepted := accepting(t, secure, ao)
+	if secure {
+		do.TLS = &tls.Config{RootCAs: roots}
+	}
+	client, _, err := Dial(context.Background(), url, do)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server = <-accepted
+	t.Cleanup(func() {
+		client.Close()
+		server.Close()
+	})
+	return client, server
 }

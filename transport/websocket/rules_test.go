@@ -314,3 +314,22 @@ func TestMask(t *testing.T) {
 		}
 	}
 }
+
+func TestWholeMessagesAllocateNothing(t *testing.T) {
+	all := encode(slices.Repeat([]part{{first: 0x81, payload: strings.Repeat("p", 100)}}, 16), true)
+	c := newConn(&loop{data: all}, nil, settings{server: true})
+	allocs := testing.AllocsPerRun(100, func() {
+		if err := c.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		for range 16 {
+			if _, ok, err := c.Next(); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+			c.Detach()()
+		}
+	})
+	if allocs >= 1 {
+		t.Fatalf("%v allocations for 16 frames", allocs)
+	}
+}
