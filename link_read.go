@@ -117,7 +117,7 @@ func (l *link) over(err error) (ended bool) {
 // fallAsleep hands the link to the poller, if it is still quiet.
 func (l *link) fallAsleep() bool {
 	s, ok := l.t.(transport.Sleeper)
-	if !ok || l.srv.sleeper == nil || l.phase.Load() != phaseOpen {
+	if !ok || l.phase.Load() != phaseOpen {
 		return false
 	}
 	raw, ok := s.Idle()
@@ -126,11 +126,12 @@ func (l *link) fallAsleep() bool {
 		return false
 	}
 	l.asleep.Store(true) // before Add: it may wake at once
-	if err := l.srv.sleeper.Add(raw, l.conn.token()); err != nil {
-		// Whoever cleared it meanwhile has taken the link over.
-		return !l.asleep.CompareAndSwap(true, false)
+	if l.srv.sleepers.add(raw, l.conn.token(), l.srv.wake) {
+		return true
 	}
-	return true
+	l.sleepless.Store(l.lastRead.Load())
+	// Whoever cleared it meanwhile has taken the link over.
+	return !l.asleep.CompareAndSwap(true, false)
 }
 
 // batch handles all frames that are there. It returns false when another
@@ -224,12 +225,16 @@ func (r *reader) request(p *wire.Packet) (goOn bool, err error) {
 	l.out.waitForRoom(l)
 	l.mu.Lock()
 	inline := l.busy == nil && l.srv.cfg.Concurrency == 1
-	if !inline {
+	if !inline && !l.draining.Load() {
 		err := l.enqueue(req)
 		l.mu.Unlock()
 		return true, err
 	}
 	l.mu.Unlock()
+	if !inline {
+		l.serve(req) // which refuses it
+		return true, nil
+	}
 	if !r.watched {
 		r.watched = true
 		l.out.corked.Store(true)
@@ -380,7 +385,7 @@ func (l *link) work(done *request) {
 			l.mu.Unlock()
 			l.srv.workerEnds(l)
 			if drained {
-				l.close(shutdownError())
+				l.close(l.goodbye())
 			}
 			return
 		}
@@ -405,11 +410,17 @@ func (l *link) drain() {
 	idle := l.busy == nil
 	l.mu.Unlock()
 	if idle {
-		l.close(shutdownError())
+		l.close(l.goodbye())
 	}
 }
 
-func shutdownError() *CloseError { return &CloseError{Code: CloseShutdown, Reason: "shutting down"} }
+// goodbye is what a shutdown tells the peer: a dialled one is just left.
+func (l *link) goodbye() *CloseError {
+	if l.dial != nil {
+		return &CloseError{Code: CloseNormal}
+	}
+	return &CloseError{Code: CloseShutdown, Reason: "shutting down"}
+}
 
 // watch takes the reading over from goroutines that have been with their batch
 // for too long. Links are in it only while they handle one.

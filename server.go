@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/polywire/polywire/internal/sleep"
@@ -46,7 +47,7 @@ type Server struct {
 	counters counters
 	wheel    *wheel.Wheel
 	watch    *watch
-	sleeper  *sleep.Poller // nil: connections keep their goroutines
+	sleepers sleepers
 
 	goes      sync.WaitGroup // links, and goroutines that work for them
 	watching  sync.WaitGroup
@@ -161,14 +162,6 @@ func (s *Server) Start() error {
 	}
 	if err := s.prepare(); err != nil {
 		return err
-	}
-	sleeper, err := sleep.New(func(token uint64) {
-		if l := s.find(token); l != nil {
-			l.wake()
-		}
-	})
-	if err == nil {
-		s.sleeper = sleeper
 	}
 	s.watching.Go(s.watch.run)
 	s.become(StateNew, StateRunning)
@@ -297,7 +290,7 @@ func (s *Server) shutdown(ctx context.Context) error {
 	case <-done:
 	case <-ctx.Done():
 		err = ctx.Err()
-		s.conns.each(func(l *link) { l.kill(shutdownError()) })
+		s.conns.each(func(l *link) { l.kill(l.goodbye()) })
 	}
 	return errors.Join(err, s.finish(ctx))
 }
@@ -310,11 +303,10 @@ func (s *Server) finish(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("polywire: plugin %T: %w", s.active[i], err))
 		}
 	}
+	s.wheel.Stop()
 	s.watch.stop()
 	s.watching.Wait()
-	if s.sleeper != nil {
-		s.sleeper.Close() //nolint:errcheck // nothing to lose
-	}
+	s.sleepers.close()
 	s.become(StateClosing, StateClosed)
 	close(s.closed)
 	return errors.Join(errs...)
@@ -424,6 +416,44 @@ func (s *Server) unregister(l *link) {
 			"code", why.Code, "reason", why.Reason, "remote_closed", why.Remote, "lasted", time.Since(l.conn.OpenedAt()))
 	}
 	s.goes.Done()
+}
+
+// sleepers has the poller that watches connections without a goroutine, made
+// for the first of them.
+type sleepers struct {
+	mu     sync.Mutex
+	poller *sleep.Poller
+	none   bool // there is none on this system, or no more
+}
+
+// add gives a connection to the poller; false: it has to keep its goroutine.
+func (s *sleepers) add(raw syscall.RawConn, token uint64, wake func(token uint64)) bool {
+	s.mu.Lock()
+	if s.poller == nil && !s.none {
+		var err error
+		s.poller, err = sleep.New(wake)
+		s.none = err != nil
+	}
+	poller := s.poller
+	s.mu.Unlock()
+	return poller != nil && poller.Add(raw, token) == nil
+}
+
+func (s *sleepers) close() {
+	s.mu.Lock()
+	poller := s.poller
+	s.poller, s.none = nil, true
+	s.mu.Unlock()
+	if poller != nil {
+		poller.Close() //nolint:errcheck // nothing to lose
+	}
+}
+
+// wake gives a connection that has something to read a goroutine.
+func (s *Server) wake(token uint64) {
+	if l := s.find(token); l != nil {
+		l.wake()
+	}
 }
 
 // formats numbers the forms that encoded bytes can have, from 1.

@@ -38,13 +38,15 @@ type Wheel struct {
 	slots   [slots]Entry // list heads
 	entries int
 	running bool
-	stopped sync.WaitGroup
+	stopped bool
+	quit    chan struct{}
+	done    sync.WaitGroup
 	epoch   time.Time
 }
 
 // New returns an empty wheel whose clock is at 1.
 func New() *Wheel {
-	w := &Wheel{epoch: time.Now()}
+	w := &Wheel{epoch: time.Now(), quit: make(chan struct{})}
 	w.now.Store(1)
 	for i := range w.slots {
 		h := &w.slots[i]
@@ -69,11 +71,10 @@ func (w *Wheel) Add(e *Entry, item Timed, due uint32) {
 	e.item = item
 	w.link(e, due)
 	w.entries++
-	if !w.running {
+	if !w.running && !w.stopped {
 		w.running = true
 		w.epoch = time.Now().Add(-time.Duration(w.Now()) * Tick)
-		w.stopped.Add(1)
-		go w.run()
+		w.done.Go(w.run)
 	}
 }
 
@@ -103,7 +104,17 @@ func (w *Wheel) Remove(e *Entry) {
 
 // Wait blocks until the wheel's goroutine has ended, which it does soon after
 // the last entry left.
-func (w *Wheel) Wait() { w.stopped.Wait() }
+func (w *Wheel) Wait() { w.done.Wait() }
+
+// Stop ends the wheel for good and waits for its goroutine: nothing is called
+// any more. Entries may still be added and removed. Call it once.
+func (w *Wheel) Stop() {
+	w.mu.Lock()
+	w.stopped = true
+	w.mu.Unlock()
+	close(w.quit)
+	w.done.Wait()
+}
 
 func (w *Wheel) link(e *Entry, due uint32) {
 	e.due = max(due, w.Now()+1)
@@ -119,7 +130,6 @@ func unlink(e *Entry) {
 }
 
 func (w *Wheel) run() {
-	defer w.stopped.Done()
 	ticker := time.NewTicker(Tick)
 	defer ticker.Stop()
 	for {
@@ -135,7 +145,11 @@ func (w *Wheel) run() {
 			return
 		}
 		w.mu.Unlock()
-		<-ticker.C
+		select {
+		case <-ticker.C:
+		case <-w.quit:
+			return
+		}
 	}
 }
 

@@ -71,3 +71,16 @@ func TestMoveAndRemove(t *testing.T) {
 		w.Wait()
 	})
 }
+
+func TestStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := New()
+		var e, late Entry
+		w.Add(&e, timed(func(uint32) uint32 { t.Error("called after Stop"); return 0 }), w.In(time.Second))
+		w.Stop()
+		w.Add(&late, timed(func(uint32) uint32 { t.Error("called after Stop"); return 0 }), w.In(time.Second))
+		time.Sleep(time.Minute) // virtual
+		w.Remove(&e)
+		w.Remove(&late)
+	})
+}

@@ -1,0 +1,380 @@
+// Package client connects to a Polywire server, or to any other on whose wire
+// it is told to speak, and stays connected.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/internal/backoff"
+	"github.com/polywire/polywire/wire"
+	"github.com/polywire/polywire/wire/native"
+)
+
+// ErrNotConnected is returned while there is no connection. Unless the client
+// is closed it is at work to get one.
+var ErrNotConnected = fmt.Errorf("client: not connected: %w",
+	&polywire.Error{Code: polywire.CodeUnavailable, Message: "not connected"})
+
+// Client is one peer's lasting connection to a server: when it breaks, the
+// client connects again after a wait, and subscribes again to its rooms, for as
+// long as it is not closed and the server does not send it away for good (see
+// [polywire.CloseCode]). Calls in flight end with an error then; nothing is
+// sent twice.
+//
+// A client handles messages like a server does. All methods may be called from
+// many goroutines at once.
+type Client struct {
+	url  *url.URL
+	cfg  config
+	dial wire.Dialer
+	name string // of the wire
+
+	mu    sync.Mutex
+	setup []func(*polywire.Server) // registrations, for the next life's core
+	state polywire.State
+	core  *polywire.Server
+	conn  *polywire.Conn // nil while there is none
+	rooms []string
+	err   error // why it is closed
+	stop  context.CancelFunc
+	done  chan struct{} // closed when the life that stop ends is over
+}
+
+// New returns a client in state New. The URL's scheme says the wire and the
+// transport: ws, wss, tcp, tls and unix speak the native wire.
+func New(rawURL string, opts ...Option) (*Client, error) {
+	c := &Client{state: polywire.StateNew, cfg: config{dialTimeout: 10 * time.Second, reconnect: true}}
+	for _, o := range opts {
+		if err := o.apply(&c.cfg); err != nil {
+			return nil, fmt.Errorf("client: %w", err)
+		}
+	}
+	if len(c.cfg.wires) == 0 {
+		c.cfg.wires = []wire.Protocol{native.New()}
+	}
+	var err error
+	if c.url, err = url.Parse(rawURL); err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	for _, w := range c.cfg.wires {
+		if d, ok := w.(wire.Dialer); ok && slices.Contains(d.Schemes(), c.url.Scheme) {
+			c.dial, c.name = d, w.Name()
+		}
+	}
+	if c.dial == nil {
+		return nil, fmt.Errorf("client: no wire for the scheme of %q", rawURL)
+	}
+	c.core, err = polywire.New(c.cfg.peer...)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	return c, nil
+}
+
+// Dial returns a client that is connected.
+func Dial(ctx context.Context, rawURL string, opts ...Option) (*Client, error) {
+	c, err := New(rawURL, opts...)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Connect(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Handle registers a handler for messages from the server; see
+// [polywire.Server.Handle]. It may be called at any time.
+func (c *Client) Handle(pattern string, h polywire.Handler) {
+	c.register(func(s *polywire.Server) { s.Handle(pattern, h) })
+}
+
+// Use adds middleware. Call it before Connect.
+func (c *Client) Use(mw ...polywire.Middleware) {
+	c.register(func(s *polywire.Server) { s.Use(mw...) })
+}
+
+// Pipe adds pipes. Call it before Connect.
+func (c *Client) Pipe(p ...polywire.Pipe) {
+	c.register(func(s *polywire.Server) { s.Pipe(p...) })
+}
+
+// Code registers a numeric message code. Call it before Connect.
+func (c *Client) Code(kind string, code uint32) {
+	c.register(func(s *polywire.Server) { s.Code(kind, code) })
+}
+
+func (c *Client) register(f func(*polywire.Server)) {
+	c.mu.Lock()
+	c.setup = append(c.setup, f)
+	core := c.core
+	c.mu.Unlock()
+	f(core)
+}
+
+// State returns where the client is in its life. Running includes the times
+// when it is connecting again.
+func (c *Client) State() polywire.State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// Conn returns the present connection, nil while there is none.
+func (c *Client) Conn() *polywire.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn
+}
+
+// Connected reports whether there is a connection.
+func (c *Client) Connected() bool { return c.Conn() != nil }
+
+// Err returns why the client has closed by itself, nil otherwise.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Done returns a channel that is closed when the client has closed, by Close
+// or by itself. Before Connect it is nil.
+func (c *Client) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done
+}
+
+// Stats returns the figures of the core; see [polywire.Stats].
+func (c *Client) Stats() polywire.Stats {
+	c.mu.Lock()
+	core := c.core
+	c.mu.Unlock()
+	return core.Stats()
+}
+
+// Connect makes the first connection; ctx bounds it. It may be called again
+// after the client has closed. Errors: [polywire.ErrRunning] in another state;
+// a *[polywire.CloseError] if the server refused.
+func (c *Client) Connect(ctx context.Context) error {
+	life, err := c.begin()
+	if err != nil {
+		return err
+	}
+	conn, err := c.open(ctx)
+	if err != nil {
+		c.end(err)
+		return err
+	}
+	go c.live(life, conn)
+	return nil
+}
+
+// begin starts a life of the client, with a fresh core if it had one before.
+func (c *Client) begin() (context.Context, error) {
+	c.mu.Lock()
+	from := c.state
+	if from != polywire.StateNew && from != polywire.StateClosed {
+		c.mu.Unlock()
+		return nil, polywire.ErrRunning
+	}
+	if from == polywire.StateClosed {
+		core, err := polywire.New(c.cfg.peer...)
+		if err != nil {
+			c.mu.Unlock()
+			return nil, err
+		}
+		for _, f := range c.setup {
+			f(core)
+		}
+		c.core = core
+	}
+	if err := c.core.Start(); err != nil {
+		c.mu.Unlock()
+		return nil, err
+	}
+	life, stop := context.WithCancel(context.Background())
+	c.state, c.err, c.stop, c.done = polywire.StateRunning, nil, stop, make(chan struct{})
+	c.mu.Unlock()
+	c.tell(from, polywire.StateRunning)
+	return life, nil
+}
+
+// end is the end of a life, by Close (nil) or by an error.
+func (c *Client) end(why error) {
+	c.become(polywire.StateClosing)
+	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.dialTimeout)
+	defer cancel()
+	_ = c.core.Shutdown(ctx) // what is left then has been cut off
+	c.mu.Lock()
+	c.err, c.conn = why, nil
+	done, stop := c.done, c.stop
+	c.mu.Unlock()
+	stop()
+	c.become(polywire.StateClosed)
+	close(done)
+}
+
+func (c *Client) become(to polywire.State) {
+	c.mu.Lock()
+	from := c.state
+	c.state = to
+	c.mu.Unlock()
+	if from != to {
+		c.tell(from, to)
+	}
+}
+
+func (c *Client) tell(from, to polywire.State) {
+	for _, h := range c.cfg.hooks {
+		if h.Status != nil {
+			h.Status(from, to)
+		}
+	}
+}
+
+// open makes one connection.
+func (c *Client) open(ctx context.Context) (*polywire.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.dialTimeout)
+	defer cancel()
+	o := c.cfg.hello
+	o.Wire = c.name
+	if c.cfg.credentials != nil {
+		var err error
+		if o.Header, err = c.cfg.credentials(ctx); err != nil {
+			return nil, fmt.Errorf("client: credentials: %w", err)
+		}
+	}
+	link, err := c.dial.Dial(ctx, c.core.Host(c.name), c.url, c.cfg.dial)
+	if err != nil {
+		return nil, fmt.Errorf("client: dial %s: %w", c.url.Redacted(), err)
+	}
+	conn, err := c.core.Connect(ctx, link, o)
+	if err != nil {
+		return nil, fmt.Errorf("client: connect to %s: %w", c.url.Redacted(), err)
+	}
+	c.mu.Lock()
+	c.conn = conn
+	c.mu.Unlock()
+	for _, h := range c.cfg.hooks {
+		if h.Connect != nil {
+			h.Connect(conn)
+		}
+	}
+	return conn, nil
+}
+
+// live keeps the client connected until its life is over.
+func (c *Client) live(life context.Context, conn *polywire.Conn) {
+	for {
+		select {
+		case <-conn.Done():
+		case <-life.Done():
+			c.end(nil)
+			return
+		}
+		why := conn.Err()
+		c.mu.Lock()
+		c.conn = nil
+		c.mu.Unlock()
+		for _, h := range c.cfg.hooks {
+			if h.Disconnect != nil {
+				h.Disconnect(why)
+			}
+		}
+		var closed *polywire.CloseError
+		if !c.cfg.reconnect || errors.As(why, &closed) && !closed.Code.Reconnect() {
+			c.end(why)
+			return
+		}
+		var err error
+		if conn, err = c.again(life, why); err != nil {
+			if life.Err() != nil {
+				err = nil
+			}
+			c.end(err)
+			return
+		}
+		c.resubscribe(life, conn)
+	}
+}
+
+// again tries to connect until it succeeds, life is over, or the server
+// refuses for good.
+func (c *Client) again(life context.Context, why error) (*polywire.Conn, error) {
+	wait := backoff.Backoff{Min: c.cfg.backoffMin, Max: c.cfg.backoffMax}
+	for {
+		pause := wait.Next()
+		for _, h := range c.cfg.hooks {
+			if h.Retry != nil {
+				h.Retry(wait.Tries(), pause, why)
+			}
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-life.Done():
+			timer.Stop()
+			return nil, life.Err()
+		}
+		var conn *polywire.Conn
+		if conn, why = c.open(life); why == nil {
+			return conn, nil
+		}
+		var closed *polywire.CloseError
+		if life.Err() != nil || errors.As(why, &closed) && !closed.Code.Reconnect() {
+			return nil, why
+		}
+	}
+}
+
+// resubscribe joins the rooms of the connection before. A room that the server
+// refuses is given up.
+func (c *Client) resubscribe(life context.Context, conn *polywire.Conn) {
+	c.mu.Lock()
+	rooms := slices.Clone(c.rooms)
+	c.mu.Unlock()
+	for _, room := range rooms {
+		err := conn.Subscribe(life, room)
+		if err == nil || errors.Is(err, polywire.ErrConnClosed) || life.Err() != nil {
+			continue
+		}
+		var refused *polywire.Error
+		if errors.As(err, &refused) && refused.Remote() {
+			c.forget(room)
+		}
+		for _, h := range c.cfg.hooks {
+			if h.Error != nil {
+				h.Error(fmt.Errorf("client: subscribe again to %q: %w", room, err))
+			}
+		}
+	}
+}
+
+func (c *Client) forget(room string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rooms = slices.DeleteFunc(c.rooms, func(r string) bool { return r == room })
+}
+
+// Close ends the client in an orderly way and waits until it has ended: what
+// is queued is sent, running handlers finish, the server is told. It may be
+// called in any state, but not from a handler, which it would wait for.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	stop, done, state := c.stop, c.done, c.state
+	c.mu.Unlock()
+	if state == polywire.StateNew {
+		return c.core.Close()
+	}
+	stop()
+	<-done
+	return nil
+}

@@ -1,0 +1,96 @@
+package client
+
+import (
+	"context"
+	"slices"
+
+	"github.com/polywire/polywire"
+)
+
+// current returns the connection to use now.
+func (c *Client) current() (*polywire.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.conn != nil:
+		return c.conn, nil
+	case c.state == polywire.StateNew:
+		return nil, polywire.ErrNotRunning
+	case c.state == polywire.StateClosed:
+		return nil, polywire.ErrClosed
+	}
+	return nil, ErrNotConnected
+}
+
+// Send sends a one-way message; see [polywire.Conn.Send]. It waits while the
+// server does not read. Errors besides: [ErrNotConnected], [polywire.ErrClosed].
+func (c *Client) Send(ctx context.Context, kind string, v any, opts ...polywire.SendOption) error {
+	conn, err := c.current()
+	if err != nil {
+		return err
+	}
+	return conn.Send(ctx, kind, v, opts...)
+}
+
+// Call asks the server and decodes the answer into out; see [polywire.Conn.Call].
+func (c *Client) Call(ctx context.Context, kind string, v, out any, opts ...polywire.SendOption) error {
+	conn, err := c.current()
+	if err != nil {
+		return err
+	}
+	return conn.Call(ctx, kind, v, out, opts...)
+}
+
+// Subscribe joins a room, now and after each reconnect.
+func (c *Client) Subscribe(ctx context.Context, room string) error {
+	conn, err := c.current()
+	if err != nil {
+		return err
+	}
+	if err := conn.Subscribe(ctx, room); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(c.rooms, room) {
+		c.rooms = append(c.rooms, room)
+	}
+	return nil
+}
+
+// Unsubscribe leaves a room. Without a connection it only is not joined again.
+func (c *Client) Unsubscribe(ctx context.Context, room string) error {
+	c.forget(room)
+	conn, err := c.current()
+	if err != nil {
+		return err
+	}
+	return conn.Unsubscribe(ctx, room)
+}
+
+// Rooms returns the rooms that the client has subscribed to.
+func (c *Client) Rooms() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.rooms)
+}
+
+// Publish sends a message to a room's members, where the server allows it. It
+// returns when the server has passed it on.
+func (c *Client) Publish(ctx context.Context, room, kind string, v any, opts ...polywire.SendOption) error {
+	conn, err := c.current()
+	if err != nil {
+		return err
+	}
+	return conn.Publish(ctx, room, kind, v, opts...)
+}
+
+// Broadcast sends a message to everybody, where the server allows it. It
+// returns when the server has passed it on.
+func (c *Client) Broadcast(ctx context.Context, kind string, v any, opts ...polywire.SendOption) error {
+	conn, err := c.current()
+	if err != nil {
+		return err
+	}
+	return conn.Broadcast(ctx, kind, v, opts...)
+}

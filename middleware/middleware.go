@@ -1,0 +1,65 @@
+// Package middleware has the wrappers that most applications want around their
+// handlers.
+package middleware
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/polywire/polywire"
+)
+
+// Recover turns a panic of a handler into an error with
+// [polywire.CodeInternal], and gives the panic's value and the stack to report.
+// The core survives panics without it; use it to decide what becomes of them.
+func Recover(report func(ctx context.Context, m *polywire.Message, value any, stack []byte)) polywire.Middleware {
+	return func(next polywire.Handler) polywire.Handler {
+		return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (result any, err error) {
+			defer func() {
+				if p := recover(); p != nil {
+					if report != nil {
+						report(ctx, m, p, debug.Stack())
+					}
+					result, err = nil, polywire.Errorf(polywire.CodeInternal, "internal error")
+				}
+			}()
+			return next.Handle(ctx, m)
+		})
+	}
+}
+
+// Log writes a line for each message: at debug level when all went well, at
+// info level when it failed. Payloads are not logged.
+func Log(logger *slog.Logger) polywire.Middleware {
+	return func(next polywire.Handler) polywire.Handler {
+		return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+			start := time.Now()
+			result, err := next.Handle(ctx, m)
+			level := slog.LevelDebug
+			if err != nil {
+				level = slog.LevelInfo
+			}
+			if logger.Enabled(ctx, level) {
+				logger.LogAttrs(ctx, level, "message", slog.String("kind", m.Kind()), slog.String("conn", m.Conn().ID()),
+					slog.String("wire", m.Conn().Wire()), slog.Bool("call", m.IsCall()), slog.Int("bytes", m.Size()),
+					slog.Duration("took", time.Since(start)), slog.Any("error", err))
+			}
+			return result, err
+		})
+	}
+}
+
+// Timeout gives handlers less time than the server does: ctx ends after d. A
+// handler that ignores ctx goes on; its caller is answered by the server's own
+// timeout.
+func Timeout(d time.Duration) polywire.Middleware {
+	return func(next polywire.Handler) polywire.Handler {
+		return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+			ctx, cancel := context.WithTimeout(ctx, d)
+			defer cancel()
+			return next.Handle(ctx, m)
+		})
+	}
+}
