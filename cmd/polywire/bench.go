@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/internal/load"
+)
+
+func newBench() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure a server",
+		Args:  cobra.NoArgs,
+	}
+	c.AddCommand(newBenchServe(), newBenchRun())
+	return c
+}
+
+func newBenchServe() *cobra.Command {
+	var f listenFlags
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server that `bench run` measures",
+		Long: `Run a server with two handlers on every wire, each at its default path: kind
+"echo" answers with its payload, kind "broadcast" sends kind "news" with the
+payload to everybody.
+
+  polywire bench serve --listen 127.0.0.1:8080 --listen tcp://127.0.0.1:7000`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			logger, err := f.logger(c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			srv, err := polywire.New(baseOptions(logger)...)
+			if err != nil {
+				return err
+			}
+			srv.Handle("echo", polywire.HandlerFunc(echo))
+			srv.Handle("broadcast", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+				return nil, srv.All().Send(ctx, "news", m.Payload())
+			}))
+			return f.run(c.Context(), srv, func(urls []string) {
+				for _, u := range urls {
+					fmt.Fprintf(c.OutOrStdout(), "listening on %s, process %d\n", u, os.Getpid())
+				}
+			})
+		},
+	}
+	f.register(c, "127.0.0.1:8080")
+	c.Flag("log-level").DefValue = "warn"
+	f.logLevel = "warn"
+	return c
+}
+
+func newBenchRun() *cobra.Command {
+	var cfg load.Config
+	var asJSON, quiet bool
+	c := &cobra.Command{
+		Use:       "run {echo | broadcast | idle | connect}",
+		Short:     "Drive load against a server and print what it did",
+		ValidArgs: []string{"echo", "broadcast", "idle", "connect"},
+		Long: `Open connections to a server and measure:
+
+  echo       requests with an answer, --window in flight on each connection
+  broadcast  one connection makes the server send to all of them
+  idle       connections that do nothing: the server's memory for each
+  connect    handshakes
+
+With --pid, the server's CPU time for a message and memory for a connection are
+read from its process. Against our own counterpart:
+
+  polywire bench serve &
+  polywire bench run echo --conns 100 --window 16 --pid $!
+
+Only servers on this machine are driven, unless --remote is given.`,
+		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := cfg.Mode.UnmarshalText([]byte(args[0])); err != nil {
+				return err
+			}
+			if !strings.Contains(cfg.URL, "://") {
+				cfg.URL = "ws://" + cfg.URL
+			}
+			return benchRun(c, cfg, asJSON, quiet)
+		},
+	}
+	c.Flags().StringVarP(&cfg.URL, "url", "u", "ws://127.0.0.1:8080", "server `URL`: ws, tcp or unix")
+	c.Flags().StringVar(&cfg.Wire, "wire", "native", "what to speak: "+strings.Join(load.Wires(), ", "))
+	c.Flags().IntVarP(&cfg.Conns, "conns", "c", 100, "connections")
+	c.Flags().IntVarP(&cfg.Window, "window", "w", 1, "requests (or broadcasts) in flight, per connection (per publisher)")
+	c.Flags().IntVarP(&cfg.PayloadBytes, "size", "s", 100, "payload `bytes`")
+	c.Flags().DurationVarP(&cfg.Duration, "duration", "d", 5*time.Second, "how long to measure")
+	c.Flags().DurationVar(&cfg.Warmup, "warmup", time.Second, "how long to drive load before measuring")
+	c.Flags().IntVar(&cfg.DialRate, "dial-rate", 2000, "new connections a second; negative is as fast as it goes")
+	c.Flags().IntVar(&cfg.PID, "pid", 0, "server `process` to read CPU time and memory of; 0 is none")
+	c.Flags().BoolVar(&cfg.AllowRemote, "remote", false, "allow a server on another machine")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress bar")
+	return c
+}
+
+func benchRun(c *cobra.Command, cfg load.Config, asJSON, quiet bool) error {
+	if !quiet && !asJSON {
+		bar := progress(c.ErrOrStderr(), cfg)
+		cfg.Progress = bar.update
+		defer bar.clear()
+	}
+	result, err := load.Run(c.Context(), cfg)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		enc := json.NewEncoder(c.OutOrStdout())
+		enc.SetIndent("", "  ")
+		return enc.Encode(result)
+	}
+	if _, err := fmt.Fprint(c.OutOrStdout(), result.Table()); err != nil {
+		return err
+	}
+	if result.Errors > 0 {
+		return errors.New("some connections failed")
+	}
+	return nil
+}
+
+// bar shows how far a run has come: connections while they are opened, then time.
+type bar struct {
+	*progressbar.ProgressBar
+	total   time.Duration
+	conns   int
+	loading time.Time
+}
+
+func progress(w io.Writer, cfg load.Config) *bar {
+	total := cfg.Warmup + cfg.Duration
+	if cfg.Mode == load.Connect || cfg.Mode == load.Idle {
+		total = cfg.Duration
+	}
+	return &bar{
+		ProgressBar: progressbar.NewOptions(1000, progressbar.OptionSetWriter(w), progressbar.OptionClearOnFinish(),
+			progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionSetWidth(30)),
+		total: total, conns: max(cfg.Conns, 1),
+	}
+}
+
+func (b *bar) update(p load.Progress) {
+	if p.Phase == "open" {
+		b.Describe(fmt.Sprintf("opening %d of %d connections", p.Open, b.conns))
+		_ = b.Set(p.Open * 1000 / b.conns)
+		return
+	}
+	if b.loading.IsZero() {
+		b.loading = time.Now()
+	}
+	b.Describe(fmt.Sprintf("%s: %d messages on %d connections", p.Phase, p.Messages, p.Open))
+	_ = b.Set(int(min(999, 1000*time.Since(b.loading)/max(b.total, 1))))
+}
+
+func (b *bar) clear() { _ = b.Finish() }

@@ -1,0 +1,52 @@
+// Command polywire is the server, its demo and its tools in one binary.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := newRoot().ExecuteContext(ctx)
+	interrupted := ctx.Err() != nil
+	stop()
+	switch {
+	case err == nil, interrupted && errors.Is(err, context.Canceled):
+	default:
+		fmt.Fprintln(os.Stderr, "polywire:", err)
+		os.Exit(1)
+	}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "polywire",
+		Short: "One application, every wire",
+		Long: `Polywire lets one application talk over every wire. This program is its server
+for those who bring no Go of their own, a demo, and the tools around it.
+
+Start with the demo, which prints an address for your browser:
+
+  polywire demo
+
+Then watch it from a second terminal, and speak from a third:
+
+  polywire sub lobby --url ws://127.0.0.1:8080
+  polywire call chat.say '{"room":"lobby","text":"hello"}' --url ws://127.0.0.1:8080`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.AddCommand(newServe(), newDemo(), newPub(), newSub(), newCall(), newBench(), newVersion())
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%w\n\n%s --help says more", err, c.CommandPath())
+	})
+	return root
+}

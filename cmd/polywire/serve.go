@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/middleware"
+)
+
+// serveFlags configure `polywire serve`.
+type serveFlags struct {
+	listenFlags
+	allow           []string
+	origins         []string
+	tlsCert, tlsKey string
+	maxMessage      int
+	maxOutbox       int
+	maxConns        int
+	maxPerAddr      int
+	handlerTimeout  time.Duration
+}
+
+func newServe() *cobra.Command {
+	var f serveFlags
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a server",
+		Long: `Run a server on which clients of any wire meet in rooms.
+
+Clients subscribe to rooms by themselves. Publishing to rooms and broadcasting
+to everybody are refused unless allowed here. The kind "echo" answers with its
+payload, "time" with the server's clock.
+
+  polywire serve
+  polywire serve --listen 127.0.0.1:8080 --listen tcp://127.0.0.1:7000 --allow publish
+  polywire serve --listen wss://:8443 --tls-cert cert.pem --tls-key key.pem \
+      --origin https://app.example.com
+
+Ends on SIGINT and SIGTERM, after telling every peer.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return f.serve(c) },
+	}
+	f.register(c, "127.0.0.1:8080")
+	c.Flags().StringSliceVar(&f.allow, "allow", nil, "what clients may do besides subscribing: publish, broadcast")
+	c.Flags().StringSliceVar(&f.origins, "origin", nil, "web `origins` whose pages may connect, besides the server's own; * is all")
+	c.Flags().StringVar(&f.tlsCert, "tls-cert", "", "certificate `file` (PEM) for wss and tls")
+	c.Flags().StringVar(&f.tlsKey, "tls-key", "", "key `file` (PEM) of the certificate")
+	c.Flags().IntVar(&f.maxMessage, "max-message-bytes", 1<<20, "largest inbound message")
+	c.Flags().IntVar(&f.maxOutbox, "max-outbox-bytes", 1<<20, "most that may wait for one slow reader")
+	c.Flags().IntVar(&f.maxConns, "max-connections", 0, "most connections; 0 is no limit")
+	c.Flags().IntVar(&f.maxPerAddr, "max-connections-per-address", 0, "most connections from one address; 0 is no limit")
+	c.Flags().DurationVar(&f.handlerTimeout, "handler-timeout", 30*time.Second, "time to handle a message")
+	return c
+}
+
+func (f *serveFlags) serve(c *cobra.Command) error {
+	logger, err := f.logger(c.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	opts := append(baseOptions(logger),
+		polywire.WithMaxMessageBytes(f.maxMessage),
+		polywire.WithOutboxBytes(f.maxOutbox),
+		polywire.WithMaxConnections(f.maxConns, f.maxPerAddr, 0),
+		polywire.WithHandlerTimeout(f.handlerTimeout),
+		polywire.WithOrigins(f.origins...))
+	allowed, err := f.policies()
+	if err != nil {
+		return err
+	}
+	opts = append(opts, allowed...)
+	if (f.tlsCert == "") != (f.tlsKey == "") {
+		return errors.New("--tls-cert and --tls-key go together")
+	}
+	if f.tlsCert != "" {
+		t, err := loadTLS(f.tlsCert, f.tlsKey)
+		if err != nil {
+			return err
+		}
+		opts = append(opts, polywire.WithTLS(t))
+	}
+	srv, err := polywire.New(opts...)
+	if err != nil {
+		return err
+	}
+	srv.Use(middleware.Log(logger))
+	srv.Handle("echo", polywire.HandlerFunc(echo))
+	srv.Handle("time", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+		return time.Now().UTC(), nil
+	}))
+	return f.run(c.Context(), srv, func(urls []string) {
+		for _, u := range urls {
+			fmt.Fprintln(c.OutOrStdout(), "listening on", u)
+		}
+	})
+}
+
+func (f *serveFlags) policies() ([]polywire.Option, error) {
+	for _, a := range f.allow {
+		if a != "publish" && a != "broadcast" {
+			return nil, fmt.Errorf("--allow %q: want publish or broadcast", a)
+		}
+	}
+	var opts []polywire.Option
+	if slices.Contains(f.allow, "publish") {
+		opts = append(opts, polywire.WithPublishPolicy(polywire.AllowAll))
+	}
+	if slices.Contains(f.allow, "broadcast") {
+		opts = append(opts, polywire.WithBroadcastPolicy(polywire.AllowBroadcast))
+	}
+	return opts, nil
+}
+
+// echo answers with the payload as it came.
+func echo(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }

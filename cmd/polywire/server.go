@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/codec/msgpack"
+	"github.com/polywire/polywire/codec/protobuf"
+	"github.com/polywire/polywire/wire"
+	"github.com/polywire/polywire/wire/native"
+)
+
+// listenFlags are those of every command that serves.
+type listenFlags struct {
+	listen   []string
+	logLevel string
+	drain    time.Duration
+}
+
+func (f *listenFlags) register(c *cobra.Command, listen ...string) {
+	c.Flags().StringArrayVarP(&f.listen, "listen", "l", listen,
+		"`address` to listen on: host:port, or a URL with ws, wss, tcp, tls or unix; may be repeated")
+	c.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	c.Flags().DurationVar(&f.drain, "drain", 10*time.Second, "time for peers and handlers to finish at the end")
+}
+
+// addresses returns the listeners as URLs.
+func (f *listenFlags) addresses() []string {
+	urls := make([]string, len(f.listen))
+	for i, a := range f.listen {
+		if !strings.Contains(a, "://") {
+			a = "ws://" + a
+		}
+		urls[i] = a
+	}
+	return urls
+}
+
+func (f *listenFlags) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", f.logLevel)
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
+}
+
+// everyWire lists the wires that serving commands speak.
+func everyWire() []wire.Protocol { return []wire.Protocol{native.New()} }
+
+// baseOptions are those of every server that this program runs.
+func baseOptions(logger *slog.Logger) []polywire.Option {
+	return []polywire.Option{
+		polywire.WithWires(everyWire()...),
+		polywire.WithCodecs(codec.JSON{}, protobuf.Codec{}, msgpack.Codec{}),
+		polywire.WithLogger(logger),
+	}
+}
+
+// run serves until ctx ends, then shuts the server down. ready is called with
+// the URLs that are listened on.
+func (f *listenFlags) run(ctx context.Context, srv *polywire.Server, ready func(urls []string)) error {
+	urls := f.addresses()
+	failed := make(chan error, len(urls))
+	for i, u := range urls {
+		l, scheme, err := srv.Listen(u)
+		if err != nil {
+			return errors.Join(err, srv.Close())
+		}
+		if l.Addr().Network() == "tcp" {
+			urls[i] = scheme + "://" + l.Addr().String()
+		}
+		go func() { failed <- srv.Serve(l, scheme) }()
+	}
+	ready(urls)
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	drain, cancel := context.WithTimeout(context.Background(), f.drain)
+	defer cancel()
+	if shutErr := srv.Shutdown(drain); shutErr != nil {
+		err = errors.Join(err, fmt.Errorf("shutdown: %w", shutErr))
+	}
+	return err
+}
+
+// loadTLS reads a certificate and its key.
+func loadTLS(cert, key string) (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}
