@@ -42,7 +42,10 @@ type jsonReader struct {
 // decodeJSON reads an envelope. kind makes strings of routing names.
 func decodeJSON(data []byte, kind func([]byte) string, p *wire.Packet) error {
 	r := jsonReader{Scanner: jsonscan.Scanner{Data: data}, p: p}
-	if err := r.envelope(); err != nil {
+	if err := r.object(inEnvelope); err != nil {
+		return err
+	}
+	if err := r.End(); err != nil {
 		return err
 	}
 	if err := r.setType(); err != nil {
@@ -64,23 +67,42 @@ func decodeJSON(data []byte, kind func([]byte) string, p *wire.Packet) error {
 	return finish(p)
 }
 
-func (r *jsonReader) envelope() error {
+// object is which of an envelope's objects is being read. A function value in
+// its place would put the reader on the heap.
+type object uint8
+
+const (
+	inEnvelope object = iota
+	inHeaders
+	inCodes
+	inError
+)
+
+// object consumes one of the objects.
+func (r *jsonReader) object(in object) error {
 	if err := r.Open('{'); err != nil {
 		return err
 	}
 	for first := true; ; first = false {
 		more, err := r.More('}', first)
-		if err != nil {
+		if err != nil || !more {
 			return err
-		}
-		if !more {
-			return r.End()
 		}
 		key, err := r.Key()
 		if err != nil {
 			return err
 		}
-		if err := r.member(key); err != nil {
+		switch in {
+		case inHeaders:
+			err = r.header(key)
+		case inCodes:
+			err = r.code(key)
+		case inError:
+			err = r.errorMember(key)
+		default:
+			err = r.member(key)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -109,15 +131,18 @@ func (r *jsonReader) member(key []byte) error {
 	case "contentType":
 		return r.str(&r.payload.contentType)
 	case "headers":
-		return r.headers()
+		clear(r.p.Header)
+		return r.object(inHeaders)
 	case "room":
 		return r.str(&r.room)
 	case "error":
-		return r.error()
+		r.p.Err, r.details = new(wire.ErrorBody), jsonArgument{}
+		return r.object(inError)
 	case "key":
 		return r.str(&r.key)
 	case "codes":
-		return r.codes()
+		clear(r.p.Codes)
+		return r.object(inCodes)
 	case "args":
 		return r.args()
 	}
@@ -203,51 +228,20 @@ func typeNamed(name []byte) wire.Type {
 	return 0
 }
 
-// object consumes an object, each of whose values read consumes.
-func (r *jsonReader) object(read func(r *jsonReader, key []byte) error) error {
-	if err := r.Open('{'); err != nil {
+func (r *jsonReader) header(key []byte) error {
+	var v []byte
+	if err := r.str(&v); err != nil {
 		return err
 	}
-	for first := true; ; first = false {
-		more, err := r.More('}', first)
-		if err != nil || !more {
-			return err
-		}
-		key, err := r.Key()
-		if err != nil {
-			return err
-		}
-		if err := read(r, key); err != nil {
-			return err
-		}
+	return addHeader(r.p, key, v)
+}
+
+func (r *jsonReader) code(key []byte) error {
+	var v uint32
+	if err := r.uint32(&v); err != nil {
+		return err
 	}
-}
-
-func (r *jsonReader) headers() error {
-	clear(r.p.Header)
-	return r.object(func(r *jsonReader, key []byte) error {
-		var v []byte
-		if err := r.str(&v); err != nil {
-			return err
-		}
-		return addHeader(r.p, key, v)
-	})
-}
-
-func (r *jsonReader) codes() error {
-	clear(r.p.Codes)
-	return r.object(func(r *jsonReader, key []byte) error {
-		var v uint32
-		if err := r.uint32(&v); err != nil {
-			return err
-		}
-		return addCode(r.p, key, v)
-	})
-}
-
-func (r *jsonReader) error() error {
-	r.p.Err, r.details = new(wire.ErrorBody), jsonArgument{}
-	return r.object((*jsonReader).errorMember)
+	return addCode(r.p, key, v)
 }
 
 func (r *jsonReader) errorMember(key []byte) error {

@@ -2,7 +2,6 @@ package native
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -97,7 +96,8 @@ func choose(offer []byte) (Form, error) {
 	}
 }
 
-// readText waits for a frame, which must be text.
+// readText waits for a frame, which must be text. A deadline ends it: links use
+// deadlines to be interrupted, and nobody else interrupts one that is opening.
 func readText(conn transport.Conn) ([]byte, error) {
 	for {
 		f, ok, err := conn.Next()
@@ -109,7 +109,11 @@ func readText(conn transport.Conn) ([]byte, error) {
 		case ok:
 			return f.Data, nil
 		}
-		if err := conn.Wait(); err != nil {
+		err = conn.Wait()
+		if errors.Is(err, transport.ErrInterrupted) {
+			err = os.ErrDeadlineExceeded
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -141,7 +145,7 @@ func farewell(err error) (wire.CloseCode, string, bool) {
 		return violation.Code, violation.Reason, true
 	case errors.As(err, &closed) && closed.Local:
 		return wire.CloseCode(closed.Code), closed.Reason, true
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return wire.CloseStale, "no opening in time", true
 	}
 	return 0, "", false
