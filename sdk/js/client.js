@@ -386,7 +386,7 @@ export class Client {
 
   /** @param {Packet} packet */
   #onError({ id, error }) {
-    const { code, message, details } = /** @type {{code: string, message?: string, details?: unknown}} */ (error);
+    const { code, message, details } = /** @type {import("./envelope.js").ErrorBody} */ (error);
     const failure = new PolywireError(code, message, { details, remote: true });
     if (id === undefined) this.#report(failure);
     else this.#calls.reject(id, failure);
@@ -466,8 +466,8 @@ export class Client {
  * @param {Packet} packet
  * @returns {import("./handlers.js").Message}
  */
-function toMessage({ type, kind = "", payload, contentType = "", headers = {}, room }) {
-  return { kind, payload, contentType, headers, room, isCall: type === "call" };
+function toMessage({ type, kind = "", payload, args = [], contentType = "", headers = {}, room }) {
+  return { kind, payload, args, contentType, headers, room, isCall: type === "call" };
 }
 
 /** @param {SendOptions} options */

@@ -4,6 +4,11 @@ import { PolywireError } from "./error.js";
 /** @typedef {"message" | "call" | "reply" | "error" | "subscribe" | "unsubscribe" | "publish" | "broadcast" | "hello" | "welcome" | "ping" | "pong"} Type */
 
 /**
+ * Details are a payload: a JSON value or bytes.
+ * @typedef {{code: string, message?: string, details?: unknown}} ErrorBody
+ */
+
+/**
  * One frame's content. A payload is a JSON value or bytes; absent: none.
  * @typedef {object} Packet
  * @property {Type} type
@@ -11,9 +16,10 @@ import { PolywireError } from "./error.js";
  * @property {string} [kind]
  * @property {unknown} [payload]
  * @property {string} [contentType] of a payload that is bytes; default application/octet-stream
+ * @property {unknown[]} [args] payloads after the first; received, never sent
  * @property {Record<string, string>} [headers]
  * @property {string} [room]
- * @property {{code: string, message?: string, details?: unknown}} [error]
+ * @property {ErrorBody} [error]
  * @property {string} [key]
  */
 
@@ -25,18 +31,32 @@ const TYPES = new Set(
   "message call reply error subscribe unsubscribe publish broadcast hello welcome ping pong".split(" "),
 );
 const WITH_ID = new Set(["call", "reply"]);
-const WITH_KIND = new Set(["message", "call"]);
+const WITH_KIND = new Set(["message", "call", "publish", "broadcast"]);
 
 /**
  * @param {Packet} packet
  * @returns {string} a frame's text
  * @throws {TypeError} from JSON.stringify: a cycle, a BigInt
  */
-export function encode(packet) {
-  const bytes = asBytes(packet.payload);
-  if (!bytes) return JSON.stringify({ ...packet, contentType: undefined });
-  const contentType = packet.contentType === BYTES_TYPE ? undefined : packet.contentType;
-  return JSON.stringify({ ...packet, payload: undefined, data: toBase64(bytes), contentType });
+export function encode({ payload, contentType, error, ...rest }) {
+  return JSON.stringify({ ...rest, ...pack("payload", payload, contentType), error: error && packError(error) });
+}
+
+/**
+ * The members that say a payload.
+ * @param {string} name of the member for JSON values
+ * @param {unknown} payload
+ * @param {string} [contentType] of bytes
+ */
+function pack(name, payload, contentType) {
+  const bytes = asBytes(payload);
+  if (!bytes) return { [name]: payload };
+  return { data: toBase64(bytes), contentType: contentType === BYTES_TYPE ? undefined : contentType };
+}
+
+/** @param {ErrorBody} error */
+function packError({ code, message, details }) {
+  return { code, message, ...pack("details", details) };
 }
 
 /**
@@ -46,32 +66,57 @@ export function encode(packet) {
  */
 export function decode(frame) {
   if (typeof frame !== "string") throw malformed("a binary frame on a text wire");
-  const raw = parse(frame);
-  const type = raw.type ?? (raw.id === undefined ? "message" : "call");
+  const { id, kind, room, key, headers, error, args, ...raw } = parse(frame);
+  const type = raw.type ?? (id === undefined ? "message" : "call");
   if (!TYPES.has(type)) throw malformed(`unknown type ${JSON.stringify(type)}`);
-  checkID(raw.id, WITH_ID.has(type));
-  checkString(raw, "kind", WITH_KIND.has(type));
-  for (const key of ["room", "key", "data", "contentType"]) checkString(raw, key, false);
-  checkHeaders(raw.headers);
-  if (type === "error") checkError(raw.error);
-  return unpack(raw, type);
+  checkID(id, WITH_ID.has(type));
+  for (const [name, value] of Object.entries({ kind, room, key })) checkString(name, value);
+  if (!kind && raw.code === undefined && WITH_KIND.has(type)) throw malformed("neither kind nor code");
+  checkHeaders(headers);
+  /** @type {Packet} */
+  const packet = { type, id, kind, room, key, headers, ...unpack("payload", raw) };
+  if (type === "error") packet.error = unpackError(error ?? {});
+  if (args !== undefined) packet.args = unpackArgs(args);
+  return packet;
 }
 
 /**
+ * What the members of a payload say. null is a payload as good as any.
+ * @param {string} name of the member for JSON values
  * @param {any} raw
- * @param {Type} type
- * @returns {Packet}
+ * @returns {{payload: unknown, contentType: string}}
  */
-function unpack(raw, type) {
-  const { id, kind, payload, data, headers, room, error, key } = raw;
-  const packet = { type, id, kind, payload, headers, room, error, key, contentType: "" };
-  if (data !== undefined) {
-    packet.payload = fromBase64(data);
-    packet.contentType = raw.contentType || BYTES_TYPE;
-  } else if (payload !== undefined) {
-    packet.contentType = JSON_TYPE;
-  }
-  return packet;
+function unpack(name, raw) {
+  const { [name]: payload, data, contentType } = withoutNulls(raw, name);
+  checkString("contentType", contentType);
+  if (data === undefined) return { payload, contentType: payload === undefined ? "" : JSON_TYPE };
+  checkString("data", data);
+  if (payload !== undefined) throw malformed(`${name} and data together`);
+  return { payload: fromBase64(data), contentType: contentType || BYTES_TYPE };
+}
+
+/**
+ * @param {any} error
+ * @returns {ErrorBody}
+ */
+function unpackError(error) {
+  if (typeof error !== "object" || Array.isArray(error)) throw malformed("error is not an object");
+  const { code = "", message } = withoutNulls(error, "details");
+  checkString("code", code);
+  checkString("message", message);
+  return { code, message, details: unpack("details", error).payload };
+}
+
+/**
+ * @param {unknown} args
+ * @returns {unknown[]}
+ */
+function unpackArgs(args) {
+  if (!Array.isArray(args)) throw malformed("args are not an array");
+  return args.map((arg) => {
+    if (arg === null || typeof arg !== "object") throw malformed("an argument is not an object");
+    return unpack("payload", arg).payload;
+  });
 }
 
 /**
@@ -86,6 +131,16 @@ function parse(text) {
     throw malformed("not JSON", cause);
   }
   if (raw === null || typeof raw !== "object" || Array.isArray(raw)) throw malformed("not a JSON object");
+  return withoutNulls(raw, "payload");
+}
+
+/**
+ * A member that is null is as good as absent, where it is not a payload.
+ * @param {any} raw
+ * @param {string} payload name of the member that may be null
+ */
+function withoutNulls(raw, payload) {
+  for (const name of Object.keys(raw)) if (raw[name] === null && name !== payload) delete raw[name];
   return raw;
 }
 
@@ -97,11 +152,9 @@ function checkID(id, required) {
   }
 }
 
-/** @param {any} raw @param {string} key @param {boolean} required */
-function checkString(raw, key, required) {
-  const value = raw[key];
-  if (value === undefined && !required) return;
-  if (typeof value !== "string" || (required && value === "")) throw malformed(`${key} is not a string`);
+/** @param {string} name @param {unknown} value */
+function checkString(name, value) {
+  if (value !== undefined && typeof value !== "string") throw malformed(`${name} is not a string`);
 }
 
 /** @param {unknown} headers */
@@ -113,14 +166,6 @@ function checkHeaders(headers) {
     !Array.isArray(headers) &&
     Object.values(headers).every((v) => typeof v === "string");
   if (!good) throw malformed("headers are not a map of strings");
-}
-
-/** @param {any} error */
-function checkError(error) {
-  if (error === null || typeof error !== "object" || typeof error.code !== "string") {
-    throw malformed("an error without a code");
-  }
-  if (error.message !== undefined && typeof error.message !== "string") throw malformed("error.message is not a string");
 }
 
 /** @param {string} why @param {unknown} [cause] */

@@ -19,7 +19,7 @@ export class PolywireError extends Error {
     this.name = "PolywireError";
     /** @readonly */
     this.code = code;
-    /** @readonly Any JSON value, undefined if there are none. */
+    /** @readonly A JSON value or bytes, undefined if there are none. */
     this.details = details;
     /** @readonly True if it came over the wire, false if it was made here. */
     this.remote = remote;

@@ -5,6 +5,7 @@
  * @typedef {object} Message
  * @property {string} kind
  * @property {unknown} payload a JSON value, a Uint8Array, or undefined
+ * @property {unknown[]} args payloads after the first, from peers whose wires have several
  * @property {string} contentType "application/json" unless the payload is bytes; "" without a payload
  * @property {Record<string, string>} headers
  * @property {string} [room] the room that it was published to, where known

@@ -175,17 +175,17 @@ test("handlers get payload and message", async () => {
   client.handle("a", (payload, message) => got.push([payload, message]));
   client.handle("chat.*", (payload, { kind }) => got.push([kind, payload]));
   socket.receive({ kind: "a", payload: { x: 1 }, room: "r", headers: { h: "v" } });
-  socket.receive({ type: "publish", kind: "a", data: "AQ==", contentType: "x/y" });
+  socket.receive({ type: "publish", kind: "a", data: "AQ==", contentType: "x/y", args: [{ payload: 2 }] });
   socket.receive({ type: "broadcast", kind: "chat.said", payload: "hi" });
   socket.receive({ kind: "nobody.listens" });
   assert.deepEqual(got, [
     [
       { x: 1 },
-      { kind: "a", payload: { x: 1 }, contentType: "application/json", headers: { h: "v" }, room: "r", isCall: false },
+      { kind: "a", payload: { x: 1 }, args: [], contentType: "application/json", headers: { h: "v" }, room: "r", isCall: false },
     ],
     [
       new Uint8Array([1]),
-      { kind: "a", payload: new Uint8Array([1]), contentType: "x/y", headers: {}, room: undefined, isCall: false },
+      { kind: "a", payload: new Uint8Array([1]), args: [2], contentType: "x/y", headers: {}, room: undefined, isCall: false },
     ],
     ["chat.said", "hi"],
   ]);

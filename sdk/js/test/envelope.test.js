@@ -24,6 +24,11 @@ test("encode writes what was given and nothing else", () => {
   for (const [packet, want] of cases) assert.deepEqual(JSON.parse(encode(packet)), want);
 });
 
+test("error details may be bytes", () => {
+  const packet = { type: "error", id: 1, error: { code: "full", details: new Uint8Array([255]) } };
+  assert.deepEqual(JSON.parse(encode(packet)), { type: "error", id: 1, error: { code: "full", data: "/w==" } });
+});
+
 test("encode refuses what JSON cannot say", () => {
   assert.throws(() => encode({ type: "message", kind: "a", payload: 1n }), TypeError);
 });
@@ -56,6 +61,19 @@ test("bytes of any length come back as they were", () => {
   }
 });
 
+test("null is absent, except as a payload", () => {
+  const names = "type id room key headers error args data contentType code codes".split(" ");
+  const packet = decode(JSON.stringify({ kind: "a", payload: null, ...Object.fromEntries(names.map((n) => [n, null])) }));
+  assert.equal(packet.type, "message");
+  assert.equal(packet.payload, null);
+  assert.equal(packet.contentType, "application/json");
+  assert.deepEqual(decode('{"type":"error","error":{"code":null,"message":null,"details":null}}').error, {
+    code: "",
+    message: undefined,
+    details: null,
+  });
+});
+
 test("decode ignores keys that it does not know", () => {
   assert.equal(decode('{"kind":"a","later":{"x":1}}').kind, "a");
 });
@@ -82,17 +100,22 @@ test("decode refuses malformed frames", () => {
     '{"type":"reply","id":1.5}',
     '{"type":"reply","id":"1"}',
     '{"type":"reply","id":9007199254740992}',
-    '{"kind":"a","id":null}',
+    '{"type":"publish","id":1,"room":"r"}',
+    '{"kind":"a","payload":1,"data":""}',
+    '{"kind":"a","args":{}}',
+    '{"kind":"a","args":[1]}',
+    '{"kind":"a","args":[null]}',
+    '{"kind":"a","args":[{"data":"?"}]}',
     '{"kind":"a","room":1}',
     '{"kind":"a","headers":[]}',
-    '{"kind":"a","headers":null}',
     '{"kind":"a","headers":{"x":1}}',
     '{"kind":"a","data":"?"}',
     '{"kind":"a","data":7}',
     '{"kind":"a","data":"","contentType":1}',
-    '{"type":"error","id":1}',
-    '{"type":"error","id":1,"error":null}',
-    '{"type":"error","id":1,"error":{"message":"x"}}',
+    '{"type":"error","id":1,"error":[]}',
+    '{"type":"error","id":1,"error":"x"}',
+    '{"type":"error","id":1,"error":{"code":7}}',
+    '{"type":"error","id":1,"error":{"code":"x","data":"?"}}',
     '{"type":"error","id":1,"error":{"code":"x","message":1}}',
   ];
   for (const frame of frames) {
