@@ -24,10 +24,11 @@ addEventListener("hashchange", openHash);
 document.addEventListener("visibilitychange", () => document.hidden || chat.read());
 
 function fromHash() {
+  const name = location.hash.slice(1);
   try {
-    return decodeURIComponent(location.hash);
+    return decodeURIComponent(name);
   } catch {
-    return location.hash;
+    return name; // typed by hand
   }
 }
 

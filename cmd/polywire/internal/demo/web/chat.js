@@ -1,7 +1,7 @@
 // The chat without its page: a client, rooms, and what is said to the server.
 import { Latency } from "./latency.js";
 import { Room } from "./room.js";
-import { cleanName, cleanText, LOBBY, roomName } from "./text.js";
+import { cleanName, cleanText, LOBBY } from "./text.js";
 
 const PING_EVERY_MS = 2000;
 const PING_TIMEOUT_MS = 5000;
@@ -68,9 +68,9 @@ export class Chat {
     else this.#client.connect().catch(() => {}); // the status tells
   }
 
-  /** Shows a room, joining it if need be. */
-  open(text) {
-    const name = roomName(text) || LOBBY;
+  /** Shows a room, joining it if need be. The name is taken as it is; see roomName for typed ones. */
+  open(exact) {
+    const name = cleanName(exact) || LOBBY;
     this.current = name;
     if (!this.rooms.has(name)) {
       this.rooms.set(name, new Room(name));

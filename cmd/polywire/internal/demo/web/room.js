@@ -25,14 +25,13 @@ export class Room {
     this.you = you;
     this.joined = true;
     this.members = new Map(members.map((m) => [m.id, m]));
-    const known = new Set(this.lines.map((l) => l.id));
-    for (const said of history) if (!known.has(said.id)) this.#add(this.#line(said));
+    for (const said of history) if (!this.#find(said)) this.#add(this.#line(said));
     this.lines.sort((a, b) => a.at - b.at);
   }
 
   /** Takes a chat.said; returns whether it is news, and not the echo of an own line. */
   said(said) {
-    if (this.lines.some((l) => l.id === said.id)) return false;
+    if (this.#find(said)) return false;
     const own = said.from.id === this.you && this.lines.find((l) => l.state === "sending" && l.text === said.text);
     if (own) {
       this.#settle(own, said);
@@ -50,9 +49,10 @@ export class Room {
   }
 
   /** Takes the answer to chat.say. */
-  sent(line, { id, at }) {
-    if (this.lines.some((l) => l.id === id && l !== line)) this.remove(line);
-    else this.#settle(line, { id, at });
+  sent(line, said) {
+    const known = this.#find(said);
+    if (!known) this.#settle(line, said);
+    else if (known !== line) this.remove(line);
   }
 
   remove(line) {
@@ -74,6 +74,12 @@ export class Room {
   sortedMembers() {
     const rank = (m) => (m.id === this.you ? 0 : m.bot ? 2 : 1);
     return [...this.members.values()].sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
+  }
+
+  /** A server that began anew gives out its ids again; the time tells them apart. */
+  #find({ id, at }) {
+    const time = Date.parse(at);
+    return this.lines.find((l) => l.id === id && l.at.getTime() === time);
   }
 
   #line({ id, from, text, at }) {

@@ -1,8 +1,7 @@
 // Names and texts: what may be said, and how it is shown.
 
 export const LOBBY = "lobby";
-export const MAX_NAME = 32;
-export const MAX_ROOM = 32;
+export const MAX_NAME = 40; // of people and rooms, as on the server
 export const MAX_TEXT = 2000;
 export const HUES = 12;
 
@@ -23,7 +22,7 @@ export function cleanName(text) {
 /** A room's name as people type it, made into one: "# My Room" becomes "my-room". */
 export function roomName(text) {
   const words = text.toLowerCase().match(/[\p{L}\p{N}_]+/gu) ?? [];
-  return clip(words.join("-"), MAX_ROOM).replace(/-$/, "");
+  return clip(words.join("-"), MAX_NAME).replace(/-$/, "");
 }
 
 /** What can be sent of a typed text, "" if that is nothing. */

@@ -1,7 +1,7 @@
 // The page: shows a Chat, and tells it what people do.
 import { el, setText, sync } from "./dom.js";
 import { avatar, botChip, showLines } from "./lines.js";
-import { count, LOBBY } from "./text.js";
+import { count, LOBBY, roomName } from "./text.js";
 
 const NEAR_BOTTOM_PX = 80;
 const NOTICE_MS = 6000;
@@ -199,9 +199,10 @@ export class View {
 
   #newRoom() {
     const input = this.#at["new-room-name"];
-    if (!input.value.trim()) return input.focus();
-    this.#open(input.value);
+    const name = roomName(input.value);
     input.value = "";
+    if (name) this.#open(name);
+    else input.focus();
   }
 
   #leave() {

@@ -39,11 +39,11 @@ async function enter(reconnected = false, history = []) {
 const texts = () => chat.room.lines.map((l) => l.note ?? l.text);
 
 test("joins its rooms on connecting, and again after a drop", async () => {
-  chat.open("#My Room");
+  chat.open("My Room");
   chat.start();
   assert.equal(client.status, "connecting");
   const names = (joins) => joins.map((j) => j.payload);
-  const both = [{ room: "lobby", name: "Me" }, { room: "my-room", name: "Me" }];
+  const both = [{ room: "lobby", name: "Me" }, { room: "My Room", name: "Me" }];
   assert.deepEqual(names(await enter(false, [said("1", ada, "hi")])), both);
   assert.deepEqual(texts(), ["hi"]);
   client.become("connecting");
@@ -82,6 +82,14 @@ test("what is said is shown at once and settled by the answer", async () => {
   assert.equal(line.at.toISOString(), "2026-01-01T12:00:00.000Z");
   client.deliver("chat.said", { room: "lobby", ...said("7", { id: "me", name: "Me" }, "hello \n there") });
   assert.equal(chat.room.lines.length, 1);
+});
+
+test("ids may come again when the server began anew", async () => {
+  await enter(false, [said("1", ada, "before")]);
+  client.deliver("chat.said", { room: "lobby", ...said("1", ada, "after", 5) });
+  client.deliver("chat.said", { room: "lobby", ...said("1", ada, "after", 5) });
+  await enter(true, [said("1", ada, "after", 5), said("2", ada, "missed", 6)]);
+  assert.deepEqual(texts(), ["before", "after", "missed"]);
 });
 
 test("an echo before the answer is not a second line", async () => {
