@@ -229,8 +229,10 @@ func (h host) Attach(wl wire.Link) error {
 		return err
 	}
 	l.authenticate(wl.Request, nil)
-	// Not on this goroutine: its stack has grown with the opening.
-	l.startReading(0)
+	if !l.fallAsleep() { // until the first message, if it can
+		// Not on this goroutine: its stack has grown with the opening.
+		l.startReading(0)
+	}
 	return nil
 }
 
