@@ -207,6 +207,33 @@ func TestSetTranslate(t *testing.T) {
 	}
 }
 
+// FuzzUnmarshal decodes what a peer may send: it comes back the same, and a
+// payload takes no more memory than JSON's own decoder needs.
+func FuzzUnmarshal(f *testing.F) {
+	f.Add([]byte(`{"a":[1,2.5,null,"\u00e9"]}`))
+	f.Add([]byte(`"AAE="`))
+	f.Add([]byte("[[[[\xff"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var v any
+		if err := (codec.JSON{}).Unmarshal(data, &v); err == nil {
+			if _, err := (codec.JSON{}).Append(nil, v); err != nil {
+				t.Fatalf("%q does not go back: %v", data, err)
+			}
+		}
+		text, err := codec.JSON{}.AppendJSON(nil, "", data)
+		if err == nil && (!json.Valid(data) || string(text) != string(data)) {
+			t.Fatalf("%q was taken as %q", data, text)
+		}
+		var b []byte
+		if err := (codec.Bytes{}).Unmarshal(data, &b); err != nil || string(b) != string(data) {
+			t.Fatalf("%q became %q, %v", data, b, err)
+		}
+		if b, err := (codec.Bytes{}).AppendFromJSON(nil, "", data); err == nil && len(b) > len(data) {
+			t.Fatalf("%q became %q", data, b)
+		}
+	})
+}
+
 func BenchmarkTranslateBytesToJSON(b *testing.B) {
 	s, err := codec.NewSet()
 	if err != nil {

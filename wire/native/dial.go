@@ -26,6 +26,7 @@ func (*Protocol) Schemes() []string { return []string{"ws", "wss", "tcp", "tls",
 
 // Dial opens a link within ctx and the host's handshake timeout. A ws or wss
 // URL without a path has the path of the door; a unix URL has the socket's.
+// The client greets.
 func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (wire.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, host.Limits().HandshakeTimeout)
 	defer cancel()
@@ -66,7 +67,7 @@ func (p *Protocol) dialWebSocket(ctx context.Context, host wire.Host, u *url.URL
 		_ = conn.Close()
 		return wire.Link{}, fmt.Errorf("%w: it chose no subprotocol", ErrNoProtocol)
 	}
-	return wire.Link{Transport: conn, Session: NewSession(form, host)}, nil
+	return wire.Link{Transport: conn, Session: NewSession(form, host), Greets: true}, nil
 }
 
 func (p *Protocol) dialStream(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (wire.Link, error) {
@@ -84,7 +85,7 @@ func (p *Protocol) dialStream(ctx context.Context, host wire.Host, u *url.URL, o
 		_ = conn.Close() // the first error says why
 		return wire.Link{}, fmt.Errorf("native: opening of a stream: %w", err)
 	}
-	return wire.Link{Transport: conn, Session: NewSession(form, host)}, nil
+	return wire.Link{Transport: conn, Session: NewSession(form, host), Greets: true}, nil
 }
 
 // offerForms is the client's side of the opening.

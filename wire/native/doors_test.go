@@ -51,6 +51,9 @@ func writeFrame(t *testing.T, c transport.Conn, ft transport.FrameType, payload 
 // talk sends a packet from one link to the other.
 func talk(t *testing.T, from, to wire.Link) {
 	t.Helper()
+	if from.Greets == to.Greets {
+		t.Error("the dialled link greets, the accepted one does not")
+	}
 	sent := wire.Packet{Type: wire.Call, ID: 7, Kind: "k", Room: strings.Repeat("x", 2000)}
 	w := transport.NewWriter(from.Transport.Framer(), nil)
 	if err := from.Session.Encode(&w, &sent); err != nil {

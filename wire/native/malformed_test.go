@@ -12,6 +12,18 @@ import (
 	"github.com/polywire/polywire/wire/wiretest"
 )
 
+// refuses decodes a frame and wants the reason why that cannot be.
+func refuses(t *testing.T, f native.Form, data, want string) {
+	t.Helper()
+	p, err := decode(f, []byte(data))
+	if err == nil {
+		t.Fatalf("decoded: %+v", p)
+	}
+	if got := malformedReason(t, err); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestMalformedProto(t *testing.T) {
 	entries := func(format string, n int) string {
 		var b strings.Builder
@@ -83,13 +95,7 @@ func TestMalformedProto(t *testing.T) {
 		{"broadcast without kind", "\x08\x07", "neither kind nor code"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			p, err := decode(native.Proto, []byte(row.data))
-			if err == nil {
-				t.Fatalf("decoded: %+v", p)
-			}
-			if got := malformedReason(t, err); got != row.want {
-				t.Errorf("%q, want %q", got, row.want)
-			}
+			refuses(t, native.Proto, row.data, row.want)
 		})
 	}
 }
@@ -163,13 +169,7 @@ func TestMalformedJSON(t *testing.T) {
 		{`{"type":"publish","room":"r"}`, "neither kind nor code"},
 	} {
 		t.Run(fmt.Sprintf("%.40s", row.data), func(t *testing.T) {
-			p, err := decode(native.JSON, []byte(row.data))
-			if err == nil {
-				t.Fatalf("decoded: %+v", p)
-			}
-			if got := malformedReason(t, err); got != row.want {
-				t.Errorf("%q, want %q", got, row.want)
-			}
+			refuses(t, native.JSON, row.data, row.want)
 		})
 	}
 }

@@ -13,7 +13,7 @@ var (
 	errBinaryFrame = errors.New("a binary frame where envelopes are text")
 )
 
-// jsonTypes never changes.
+//nolint:gochecknoglobals // asked for with every message and never changed: one slice for all sessions
 var jsonTypes = []string{codec.TypeJSON, codec.TypeBytes}
 
 // NewSession returns what speaks a form of the wire, [Proto] unless it is
