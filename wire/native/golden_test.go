@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/wire"
 	"github.com/polywire/polywire/wire/native"
 	"github.com/polywire/polywire/wire/wiretest"
@@ -171,6 +173,42 @@ func TestGolden(t *testing.T) {
 			} else if diff := wiretest.Diff(p, goldenPackets()[i].packet); diff != "" {
 				t.Errorf("%s, %s: %s", g.Name, form, diff)
 			}
+		}
+	}
+}
+
+// The specification's example is what is sent.
+func TestDocumentedExample(t *testing.T) {
+	page, err := os.ReadFile("../../docs/wire-native.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := strings.Join(strings.Fields(string(page)), "")
+	host := wiretest.NewHost()
+	frame := func(ft transport.FrameType, payload []byte) string {
+		w := transport.NewWriter(framer, nil)
+		if err := w.Frame(ft, payload); err != nil {
+			t.Fatal(err)
+		}
+		return hex.EncodeToString(w.Bytes())
+	}
+	want := []string{
+		frame(transport.Text, []byte("polywire.v1.proto polywire.v1.json")),
+		frame(transport.Text, []byte("polywire.v1.proto")),
+	}
+	for _, c := range goldenPackets() {
+		switch c.name {
+		case "call", "reply":
+			want = append(want, frame(transport.Binary, mustEncode(t, native.NewSession(native.Proto, host), &c.packet)))
+			fallthrough
+		case "error":
+			text := mustEncode(t, native.NewSession(native.JSON, host), &c.packet)
+			want = append(want, strings.Join(strings.Fields(string(text)), ""))
+		}
+	}
+	for _, w := range want {
+		if !strings.Contains(packed, w) {
+			t.Errorf("the specification does not have %s", w)
 		}
 	}
 }
