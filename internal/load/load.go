@@ -1,0 +1,182 @@
+// Package load drives a message server from outside and measures it:
+// throughput, latency, and what the server's process spent on it. One engine
+// drives every wire, so that two servers can be compared on the same work.
+//
+// The engine is meant to cost little, because it usually shares the machine
+// with the server: a connection is one goroutine, which takes a buffer only
+// when there is something to read, counts all whole frames in place, and sends
+// the next requests in one write. Nothing is allocated for a message.
+//
+// The load is a closed loop: the next request leaves when an answer has come.
+// Latencies are therefore those at the reached throughput, and a server that
+// stalls is also asked less.
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// Mode is what the connections do. Zero is invalid.
+type Mode uint8
+
+// The modes.
+const (
+	// Echo keeps Window requests in flight on every connection.
+	Echo Mode = iota + 1
+	// Broadcast keeps Window broadcasts of one publisher in flight; each
+	// message that any connection receives counts. The publisher is the first
+	// connection, and takes a broadcast for done when its own copy has come.
+	Broadcast
+	// Idle opens the connections and does nothing but answer pings.
+	Idle
+	// Connect opens the connections and measures the handshakes.
+	Connect
+)
+
+// modeNames are indexed by Mode.
+func modeNames() []string { return []string{"", "echo", "broadcast", "idle", "connect"} }
+
+// String returns the mode's name in lower case.
+func (m Mode) String() string {
+	if names := modeNames(); m > 0 && int(m) < len(names) {
+		return names[m]
+	}
+	return fmt.Sprintf("mode %d", uint8(m))
+}
+
+// MarshalText returns the mode's name.
+func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (m *Mode) UnmarshalText(text []byte) error {
+	i := slices.Index(modeNames(), string(text))
+	if i < 1 {
+		return fmt.Errorf("load: unknown mode %q", text)
+	}
+	*m = Mode(i)
+	return nil
+}
+
+// Bounds and defaults of a Config.
+const (
+	defaultWire       = wireNative
+	defaultConns      = 100
+	defaultPayload    = 100
+	defaultDialRate   = 2000
+	defaultDuration   = 5 * time.Second
+	maxConns          = 1 << 20
+	maxInFlightBytes  = 2 << 20
+	handshakeTimeout  = 10 * time.Second
+	progressInterval  = time.Second
+	concurrentDials   = 64
+	spareDescriptors  = 64
+	portsPerAddress   = 20000
+	handshakeMaxBytes = 16 << 10
+)
+
+// Config says what to do to which server.
+type Config struct {
+	// URL is the server's: ws://host:port/path, tcp://host:port or
+	// unix:///path. A ws URL without a path gets the wire's own. Required.
+	URL string
+	// Mode is what to do. Required.
+	Mode Mode
+	// Wire is the message language, one of [Wires]; "": "native".
+	Wire string
+	// Conns is the number of connections; 0: 100.
+	Conns int
+	// Window is the number of requests in flight on each connection, or of
+	// broadcasts by the publisher; 0: 1. Window times PayloadBytes may be
+	// 2 MiB at most: beyond the sockets' buffers both sides could block in
+	// their writes.
+	Window int
+	// PayloadBytes is the size of a message's payload; 0: 100.
+	PayloadBytes int
+	// Warmup is how long to drive load before measuring; 0: not at all.
+	Warmup time.Duration
+	// Duration is how long to measure, or to stay idle; 0: 5 s. Connect has
+	// no use for it.
+	Duration time.Duration
+	// DialRate is how many connections to open in a second; 0: 2,000,
+	// negative: as many as 64 at a time give.
+	DialRate int
+	// PID is the server's process on this machine, whose CPU time and memory
+	// are read (Linux); 0: none.
+	PID int
+	// AllowRemote allows a server that is not on the loopback interface.
+	AllowRemote bool
+	// Progress, if not nil, is called about once a second by Run's goroutine.
+	Progress func(Progress)
+}
+
+// Progress is how far a run has come.
+type Progress struct {
+	Phase    string        // "open", "warm up", "measure" or "idle"
+	Elapsed  time.Duration // since Run was called
+	Open     int           // connections open now
+	Messages uint64        // answers or deliveries so far
+}
+
+// withDefaults returns the configuration with defaults in place of zeros, or
+// what is wrong with it.
+func (c Config) withDefaults() (Config, error) {
+	setDefault(&c.Wire, defaultWire)
+	setDefault(&c.Conns, defaultConns)
+	setDefault(&c.Window, 1)
+	setDefault(&c.PayloadBytes, defaultPayload)
+	setDefault(&c.DialRate, defaultDialRate)
+	setDefault(&c.Duration, defaultDuration)
+	switch {
+	case c.Mode < Echo || c.Mode > Connect:
+		return c, errors.New("load: Mode is not set")
+	case c.Conns < 0 || c.Conns > maxConns:
+		return c, fmt.Errorf("load: Conns is %d, must be 1 to %d", c.Conns, maxConns)
+	case c.Window < 0, c.PayloadBytes < 0, c.PID < 0, c.Warmup < 0, c.Duration < 0:
+		return c, errors.New("load: Window, PayloadBytes, PID, Warmup and Duration must not be negative")
+	case c.Window > maxInFlightBytes/c.PayloadBytes:
+		return c, fmt.Errorf("load: Window times PayloadBytes is over %d bytes", maxInFlightBytes)
+	case !slices.Contains(Wires(), c.Wire):
+		return c, fmt.Errorf("load: unknown wire %q, known are %q", c.Wire, Wires())
+	}
+	return c, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Run opens the connections, drives the load and returns what it measured. It
+// ends by itself: after Warmup and Duration, when ctx does, or when no
+// connection (or not the publisher) is left. Connections that fail while
+// others go on are counted in the result. Run leaves nothing behind.
+func Run(ctx context.Context, cfg Config) (Result, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return Result{}, err
+	}
+	u, err := url.Parse(cfg.URL)
+	if err != nil {
+		return Result{}, fmt.Errorf("load: %w", err)
+	}
+	t, err := resolve(ctx, u, cfg.AllowRemote)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := raiseDescriptorLimit(cfg.Conns + spareDescriptors); err != nil {
+		return Result{}, err
+	}
+	r, err := newRunner(cfg, t)
+	if err != nil {
+		return Result{}, err
+	}
+	defer r.close()
+	return r.run(ctx)
+}

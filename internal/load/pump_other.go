@@ -1,0 +1,29 @@
+//go:build !unix
+
+package load
+
+import "net"
+
+// pump reads until the connection fails or is interrupted.
+func (c *conn) pump() error {
+	buf := c.r.buffers.Get().(*[]byte)
+	defer c.r.buffers.Put(buf)
+	b := *buf
+	kept := copy(b, c.left)
+	c.left = nil
+	for {
+		n, err := c.nc.Read(b[kept:])
+		used, failed := c.batch(b[:kept+n])
+		kept = copy(b, b[used:kept+n])
+		if failed != nil {
+			return failed
+		}
+		if err != nil {
+			c.left = append(c.left, b[:kept]...)
+			return err
+		}
+	}
+}
+
+// hungUp has nothing to add: every end is seen by Read.
+func hungUp(net.Conn) bool { return false }

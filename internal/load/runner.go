@@ -1,0 +1,358 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// phase is what the connections are to do.
+type phase int32
+
+const (
+	opening phase = iota
+	warming
+	measuring
+	stopping
+)
+
+// latencyEvery is the share of a broadcast's receivers that measure latency:
+// a sample is enough, and the others stay cheaper.
+const latencyEvery = 16
+
+// runner is one run. Its goroutines are the connections' (conn.serve), which
+// close ends and waits for.
+type runner struct {
+	cfg     Config
+	target  target
+	framing framing
+	wire    wire
+	began   time.Time
+	buffers sync.Pool // of *[]byte, room for the largest acceptable frame and more
+
+	conns []*conn // nil where dialling failed
+	group sync.WaitGroup
+	phase atomic.Int32
+	open  atomic.Int64
+	news  broadcasts
+
+	failMu   sync.Mutex
+	failures int
+	firstErr error
+	over     chan struct{} // closed when the run cannot go on
+	overOnce sync.Once
+}
+
+func newRunner(cfg Config, t target) (*runner, error) {
+	w, err := newWire(cfg.Wire, cfg.Mode, cfg.PayloadBytes)
+	if err != nil {
+		return nil, err
+	}
+	if !t.stream && t.path == "" {
+		t.path = w.path()
+	}
+	if t.stream && w.subprotocol() == "" {
+		return nil, fmt.Errorf("load: wire %q needs a ws URL", cfg.Wire)
+	}
+	r := &runner{cfg: cfg, target: t, wire: w, began: time.Now(),
+		conns: make([]*conn, cfg.Conns), over: make(chan struct{})}
+	maxFrame := 2*cfg.PayloadBytes + 4<<10
+	r.framing = webSocketFraming{maxFrame}
+	if t.stream {
+		r.framing = streamFraming{maxFrame}
+	}
+	size := max(64<<10, 2*maxFrame)
+	r.buffers.New = func() any { b := make([]byte, size); return &b }
+	return r, nil
+}
+
+// now is the run's clock, in nanoseconds.
+func (r *runner) now() int64 { return int64(time.Since(r.began)) }
+
+func (r *runner) run(ctx context.Context) (Result, error) {
+	before, _ := ProcessMemory(r.cfg.PID)
+	m := newMeter(r)
+	handshakes, err := r.openAll(ctx)
+	opened := m.read(r)
+	if err != nil {
+		return Result{}, err
+	}
+	switch r.cfg.Mode {
+	case Connect:
+	case Idle:
+		err = r.wait(ctx, r.cfg.Duration, "idle")
+	default:
+		r.start()
+		if err = r.wait(ctx, r.cfg.Warmup, "warm up"); err == nil {
+			m = newMeter(r)
+			r.phase.Store(int32(measuring))
+			err = r.wait(ctx, r.cfg.Duration, "measure")
+			opened = m.read(r)
+		}
+	}
+	after, _ := ProcessMemory(r.cfg.PID)
+	open := r.open.Load()
+	r.stop()
+	res := r.result(opened, handshakes)
+	res.OpenConns = int(open)
+	res.setMemory(r.cfg, before, after)
+	return res, err
+}
+
+// openAll dials all connections at the configured rate. A failure ends it,
+// unless handshakes are what the run is about.
+func (r *runner) openAll(ctx context.Context) (*histogram, error) {
+	var (
+		group sync.WaitGroup
+		mu    sync.Mutex
+		lat   histogram
+		slots = make(chan struct{}, concurrentDials)
+		pace  = newPacer(r.cfg.DialRate)
+		tell  = r.began.Add(progressInterval)
+	)
+	for i := range r.conns {
+		if pace.wait(ctx) != nil || (r.failed() > 0 && r.cfg.Mode != Connect) {
+			break
+		}
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			began := time.Now()
+			if err := r.openOne(ctx, i); err != nil {
+				r.fail(fmt.Errorf("load: connection %d: %w", i, err))
+				return
+			}
+			mu.Lock()
+			lat.record(int64(time.Since(began)))
+			mu.Unlock()
+		})
+		if now := time.Now(); now.After(tell) {
+			tell = now.Add(progressInterval)
+			r.progress("open")
+		}
+	}
+	group.Wait()
+	if err := ctx.Err(); err != nil {
+		return &lat, err
+	}
+	if r.failed() > 0 && (r.cfg.Mode != Connect || lat.total == 0) {
+		return &lat, r.first()
+	}
+	return &lat, nil
+}
+
+func (r *runner) openOne(ctx context.Context, i int) error {
+	nc, early, err := r.target.dial(ctx, i, r.wire, r.framing)
+	if err != nil {
+		return err
+	}
+	c := &conn{r: r, nc: nc, index: i, left: early}
+	if r.cfg.Mode == Echo {
+		c.sent = make([]request, r.cfg.Window)
+	}
+	if r.cfg.Mode == Echo || (r.cfg.Mode == Broadcast && i%latencyEvery == 0) {
+		c.latency = new(histogram)
+	}
+	r.conns[i] = c
+	r.open.Add(1)
+	r.group.Go(func() {
+		err := c.serve()
+		r.open.Add(-1)
+		if err != nil && phase(r.phase.Load()) != stopping {
+			r.fail(fmt.Errorf("load: connection %d: %w", c.index, err))
+			if r.open.Load() == 0 || (r.cfg.Mode == Broadcast && c.index == 0) {
+				r.overOnce.Do(func() { close(r.over) })
+			}
+		}
+	})
+	return nil
+}
+
+// start makes the connections' goroutines leave their wait and begin to drive.
+func (r *runner) start() {
+	r.phase.Store(int32(warming))
+	r.interrupt()
+}
+
+// interrupt makes every wait and every blocked write end.
+func (r *runner) interrupt() {
+	for _, c := range r.conns {
+		if c != nil {
+			_ = c.nc.SetDeadline(time.Unix(1, 0))
+		}
+	}
+}
+
+// stop ends the load, waits for all goroutines, and looks for connections
+// that the server has ended without their noticing.
+func (r *runner) stop() {
+	r.phase.Store(int32(stopping))
+	r.interrupt()
+	r.group.Wait()
+	for _, c := range r.conns {
+		if c != nil && !c.failed && hungUp(c.nc) {
+			r.fail(fmt.Errorf("load: connection %d: %w", c.index, errHungUp))
+		}
+	}
+}
+
+func (r *runner) close() {
+	r.phase.Store(int32(stopping))
+	for _, c := range r.conns {
+		if c != nil {
+			_ = c.nc.Close()
+		}
+	}
+	r.group.Wait()
+}
+
+// wait passes the time until d is over, and returns early with an error when
+// the run cannot or must not go on.
+func (r *runner) wait(ctx context.Context, d time.Duration, name string) error {
+	end := time.NewTimer(d)
+	defer end.Stop()
+	tick := time.NewTicker(progressInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-end.C:
+			return nil
+		case <-tick.C:
+			r.progress(name)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.over:
+			return r.first()
+		}
+	}
+}
+
+func (r *runner) progress(name string) {
+	if r.cfg.Progress != nil {
+		r.cfg.Progress(Progress{Phase: name, Elapsed: time.Since(r.began), Open: int(r.open.Load()), Messages: r.messages()})
+	}
+}
+
+// messages is the number of answers or deliveries so far.
+func (r *runner) messages() uint64 {
+	var n uint64
+	if phase(r.phase.Load()) == opening {
+		return 0
+	}
+	for _, c := range r.conns {
+		if c != nil {
+			n += c.count.Load()
+		}
+	}
+	return n
+}
+
+func (r *runner) fail(err error) {
+	r.failMu.Lock()
+	defer r.failMu.Unlock()
+	r.failures++
+	if r.firstErr == nil {
+		r.firstErr = err
+	}
+}
+
+func (r *runner) failed() int {
+	r.failMu.Lock()
+	defer r.failMu.Unlock()
+	return r.failures
+}
+
+func (r *runner) first() error {
+	r.failMu.Lock()
+	defer r.failMu.Unlock()
+	return r.firstErr
+}
+
+// pacer lets its caller pass so many times a second.
+type pacer struct {
+	next  time.Time
+	every time.Duration // 0: at once
+}
+
+func newPacer(rate int) pacer {
+	if rate < 0 {
+		return pacer{}
+	}
+	return pacer{next: time.Now(), every: time.Second / time.Duration(rate)}
+}
+
+func (p *pacer) wait(ctx context.Context) error {
+	if d := time.Until(p.next); p.every > 0 && d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	}
+	p.next = p.next.Add(p.every)
+	return ctx.Err()
+}
+
+// meter reads what happens between two moments.
+type meter struct {
+	at       time.Time
+	messages uint64
+	server   time.Duration
+	self     time.Duration
+}
+
+func newMeter(r *runner) meter {
+	m := meter{at: time.Now(), messages: r.messages()}
+	m.server, _ = ProcessCPU(r.cfg.PID)
+	m.self, _ = ProcessCPU(os.Getpid())
+	return m
+}
+
+// read returns the differences since the meter was made.
+func (m meter) read(r *runner) interval {
+	n := newMeter(r)
+	return interval{
+		elapsed:  n.at.Sub(m.at),
+		messages: n.messages - m.messages,
+		server:   n.server - m.server,
+		self:     n.self - m.self,
+	}
+}
+
+type interval struct {
+	elapsed      time.Duration
+	messages     uint64
+	server, self time.Duration
+}
+
+var errHungUp = errors.New("the server ended the connection")
+
+// broadcasts remembers when the latest broadcasts were sent, for receivers on
+// other goroutines.
+type broadcasts struct {
+	sent  atomic.Uint64
+	times [1 << 14]atomic.Int64
+}
+
+func (b *broadcasts) send(now int64) {
+	n := b.sent.Load()
+	b.times[n%uint64(len(b.times))].Store(now)
+	b.sent.Store(n + 1)
+}
+
+// since returns how long before now broadcast n was sent, and false when that
+// has been forgotten.
+func (b *broadcasts) since(n uint64, now int64) (int64, bool) {
+	at := b.times[n%uint64(len(b.times))].Load()
+	sent := b.sent.Load()
+	return now - at, n < sent && sent-n < uint64(len(b.times))
+}
+
+// isTimeout reports whether err is a deadline's, which is how goroutines here
+// are told that the phase has changed.
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -1,0 +1,204 @@
+package load
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha1" //nolint:gosec // RFC 6455 section 4.2.2 asks for it
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/polywire/polywire/transport"
+)
+
+// target is where the server is, as addresses.
+type target struct {
+	network string // tcp or unix
+	address string
+	host    string // as in the URL
+	path    string // of the WebSocket
+	stream  bool   // no WebSocket
+	sources bool   // use several source addresses
+}
+
+// resolve finds the server's address. One that is not on the loopback
+// interface is an error, unless remote ones are allowed.
+func resolve(ctx context.Context, u *url.URL, remote bool) (target, error) {
+	t := target{network: "tcp", host: u.Host, path: u.RequestURI(), stream: true}
+	if u.Path == "" && u.RawQuery == "" {
+		t.path = ""
+	}
+	switch u.Scheme {
+	case "unix":
+		t.network, t.address = "unix", u.Path
+		return t, nil
+	case "ws":
+		t.stream = false
+	case "tcp":
+	default:
+		return t, fmt.Errorf("load: URL scheme %q is not ws, tcp or unix", u.Scheme)
+	}
+	port := u.Port()
+	if port == "" {
+		if t.stream {
+			return t, errors.New("load: the URL has no port")
+		}
+		port = "80"
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return t, fmt.Errorf("load: %w", err)
+	}
+	ip, err := choose(addrs, remote)
+	if err != nil {
+		return t, fmt.Errorf("load: %s: %w", u.Hostname(), err)
+	}
+	t.address = net.JoinHostPort(ip.String(), port)
+	t.sources = runtime.GOOS == "linux" && ip.Is4() && ip.IsLoopback()
+	return t, nil
+}
+
+var errRemote = errors.New("not a loopback address, and AllowRemote is not set")
+
+// choose prefers IPv4, where a server on "localhost" usually is.
+func choose(addrs []netip.Addr, remote bool) (best netip.Addr, err error) {
+	for _, a := range addrs {
+		a = a.Unmap()
+		if !a.IsLoopback() && !remote {
+			return best, errRemote
+		}
+		if !best.IsValid() || (a.Is4() && !best.Is4()) {
+			best = a
+		}
+	}
+	return best, nil
+}
+
+// source is the address to dial from. Linux has all of 127.0.0.0/8: with
+// addresses of this process's own, neither the number of ports nor those that
+// an earlier run left in TIME_WAIT bound the number of connections.
+func (t target) source(i int) net.Addr {
+	if !t.sources {
+		return nil
+	}
+	pid := os.Getpid()
+	return &net.TCPAddr{IP: net.IPv4(127, byte(1+pid%250), byte(1+pid/250%250), byte(1+i/portsPerAddress))}
+}
+
+// dial opens connection i and does the opening of its wire. early is what the
+// server sent after that.
+func (t target) dial(ctx context.Context, i int, w wire, fr framing) (nc net.Conn, early []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	d := net.Dialer{LocalAddr: t.source(i), KeepAlive: -1}
+	if nc, err = d.DialContext(ctx, t.network, t.address); err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	if t.stream {
+		early, err = greet(nc, w.subprotocol(), fr)
+	} else {
+		early, err = t.upgrade(nc, w.subprotocol())
+	}
+	if err == nil && !stop() {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		stop()
+		_ = nc.Close()
+		return nil, nil, fmt.Errorf("opening: %w", err)
+	}
+	return nc, early, nil
+}
+
+// greet says which protocol will be spoken, and waits for the server to agree.
+func greet(nc net.Conn, name string, fr framing) (early []byte, err error) {
+	hello := fr.end(append(fr.begin(nil), name...), 0, transport.Text)
+	if _, err := nc.Write(hello); err != nil {
+		return nil, err
+	}
+	var b []byte
+	for {
+		f, n, err := fr.next(b)
+		switch {
+		case err != nil:
+			return nil, err
+		case n > 0 && f.Type == transport.Text && string(f.Data) == name:
+			return b[n:], nil
+		case n > 0:
+			return nil, fmt.Errorf("the server answered %s %q", f.Type, f.Data)
+		case len(b) > handshakeMaxBytes:
+			return nil, errors.New("no answer of an acceptable length")
+		}
+		if b, err = readMore(nc, b); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// upgrade makes a WebSocket of the connection: RFC 6455 section 4.
+func (t target) upgrade(nc net.Conn, subprotocol string) (early []byte, err error) {
+	var nonce [16]byte
+	_, _ = rand.Read(nonce[:]) // never fails
+	key := base64.StdEncoding.EncodeToString(nonce[:])
+	req := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", t.path, t.host, key)
+	if subprotocol != "" {
+		req = fmt.Appendf(req, "Sec-WebSocket-Protocol: %s\r\n", subprotocol)
+	}
+	if _, err := nc.Write(append(req, "\r\n"...)); err != nil {
+		return nil, err
+	}
+	var b []byte
+	end := -1
+	for end < 0 {
+		if len(b) > handshakeMaxBytes {
+			return nil, errors.New("the server's HTTP header is too long")
+		}
+		if b, err = readMore(nc, b); err != nil {
+			return nil, err
+		}
+		end = bytes.Index(b, []byte("\r\n\r\n"))
+	}
+	end += len("\r\n\r\n")
+	return b[end:], checkUpgrade(b[:end], key, subprotocol)
+}
+
+func checkUpgrade(header []byte, key, subprotocol string) error {
+	res, err := http.ReadResponse(bufio.NewReaderSize(bytes.NewReader(header), 512), nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
+	switch {
+	case res.StatusCode != http.StatusSwitchingProtocols:
+		return fmt.Errorf("the server answered %s", res.Status)
+	case res.Header.Get("Sec-WebSocket-Accept") != base64.StdEncoding.EncodeToString(sum[:]):
+		return errors.New("the server's Sec-WebSocket-Accept is wrong")
+	case res.Header.Get("Sec-WebSocket-Protocol") != subprotocol:
+		return fmt.Errorf("the server chose subprotocol %q, not %q", res.Header.Get("Sec-WebSocket-Protocol"), subprotocol)
+	case res.Header.Get("Sec-WebSocket-Extensions") != "":
+		return errors.New("the server chose an extension that was not offered")
+	}
+	return nil
+}
+
+func readMore(nc net.Conn, b []byte) ([]byte, error) {
+	var chunk [1024]byte
+	n, err := nc.Read(chunk[:])
+	if n == 0 && err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return append(b, chunk[:n]...), err
+}
