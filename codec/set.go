@@ -119,6 +119,19 @@ func marshalRaw(raw json.RawMessage) (Payload, error) {
 	return Payload{Type: TypeJSON, Data: raw}, nil
 }
 
+// MarshalFor makes a payload that a receiver of the given content types (in
+// order of preference; none: any) understands, translating if need be.
+func (s *Set) MarshalFor(kind string, v any, types []string) (Payload, error) {
+	if len(types) == 0 {
+		return s.Marshal(v, "")
+	}
+	p, err := s.Marshal(v, types[0])
+	if err != nil || p.Empty() || slices.Contains(types, p.Type) {
+		return p, err
+	}
+	return s.Translate(kind, p, types[0])
+}
+
 // Unmarshal decodes a payload into v. A *Payload takes any payload as it is, a
 // *[]byte bytes, a *json.RawMessage JSON (copies). A value that another codec
 // claims is decoded from the payload's JSON when that codec is a [ValueJSON].
