@@ -21,9 +21,9 @@ type buffer struct {
 }
 
 // pools holds free buffers by size, in powers of two from smallBytes to
-// largeBytes. It is the one mutable state of a package in this module: a cache
-// that may be emptied at any time without anybody noticing.
-var pools [9]sync.Pool
+// largeBytes. Together with vectors it is the only mutable state of a package
+// in this module: a cache that may be emptied at any time unnoticed.
+var pools [9]sync.Pool //nolint:gochecknoglobals // connections share free buffers, that is what saves them
 
 // class returns the index of the pool whose buffers have at least n bytes.
 func class(n int) int {

@@ -6,7 +6,7 @@ import (
 )
 
 // vectors caches the slice headers that a vectored write uses up.
-var vectors = sync.Pool{New: func() any { return new(net.Buffers) }}
+var vectors = sync.Pool{New: func() any { return new(net.Buffers) }} //nolint:gochecknoglobals // as pools is
 
 // Write writes all of bufs, or returns an error, and neither changes nor keeps
 // them. Several small ones leave together, with one system call (and in one

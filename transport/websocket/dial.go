@@ -233,9 +233,9 @@ func checkResponse(resp *http.Response, req *http.Request, o DialOptions) (setti
 	case resp.StatusCode != http.StatusSwitchingProtocols:
 		return s, errors.New(strings.TrimSpace("no WebSocket: " + resp.Status))
 	case len(h.Values("Upgrade")) != 1 || !strings.EqualFold(h.Get("Upgrade"), "websocket"):
-		return s, errors.New("Upgrade is not websocket")
+		return s, errors.New("header Upgrade is not websocket")
 	case !listHas(h, "Connection", "upgrade"):
-		return s, errors.New("Connection has no upgrade")
+		return s, errors.New("header Connection has no upgrade")
 	case len(accept) != 1 || accept[0] != acceptKey(req.Header.Get("Sec-WebSocket-Key")):
 		return s, errors.New("wrong Sec-WebSocket-Accept")
 	}

@@ -8,23 +8,26 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	for name, secure := range map[string]bool{"plain": false, "tls": true} {
-		for _, compressed := range []bool{false, true} {
-			if compressed {
-				name += "+deflate"
+	rows := []struct {
+		name               string
+		secure, compressed bool
+		limit              int
+	}{
+		{name: "plain"},
+		{name: "plain, low limit", limit: 3000},
+		{name: "tls", secure: true},
+		{name: "deflate", compressed: true},
+		{name: "tls, deflate, low limit", secure: true, compressed: true, limit: 3000},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			ao := AcceptOptions{MaxMessageBytes: row.limit}
+			do := DialOptions{MaxMessageBytes: row.limit}
+			if row.compressed {
+				ao.Compression, do.Compression = &Compression{MinBytes: 20}, &Compression{MinBytes: -1}
 			}
-			for _, limit := range []int{0, 3000} {
-				t.Run(name, func(t *testing.T) {
-					var ao AcceptOptions
-					var do DialOptions
-					ao.MaxMessageBytes, do.MaxMessageBytes = limit, limit
-					if compressed {
-						ao.Compression, do.Compression = &Compression{MinBytes: 20}, &Compression{MinBytes: -1, Level: 9}
-					}
-					open := func(t *testing.T) (a, b transport.Conn) { return link(t, secure, ao, do) }
-					transporttest.Run(t, open, transporttest.Features{MaxMessageBytes: limit, SharedFormat: true})
-				})
-			}
-		}
+			open := func(t *testing.T) (a, b transport.Conn) { return link(t, row.secure, ao, do) }
+			transporttest.Run(t, open, transporttest.Features{MaxMessageBytes: row.limit, SharedFormat: true})
+		})
 	}
 }
