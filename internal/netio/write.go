@@ -31,7 +31,7 @@ func Write(nc net.Conn, bufs ...[]byte) error {
 
 // writeVector writes without copying.
 func writeVector(nc net.Conn, bufs [][]byte) error {
-	v := vectors.Get().(*net.Buffers)
+	v, _ := vectors.Get().(*net.Buffers) // it has nothing else
 	all := append((*v)[:0], bufs...)
 	*v = all
 	_, err := v.WriteTo(nc)

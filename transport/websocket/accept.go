@@ -122,7 +122,7 @@ func negotiate(r *http.Request, o AcceptOptions) (*bytes.Buffer, settings, *Refu
 	answer := new(bytes.Buffer)
 	fmt.Fprintf(answer, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Accept: %s\r\n", acceptKey(key))
-	offered := list(r.Header, "Sec-Websocket-Protocol")
+	offered := list(r.Header, "Sec-WebSocket-Protocol")
 	if !all(offered, isToken) {
 		return nil, s, badRequest("malformed Sec-WebSocket-Protocol")
 	}
@@ -160,14 +160,14 @@ func checkRequest(r *http.Request, allowOrigin func(*http.Request) bool) (key st
 		return "", badRequest("a WebSocket is opened over HTTP/1.1")
 	case !listHas(h, "Connection", "upgrade"), !listHas(h, "Upgrade", "websocket"):
 		return "", &RefusedError{http.StatusUpgradeRequired, "this is a WebSocket endpoint"}
-	case len(h.Values("Sec-Websocket-Version")) != 1 || h.Get("Sec-Websocket-Version") != version:
+	case len(h.Values("Sec-WebSocket-Version")) != 1 || h.Get("Sec-WebSocket-Version") != version:
 		return "", &RefusedError{http.StatusUpgradeRequired, "Sec-WebSocket-Version is not " + version}
-	case len(h.Values("Sec-Websocket-Key")) != 1:
+	case len(h.Values("Sec-WebSocket-Key")) != 1:
 		return "", badRequest("not one Sec-WebSocket-Key")
 	case r.ContentLength != 0 || len(r.TransferEncoding) != 0:
 		return "", badRequest("a WebSocket request has no body")
 	}
-	key = h.Get("Sec-Websocket-Key")
+	key = h.Get("Sec-WebSocket-Key")
 	if nonce, err := base64.StdEncoding.DecodeString(key); err != nil || len(nonce) != 16 {
 		return "", badRequest("Sec-WebSocket-Key is not 16 bytes in base64")
 	}

@@ -72,7 +72,7 @@ func handshake(t *testing.T, request string, o AcceptOptions) (*Conn, *http.Resp
 	w.Header().Set("X-Middleware", "was here")
 	answers := make(chan *http.Response, 1)
 	go func() {
-		resp, _ := http.ReadResponse(bufio.NewReader(client), req)
+		resp, _ := http.ReadResponse(bufio.NewReader(client), req) //nolint:bodyclose // it has none
 		answers <- resp
 	}()
 	c, err := Accept(w, req, o)
@@ -124,7 +124,7 @@ func TestAcceptRefuses(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			_, resp, err := handshake(t, edit(goodRequest(), row.changes...), row.options)
+			_, resp, err := handshake(t, edit(goodRequest(), row.changes...), row.options) //nolint:bodyclose // a recorder has nothing to close
 			var refused *RefusedError
 			if !errors.As(err, &refused) || refused.Status != row.status || resp.StatusCode != row.status {
 				t.Fatalf("status %d, %v; want %d", resp.StatusCode, err, row.status)
@@ -179,12 +179,12 @@ func TestAcceptAnswers(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			row.options.Header = http.Header{"X-Own": {"yes\r\nX-Injected: 1"}, "Connection": {"close"}}
-			c, resp, err := handshake(t, edit(goodRequest(), row.changes...), row.options)
+			c, resp, err := handshake(t, edit(goodRequest(), row.changes...), row.options) //nolint:bodyclose // it has none
 			if err != nil {
 				t.Fatal(err)
 			}
 			h := resp.Header
-			if resp.StatusCode != 101 || h.Get("Upgrade") != "websocket" || h.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
+			if resp.StatusCode != http.StatusSwitchingProtocols || h.Get("Upgrade") != "websocket" || h.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 				t.Errorf("%d %v", resp.StatusCode, h)
 			}
 			if h.Get("X-Middleware") != "was here" || h.Get("X-Own") == "" || h.Get("X-Injected") != "" || len(h.Values("Connection")) != 1 {
@@ -203,7 +203,7 @@ func TestAcceptAnswers(t *testing.T) {
 // What a client sends right behind its request is not lost.
 func TestAcceptKeepsEarlyBytes(t *testing.T) {
 	request := edit(goodRequest()) + string(encode([]part{{first: 0x81, payload: "early"}}, true))
-	c, _, err := handshake(t, request, AcceptOptions{})
+	c, _, err := handshake(t, request, AcceptOptions{}) //nolint:bodyclose // it has none
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func TestAcceptClearsDeadlines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { _, _ = http.ReadResponse(bufio.NewReader(client), req) }()
+	go func() { _, _ = http.ReadResponse(bufio.NewReader(client), req) }() //nolint:bodyclose // it has none
 	nc := &deadlines{Conn: server}
 	c, err := Accept(&hijackable{httptest.NewRecorder(), nc, bufio.NewReader(server)}, req, AcceptOptions{})
 	if err != nil {

@@ -94,7 +94,8 @@ func (p *Compression) deflate(dst []byte, at int) ([]byte, bool) {
 // inflater holds an inflated message until that has been used.
 type inflater struct {
 	src     source
-	r       io.ReadCloser // also a flate.Resetter
+	r       io.Reader
+	reset   flate.Resetter // r again
 	out     []byte
 	release func()
 }
@@ -135,6 +136,7 @@ func (p *Compression) takeInflater() *inflater {
 	if !ok {
 		d = new(inflater)
 		d.r = flate.NewReader(&d.src)
+		d.reset, _ = d.r.(flate.Resetter) // as compress/flate promises
 		d.release = func() {
 			d.src = source{}
 			if cap(d.out) > keptBytes {
@@ -159,7 +161,7 @@ func (c *Conn) inflate(payload []byte) ([]byte, error) {
 		// Each turn is a stream: RFC 7692 section 7.2.3.5 lets a sender end
 		// one (BFINAL) within a message.
 		before := d.out[max(0, len(d.out)-windowBytes):]
-		if err := d.r.(flate.Resetter).Reset(&d.src, before); err != nil {
+		if err := d.reset.Reset(&d.src, before); err != nil {
 			return c.notInflated(d, err)
 		}
 		if err := d.readAll(c.maxBytes); err != nil {

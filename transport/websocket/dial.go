@@ -228,7 +228,7 @@ func retryAfter(s string) time.Duration {
 func checkResponse(resp *http.Response, req *http.Request, o DialOptions) (settings, error) {
 	s := settings{maxBytes: o.MaxMessageBytes, maxFragments: o.MaxFragments}
 	h := resp.Header
-	accept := h.Values("Sec-Websocket-Accept")
+	accept := h.Values("Sec-WebSocket-Accept")
 	switch {
 	case resp.StatusCode != http.StatusSwitchingProtocols:
 		return s, errors.New(strings.TrimSpace("no WebSocket: " + resp.Status))
@@ -239,7 +239,7 @@ func checkResponse(resp *http.Response, req *http.Request, o DialOptions) (setti
 	case len(accept) != 1 || accept[0] != acceptKey(req.Header.Get("Sec-WebSocket-Key")):
 		return s, errors.New("wrong Sec-WebSocket-Accept")
 	}
-	switch chosen := h.Values("Sec-Websocket-Protocol"); {
+	switch chosen := h.Values("Sec-WebSocket-Protocol"); {
 	case len(chosen) > 1 || len(chosen) == 1 && !slices.Contains(o.Subprotocols, chosen[0]):
 		return s, fmt.Errorf("a subprotocol that was not offered: %q", chosen)
 	case len(chosen) == 1:

@@ -89,12 +89,12 @@ func TestDialChecksAnswer(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			row.options.NetDial = answering(t, func(req *http.Request) string { return edit(goodAnswer(req), row.changes...) })
-			c, resp, err := Dial(t.Context(), "ws://example.com/chat", row.options)
+			c, resp, err := Dial(t.Context(), "ws://example.com/chat", row.options) //nolint:bodyclose // see Dial
 			if c != nil {
 				defer c.Close()
 			}
 			if row.reason == "" {
-				if err != nil || resp.StatusCode != 101 {
+				if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 					t.Fatal(err)
 				}
 				if (c.compression != nil) != (resp.Header.Get("Sec-WebSocket-Extensions") != "") || c.Subprotocol() != resp.Header.Get("Sec-WebSocket-Protocol") {
@@ -121,7 +121,7 @@ func TestDialRequest(t *testing.T) {
 		Subprotocols: []string{"a", "b"},
 		Compression:  new(Compression),
 	}
-	c, _, err := Dial(t.Context(), "ws://user:secret@example.com/path?q=1", o)
+	c, _, err := Dial(t.Context(), "ws://user:secret@example.com/path?q=1", o) //nolint:bodyclose // see Dial
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestDialRequest(t *testing.T) {
 			t.Errorf("%s: %q", name, v)
 		}
 	}
-	if got.Method != "GET" || got.RequestURI != "/path?q=1" || got.Host != "other.example" || user != "user" || password != "secret" || len(got.Header.Get("Sec-Websocket-Key")) != 24 {
+	if got.Method != http.MethodGet || got.RequestURI != "/path?q=1" || got.Host != "other.example" || user != "user" || password != "secret" || len(got.Header.Get("Sec-WebSocket-Key")) != 24 {
 		t.Errorf("%s %s %s %q", got.Method, got.RequestURI, got.Host, got.Header)
 	}
 	f, ok, err := c.Next() // came with the answer

@@ -37,7 +37,7 @@ var errExtensions = errors.New("websocket: malformed Sec-WebSocket-Extensions")
 // parseExtensions parses the header's values, which together are one list.
 func parseExtensions(h http.Header) ([]extension, error) {
 	var all []extension
-	for _, line := range h.Values("Sec-Websocket-Extensions") {
+	for _, line := range h.Values("Sec-WebSocket-Extensions") {
 		for rest := line; rest != ""; {
 			var e extension
 			var ok bool

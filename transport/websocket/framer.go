@@ -84,7 +84,7 @@ func endFrame(dst []byte, start int, t transport.FrameType, comp *Compression, m
 	if masked {
 		// The generator behind this is ChaCha8 with a seed from the system,
 		// which RFC 6455 section 10.3 asks for; it costs no lock and no memory.
-		key := rand.Uint32()
+		key := rand.Uint32() //nolint:gosec // see above
 		h[1] |= bitMask
 		binary.LittleEndian.PutUint32(h[len(h)-4:], key)
 		mask(dst[body:], key)
@@ -95,7 +95,7 @@ func endFrame(dst []byte, start int, t transport.FrameType, comp *Compression, m
 // makeRoom moves the payload at body back for a length that does not fit into
 // the second byte.
 func makeRoom(dst []byte, body, length int) ([]byte, int) {
-	more := 0
+	var more int
 	switch {
 	case length >= 1<<16:
 		more = 8

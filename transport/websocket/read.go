@@ -88,7 +88,7 @@ func (c *Conn) frame() (first byte, payload []byte, ok bool, err error) {
 // (RFC 6455 sections 5.2, 5.4 and 5.5, RFC 7692 section 6).
 func (c *Conn) checkFirst(first, second byte) error {
 	op := first & bitsOpcode
-	reason := ""
+	var reason string
 	switch {
 	case first&bitsRSV23 != 0:
 		reason = "reserved bit set"
@@ -114,7 +114,7 @@ func (c *Conn) checkFirst(first, second byte) error {
 // part of it is missing or wrong. Only the shortest form is right (RFC 6455
 // section 5.2).
 func frameLength(b []byte) (length uint64, head int, err error) {
-	least := uint64(0)
+	var least uint64
 	switch n := b[1] &^ bitMask; {
 	case n < 126:
 		return uint64(n), 2, nil

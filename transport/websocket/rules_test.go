@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -161,11 +162,12 @@ func (r rule) check(t *testing.T, s settings) {
 	all := encode(r.parts, s.server)
 	want := r.outcome()
 	got := receive(s, all)
-	if ce, ok := got.err.(*transport.CloseError); ok && ce.Local {
-		if ce.Reason == "" || len(ce.Reason) > 123 {
-			t.Errorf("reason %q", ce.Reason)
+	var found, expected *transport.CloseError
+	if errors.As(got.err, &found) && errors.As(want.err, &expected) && found.Local {
+		if found.Reason == "" || len(found.Reason) > 123 {
+			t.Errorf("reason %q", found.Reason)
 		}
-		want.err.(*transport.CloseError).Reason = ce.Reason // its words are free
+		expected.Reason = found.Reason // its words are free
 	}
 	if !got.same(want) {
 		t.Fatalf("got  %v\nwant %v", got, want)
@@ -249,7 +251,7 @@ func TestManyFragments(t *testing.T) {
 			r.want = nil
 		}
 		got, want := receive(s, all), r.outcome()
-		if ce, ok := want.err.(*transport.CloseError); ok {
+		if ce, ok := errors.AsType[*transport.CloseError](want.err); ok {
 			ce.Reason = "too many fragments"
 		}
 		if !got.same(want) {
@@ -275,7 +277,7 @@ func TestErrorsAreFinal(t *testing.T) {
 	if _, ok, err := c.Next(); ok || err == nil {
 		t.Fatalf("%v, %v", ok, err)
 	}
-	if err := c.Wait(); err != io.EOF {
+	if err := c.Wait(); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 }
@@ -287,7 +289,7 @@ func TestClaimsCostNothing(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	got := receive(settings{server: true, maxBytes: 1 << 30}, slices.Collect(slices.Chunk(all, 1))...)
 	runtime.ReadMemStats(&after)
-	if got.err != io.EOF {
+	if !errors.Is(got.err, io.EOF) {
 		t.Fatal(got.err)
 	}
 	if n := after.TotalAlloc - before.TotalAlloc; n > 100<<10 {
