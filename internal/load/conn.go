@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 // and after that to whoever waited for it.
 type conn struct {
 	r     *runner
-	nc    net.Conn
+	nc    socket
 	index int
 
 	left    []byte     // start of a frame that has not come whole
@@ -70,8 +69,8 @@ func (c *conn) begin() error {
 	if c.r.cfg.Mode == Broadcast && c.index != 0 {
 		return nil
 	}
-	buf := c.r.buffers.Get().(*[]byte)
-	defer c.r.buffers.Put(buf)
+	buf := c.r.buffers.get()
+	defer c.r.buffers.put(buf)
 	out, now := (*buf)[:0], c.r.now()
 	for slot := range c.r.cfg.Window {
 		out = c.request(out, slot, now)
@@ -105,11 +104,11 @@ func (c *conn) request(dst []byte, slot int, now int64) []byte {
 func (c *conn) batch(data []byte) (used int, err error) {
 	var out []byte
 	if c.drives() {
-		buf := c.r.buffers.Get().(*[]byte)
+		buf := c.r.buffers.get()
 		out = (*buf)[:0]
 		defer func() {
 			*buf = out[:cap(out)]
-			c.r.buffers.Put(buf)
+			c.r.buffers.put(buf)
 		}()
 	}
 	out, used, err = c.frames(out, data)

@@ -15,10 +15,11 @@ func raiseDescriptorLimit(need int) error {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
 		return fmt.Errorf("load: limit of open files: %w", err)
 	}
-	if uint64(lim.Cur) >= uint64(need) {
+	// The fields' type is not the same on every system.
+	if uint64(lim.Cur) >= uint64(need) { //nolint:unconvert // as said
 		return nil
 	}
-	if uint64(lim.Max) < uint64(need) {
+	if uint64(lim.Max) < uint64(need) { //nolint:unconvert // as said
 		return fmt.Errorf("load: %d open files are needed, the hard limit is %d (see ulimit -Hn)", need, lim.Max)
 	}
 	lim.Cur = lim.Max

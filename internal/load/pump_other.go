@@ -2,12 +2,10 @@
 
 package load
 
-import "net"
-
 // pump reads until the connection fails or is interrupted.
 func (c *conn) pump() error {
-	buf := c.r.buffers.Get().(*[]byte)
-	defer c.r.buffers.Put(buf)
+	buf := c.r.buffers.get()
+	defer c.r.buffers.put(buf)
 	b := *buf
 	kept := copy(b, c.left)
 	c.left = nil
@@ -26,4 +24,4 @@ func (c *conn) pump() error {
 }
 
 // hungUp has nothing to add: every end is seen by Read.
-func hungUp(net.Conn) bool { return false }
+func hungUp(socket) bool { return false }

@@ -3,8 +3,8 @@
 package load
 
 import (
+	"errors"
 	"io"
-	"net"
 	"syscall"
 )
 
@@ -14,9 +14,7 @@ import (
 // that out. (A new call of Read could not skip it: it forgets that something
 // came since.) No buffer is held while waiting.
 func (c *conn) pump() error {
-	raw, err := c.nc.(interface {
-		SyscallConn() (syscall.RawConn, error)
-	}).SyscallConn()
+	raw, err := c.nc.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -37,15 +35,15 @@ func (c *conn) pump() error {
 // readOnce reads what is there and handles it. more is false when nothing is
 // left to read.
 func (c *conn) readOnce(fd int) (more bool, err error) {
-	buf := c.r.buffers.Get().(*[]byte)
-	defer c.r.buffers.Put(buf)
+	buf := c.r.buffers.get()
+	defer c.r.buffers.put(buf)
 	b := *buf
 	kept := copy(b, c.left)
 	n, err := syscall.Read(fd, b[kept:])
 	switch {
-	case err == syscall.EAGAIN:
+	case errors.Is(err, syscall.EAGAIN):
 		return false, nil
-	case err == syscall.EINTR:
+	case errors.Is(err, syscall.EINTR):
 		return true, nil
 	case err != nil:
 		return false, err
@@ -62,10 +60,8 @@ func (c *conn) readOnce(fd int) (more bool, err error) {
 // hungUp reports whether the peer has ended the connection: with a short read
 // followed by a wait, an end that came together with the last bytes has not
 // been seen.
-func hungUp(nc net.Conn) bool {
-	raw, err := nc.(interface {
-		SyscallConn() (syscall.RawConn, error)
-	}).SyscallConn()
+func hungUp(nc socket) bool {
+	raw, err := nc.SyscallConn()
 	if err != nil {
 		return true
 	}
@@ -73,7 +69,7 @@ func hungUp(nc net.Conn) bool {
 	err = raw.Control(func(fd uintptr) {
 		var b [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
-		ended = (n == 0 && err == nil) || err == syscall.ECONNRESET
+		ended = (n == 0 && err == nil) || errors.Is(err, syscall.ECONNRESET)
 	})
 	return ended || err != nil
 }

@@ -90,14 +90,16 @@ func latencyOf(h *histogram) Latency {
 	return Latency{P50: ms(h.quantile(.5)), P99: ms(h.quantile(.99)), P999: ms(h.quantile(.999)), Max: ms(time.Duration(h.max))}
 }
 
-func (r *Result) setMemory(cfg Config, before, after int64) {
+// withMemory adds the figures of the server's memory, in bytes; 0 is unknown.
+func (r Result) withMemory(before, after int64) Result {
 	if before == 0 || after == 0 {
-		return
+		return r
 	}
 	r.ServerMiBBefore, r.ServerMiB = float64(before)/(1<<20), float64(after)/(1<<20)
-	if cfg.Mode == Idle {
-		r.KiBPerConn = float64(after-before) / 1024 / float64(cfg.Conns)
+	if r.Mode == Idle {
+		r.KiBPerConn = float64(after-before) / 1024 / float64(r.Conns)
 	}
+	return r
 }
 
 // Table returns the result in lines for people, each ended by a newline.

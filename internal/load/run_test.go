@@ -35,6 +35,7 @@ func TestEchoAndBroadcastOnEveryLink(t *testing.T) {
 	ws := startServer(t, false, "", rawReply)
 	wsNative := startServer(t, false, "polywire.v1.proto", nativeReply)
 	tcpNative := startServer(t, true, "polywire.v1.proto", nativeReply)
+	wsJSON := startServer(t, false, "polywire.v1.json", jsonReply)
 	sock := filepath.Join(t.TempDir(), "s")
 	ln, err := net.Listen("unix", sock)
 	if err != nil {
@@ -45,6 +46,7 @@ func TestEchoAndBroadcastOnEveryLink(t *testing.T) {
 	for _, link := range []struct{ name, url, wire string }{
 		{"raw", "ws://" + ws.addr, "raw"},
 		{"native on ws", "ws://" + wsNative.addr, "native"},
+		{"text form on ws", "ws://" + wsJSON.addr, "native-json"},
 		{"native on tcp", "tcp://" + tcpNative.addr, "native"},
 		{"native on unix", "unix://" + sock, "native"},
 	} {
@@ -190,12 +192,21 @@ func TestFaultyServersAreReported(t *testing.T) {
 		{"error", "native", "an error", func(_ *testServer, c *testConn, _ transport.Frame) {
 			c.send(transport.Binary, envelope(fieldType<<3, typeError, fieldID<<3, 1))
 		}},
+		{"error in text", "native-json", "an error", func(_ *testServer, c *testConn, _ transport.Frame) {
+			c.send(transport.Text, []byte(`{"type":"error","id":1,"error":{"code":"x"}}`))
+		}},
+		{"malformed text", "native-json", "an error", func(_ *testServer, c *testConn, _ transport.Frame) {
+			c.send(transport.Text, []byte(`{"type":"reply","id":1`))
+		}},
+		{"the other form", "native-json", "an error", func(_ *testServer, c *testConn, _ transport.Frame) {
+			c.send(transport.Binary, envelope(fieldType<<3, typeReply, fieldID<<3, 1))
+		}},
 		{"malformed", "native", "an error", func(_ *testServer, c *testConn, _ transport.Frame) {
 			c.send(transport.Binary, envelope(fieldPayload<<3|protoBytes, 100, 1))
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			sub := map[string]string{"native": "polywire.v1.proto"}[tt.wire]
+			sub := map[string]string{"native": "polywire.v1.proto", "native-json": "polywire.v1.json"}[tt.wire]
 			s := startServer(t, false, sub, tt.reply)
 			res, err := Run(t.Context(), Config{URL: "ws://" + s.addr, Wire: tt.wire, Mode: Echo, Conns: 1, Duration: time.Minute})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -225,7 +236,11 @@ func TestHungUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if hungUp(client) {
+	sock, ok := client.(socket)
+	if !ok {
+		t.Fatalf("%T is no socket", client)
+	}
+	if hungUp(sock) {
 		t.Error("an open connection was taken for ended")
 	}
 	_ = server.Close()
@@ -233,7 +248,7 @@ func TestHungUp(t *testing.T) {
 	if _, err := client.Read(b[:]); err == nil {
 		t.Fatal("the server did not end the connection")
 	}
-	if !hungUp(client) {
+	if !hungUp(sock) {
 		t.Error("an ended connection was taken for open")
 	}
 }

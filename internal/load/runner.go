@@ -32,7 +32,7 @@ type runner struct {
 	framing framing
 	wire    wire
 	began   time.Time
-	buffers sync.Pool // of *[]byte, room for the largest acceptable frame and more
+	buffers bufferPool
 
 	conns []*conn // nil where dialling failed
 	group sync.WaitGroup
@@ -65,8 +65,7 @@ func newRunner(cfg Config, t target) (*runner, error) {
 	if t.stream {
 		r.framing = streamFraming{maxFrame}
 	}
-	size := max(64<<10, 2*maxFrame)
-	r.buffers.New = func() any { b := make([]byte, size); return &b }
+	r.buffers.size = max(64<<10, 2*maxFrame)
 	return r, nil
 }
 
@@ -99,8 +98,7 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 	r.stop()
 	res := r.result(opened, handshakes)
 	res.OpenConns = int(open)
-	res.setMemory(r.cfg, before, after)
-	return res, err
+	return res.withMemory(before, after), err
 }
 
 // openAll dials all connections at the configured rate. A failure ends it,
@@ -271,6 +269,22 @@ func (r *runner) first() error {
 	defer r.failMu.Unlock()
 	return r.firstErr
 }
+
+// bufferPool has buffers with room for more than the largest acceptable frame.
+type bufferPool struct {
+	size int
+	pool sync.Pool
+}
+
+func (p *bufferPool) get() *[]byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, p.size)
+	return &b
+}
+
+func (p *bufferPool) put(b *[]byte) { p.pool.Put(b) }
 
 // pacer lets its caller pass so many times a second.
 type pacer struct {

@@ -166,9 +166,10 @@ func readFrame(br *bufio.Reader, stream bool) (f transport.Frame, err error) {
 	if _, err = io.ReadFull(br, head[2:2+more]); err != nil {
 		return f, err
 	}
-	if more == 2 {
+	switch more {
+	case 2:
 		n = int(binary.BigEndian.Uint16(head[2:]))
-	} else if more == 8 {
+	case 8:
 		n = int(binary.BigEndian.Uint64(head[2:]))
 	}
 	var mask [4]byte
@@ -221,5 +222,21 @@ func nativeReply(s *testServer, c *testConn, f transport.Frame) {
 		b := appendBytesField(nil, fieldKind, []byte("news"))
 		b = appendBytesField(b, fieldPayload, e.payload)
 		s.each(func(o *testConn) { o.send(transport.Binary, b) })
+	}
+}
+
+// jsonReply is nativeReply in the text form.
+func jsonReply(s *testServer, c *testConn, f transport.Frame) {
+	e, err := parseJSONEnvelope(f.Data)
+	if err != nil || f.Type != transport.Text {
+		_ = c.Close()
+		return
+	}
+	switch string(e.name) {
+	case "echo":
+		c.send(transport.Text, []byte(`{"type":"welcome","key":"1"}`))
+		c.send(transport.Text, fmt.Appendf(nil, `{"payload":%s, "id":%d, "headers":{"a":"b"}, "type":"reply"}`, e.payload, e.id))
+	case "broadcast":
+		s.each(func(o *testConn) { o.send(transport.Text, fmt.Appendf(nil, `{"kind":"news","payload":%s}`, e.payload)) })
 	}
 }

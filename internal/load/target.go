@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/polywire/polywire/transport"
@@ -95,14 +96,25 @@ func (t target) source(i int) net.Addr {
 	return &net.TCPAddr{IP: net.IPv4(127, byte(1+pid%250), byte(1+pid/250%250), byte(1+i/portsPerAddress))}
 }
 
+// socket is a connection of the system's: all that net.Dialer makes are.
+type socket interface {
+	net.Conn
+	syscall.Conn
+}
+
 // dial opens connection i and does the opening of its wire. early is what the
 // server sent after that.
-func (t target) dial(ctx context.Context, i int, w wire, fr framing) (nc net.Conn, early []byte, err error) {
+func (t target) dial(ctx context.Context, i int, w wire, fr framing) (_ socket, early []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	d := net.Dialer{LocalAddr: t.source(i), KeepAlive: -1}
-	if nc, err = d.DialContext(ctx, t.network, t.address); err != nil {
+	dialled, err := d.DialContext(ctx, t.network, t.address)
+	if err != nil {
 		return nil, nil, err
+	}
+	nc, ok := dialled.(socket)
+	if !ok {
+		return nil, nil, errors.Join(fmt.Errorf("a %T gives no access to its socket", dialled), dialled.Close())
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	if t.stream {
@@ -179,7 +191,7 @@ func checkUpgrade(header []byte, key, subprotocol string) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()                               // a 101 has none
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
 	switch {
 	case res.StatusCode != http.StatusSwitchingProtocols:
@@ -197,7 +209,7 @@ func checkUpgrade(header []byte, key, subprotocol string) error {
 func readMore(nc net.Conn, b []byte) ([]byte, error) {
 	var chunk [1024]byte
 	n, err := nc.Read(chunk[:])
-	if n == 0 && err == io.EOF {
+	if n == 0 && errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return append(b, chunk[:n]...), err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -196,10 +197,26 @@ func TestTable(t *testing.T) {
 	}
 }
 
+func FuzzJSONEnvelope(f *testing.F) {
+	w := newJSONWire(Echo, []byte("payload"))
+	f.Add(w.appendRequest(nil, 300))
+	f.Add([]byte(`{"type":"reply","id":1,"payload":"payload","headers":{"a":[1,null]}}`))
+	f.Add([]byte(`{"id":99999999999999999999}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := parseJSONEnvelope(b)
+		if len(e.name) > 3*len(b) || len(e.payload) > len(b) {
+			t.Fatal("more than was given")
+		}
+		if class, _ := w.classify(transport.Frame{Type: transport.Text, Data: b}); err != nil && class != failure {
+			t.Fatal("a malformed message passed")
+		}
+	})
+}
+
 // benchmarkBatch measures what one wake-up of a connection costs beside the
 // system calls.
 func benchmarkBatch(b *testing.B, mode Mode, index int, wireName string, f func(*conn) []byte) {
-	r, err := newRunner(Config{Mode: mode, Wire: wireName, Conns: 1, Window: 16, PayloadBytes: 100}, target{stream: wireName == wireNative})
+	r, err := newRunner(Config{Mode: mode, Wire: wireName, Conns: 1, Window: 16, PayloadBytes: 100}, target{stream: wireName != wireRaw})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -242,4 +259,20 @@ func BenchmarkRawDeliveries(b *testing.B) {
 	frame := append([]byte{0x82, 100, 'B'}, bytes.Repeat([]byte("x"), 99)...)
 	data := bytes.Repeat(frame, 16)
 	benchmarkBatch(b, Broadcast, 1, wireRaw, func(*conn) []byte { return data })
+}
+
+// BenchmarkJSONEcho is BenchmarkNativeEcho in the text form.
+func BenchmarkJSONEcho(b *testing.B) {
+	var buf []byte
+	benchmarkBatch(b, Echo, 0, wireNativeJSON, func(c *conn) []byte {
+		buf = buf[:0]
+		for _, q := range c.sent {
+			start := len(buf)
+			buf = append(c.r.framing.begin(buf), `{"type":"reply","id":`...)
+			buf = append(strconv.AppendUint(buf, q.id, 10), `,"payload":`...)
+			buf = append(append(buf, c.r.wire.body()...), '}')
+			buf = c.r.framing.end(buf, start, transport.Text)
+		}
+		return buf
+	})
 }
