@@ -166,6 +166,7 @@ func (s *Server) Connect(ctx context.Context, link wire.Link, o ConnectOptions) 
 		hello := wire.Packet{Type: wire.Hello, Header: o.Header, Payload: o.Payload, Codes: s.codes.codes}
 		if err := l.send(&hello, sendAlways); err != nil {
 			l.kill(&CloseError{Code: CloseBadRequest, Reason: "hello failed", cause: err})
+			l.end() // nobody reads yet who would
 			return nil, err
 		}
 	} else {

@@ -162,14 +162,22 @@ func (c *Client) Stats() polywire.Stats {
 
 // Connect makes the first connection; ctx bounds it. It may be called again
 // after the client has closed. Errors: [polywire.ErrRunning] in another state;
-// a *[polywire.CloseError] if the server refused.
+// [polywire.ErrClosed] if Close comes first; one that wraps a
+// *[polywire.CloseError] if the server refused.
 func (c *Client) Connect(ctx context.Context) error {
 	life, err := c.begin()
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(life, cancel)() // Close ends the first try, too
 	conn, err := c.open(ctx)
 	if err != nil {
+		if life.Err() != nil {
+			c.end(nil)
+			return polywire.ErrClosed
+		}
 		c.end(err)
 		return err
 	}
@@ -214,9 +222,13 @@ func (c *Client) end(why error) {
 	defer cancel()
 	_ = c.core.Shutdown(ctx) // what is left then has been cut off
 	c.mu.Lock()
+	left := c.conn
 	c.err, c.conn = why, nil
 	done, stop := c.done, c.stop
 	c.mu.Unlock()
+	if left != nil {
+		c.lost(left.Err())
+	}
 	stop()
 	c.become(polywire.StateClosed)
 	close(done)
@@ -236,6 +248,15 @@ func (c *Client) tell(from, to polywire.State) {
 	for _, h := range c.cfg.hooks {
 		if h.Status != nil {
 			h.Status(from, to)
+		}
+	}
+}
+
+// lost tells the hooks of a connection that has ended.
+func (c *Client) lost(why error) {
+	for _, h := range c.cfg.hooks {
+		if h.Disconnect != nil {
+			h.Disconnect(why)
 		}
 	}
 }
@@ -284,11 +305,7 @@ func (c *Client) live(life context.Context, conn *polywire.Conn) {
 		c.mu.Lock()
 		c.conn = nil
 		c.mu.Unlock()
-		for _, h := range c.cfg.hooks {
-			if h.Disconnect != nil {
-				h.Disconnect(why)
-			}
-		}
+		c.lost(why)
 		var closed *polywire.CloseError
 		if !c.cfg.reconnect || errors.As(why, &closed) && !closed.Code.Reconnect() {
 			c.end(why)
@@ -342,6 +359,9 @@ func (c *Client) resubscribe(life context.Context, conn *polywire.Conn) {
 	rooms := slices.Clone(c.rooms)
 	c.mu.Unlock()
 	for _, room := range rooms {
+		if !slices.Contains(c.Rooms(), room) {
+			continue // unsubscribed meanwhile
+		}
 		err := conn.Subscribe(life, room)
 		if err == nil || errors.Is(err, polywire.ErrConnClosed) || life.Err() != nil {
 			continue
@@ -369,12 +389,20 @@ func (c *Client) forget(room string) {
 // called in any state, but not from a handler, which it would wait for.
 func (c *Client) Close() error {
 	c.mu.Lock()
-	stop, done, state := c.stop, c.done, c.state
-	c.mu.Unlock()
-	if state == polywire.StateNew {
-		return c.core.Close()
+	if c.state == polywire.StateNew {
+		c.state = polywire.StateClosed
+		c.done = make(chan struct{})
+		close(c.done)
+		core := c.core
+		c.mu.Unlock()
+		c.tell(polywire.StateNew, polywire.StateClosed)
+		return core.Close()
 	}
-	stop()
+	stop, done := c.stop, c.done
+	c.mu.Unlock()
+	if stop != nil { // else it was closed before its first life
+		stop()
+	}
 	<-done
 	return nil
 }
