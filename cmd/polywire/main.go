@@ -42,7 +42,6 @@ Then watch it from a second terminal, and speak from a third:
   polywire call chat.say '{"room":"lobby","text":"hello"}' --url ws://127.0.0.1:8080`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 	}
 	root.AddCommand(newServe(), newDemo(), newPub(), newSub(), newCall(), newBench(), newVersion())
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
