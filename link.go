@@ -145,10 +145,10 @@ func (l *link) heartbeat(now uint32) uint32 {
 		if last >= pinged {
 			l.pinged.Store(0)
 		} else if now-pinged >= timeout {
-			l.close(&CloseError{Code: CloseNoPong, Reason: "no answer to a heartbeat"})
 			// The peer is most likely gone: do not wait as for one that is there.
-			l.closeBy.Store(now + 2)
-			return now + 2
+			l.closeBy.CompareAndSwap(0, now+2)
+			l.close(&CloseError{Code: CloseNoPong, Reason: "no answer to a heartbeat"})
+			return l.closeBy.Load()
 		}
 	} else if quiet >= interval {
 		l.pinged.Store(now)

@@ -204,11 +204,11 @@ func (l *link) flush() {
 	o := &l.out
 	for {
 		o.mu.Lock()
+		o.signal() // there is more room than before the last write
 		buf, segs, messages := o.buf, o.segs, o.messages
 		o.buf, o.segs, o.messages = nil, nil, 0
 		if o.dead || (buf == nil && len(segs) == 0) {
 			o.flushing = false
-			o.signal()
 			o.mu.Unlock()
 			return
 		}
@@ -225,11 +225,6 @@ func (l *link) flush() {
 		if err != nil {
 			l.writeFailed(err)
 			return
-		}
-		if o.changed != nil {
-			o.mu.Lock()
-			o.signal()
-			o.mu.Unlock()
 		}
 	}
 }
