@@ -50,6 +50,7 @@ lint: $(linter) ## gofmt, go vet, golangci-lint, JavaScript
 	GOLANGCI_LINT=$(linter) scripts/lint.sh
 
 generate: ## run go generate; in CI fail when it changes the tree
+	@scripts/setup.sh protoc
 	scripts/generate.sh
 
 cover: ## coverage by package, profile in .cache/cover.out

@@ -4,12 +4,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+snapshot() { git status --porcelain && git diff; }
+
+before=''
+if [ -n "${CI:-}" ]; then before=$(snapshot); fi
 go generate ./...
-if [ -n "${CI:-}" ]; then
-	changed=$(git status --porcelain)
-	if [ -n "$changed" ]; then
-		printf 'generate: these files differ from what go generate makes:\n%s\n' "$changed" >&2
-		git --no-pager diff >&2
-		exit 1
-	fi
+if [ -n "${CI:-}" ] && [ "$(snapshot)" != "$before" ]; then
+	echo 'generate: go generate changed these files; commit what it makes:' >&2
+	git --no-pager diff --stat >&2
+	git status --short >&2
+	exit 1
 fi

@@ -10,12 +10,16 @@ cd "$(dirname "$0")/.."
 
 # One need a row: its name | programs, any of which will do | Debian packages.
 needs='
-cc       | gcc cc clang                                            | gcc libc6-dev
-make     | make                                                    | make
-node     | node                                                    | nodejs
-npm      | npm                                                     | npm
+make     | make                                                         | make
+node     | node                                                         | nodejs
+npm      | npm                                                          | npm
 chromium | chromium chromium-browser google-chrome google-chrome-stable | chromium
+cc       | gcc cc clang                                                 | gcc libc6-dev
+protoc   | protoc                                                       | protobuf-compiler
 '
+
+# What the tests need; other rows are asked for by name (make race, make generate).
+for_tests='node npm chromium'
 
 # Folders whose package-lock.json is installed, where there is one.
 npm_folders='sdk/js internal/e2e bench'
@@ -61,7 +65,7 @@ setup_programs() {
 	while IFS='|' read -r name programs packages; do
 		name=${name// /}
 		if [ -z "$name" ]; then continue; fi
-		if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then continue; fi
+		if [[ " $* " != *" $name "* ]]; then continue; fi
 		if have_any $programs; then continue; fi
 		missing+=" $name" wanted+=" $packages"
 	done <<<"$needs"
@@ -81,7 +85,7 @@ setup_npm() {
 	cp "$folder/package-lock.json" "$stamp"
 }
 
-setup_programs "$@"
+setup_programs "${@:-$for_tests}"
 for folder in $npm_folders; do
 	if [ $# = 0 ] || [[ " $* " == *" $folder "* ]]; then setup_npm "$folder"; fi
 done
