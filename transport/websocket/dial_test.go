@@ -167,7 +167,7 @@ func TestDialRefused(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // the year begins with 2000
 				dial := answering(t, func(*http.Request) string { return row.answer })
-				_, resp, err := Dial(t.Context(), "ws://example.com", DialOptions{NetDial: dial})
+				_, resp, err := Dial(t.Context(), "ws://example.com", DialOptions{NetDial: dial}) //nolint:bodyclose // see Dial
 				var he *HandshakeError
 				if !errors.As(err, &he) || he.RetryAfter != row.wait || len(he.Body) != row.body || he.StatusCode != resp.StatusCode || he.Proxy {
 					t.Fatalf("%+v", err)
@@ -206,7 +206,7 @@ func TestDialFails(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			c, _, err := Dial(t.Context(), row.url, row.options)
+			c, _, err := Dial(t.Context(), row.url, row.options) //nolint:bodyclose // see Dial
 			if c != nil || err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Fatalf("%v, want %q", err, row.want)
 			}
@@ -234,7 +234,7 @@ func TestDialTimeout(t *testing.T) {
 		for _, row := range rows {
 			ctx, cancel := context.WithTimeout(t.Context(), row.context)
 			began := time.Now()
-			_, _, err := Dial(ctx, row.url, DialOptions{NetDial: silent, HandshakeTimeout: row.timeout})
+			_, _, err := Dial(ctx, row.url, DialOptions{NetDial: silent, HandshakeTimeout: row.timeout}) //nolint:bodyclose // see Dial
 			cancel()
 			if took := time.Since(began); took != row.want || !errors.Is(err, context.DeadlineExceeded) {
 				t.Fatalf("took %v, want %v: %v", took, row.want, err)
@@ -243,7 +243,7 @@ func TestDialTimeout(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("why")
 		time.AfterFunc(time.Second, func() { cancel(why) })
-		if _, _, err := Dial(ctx, "ws://a", DialOptions{NetDial: silent}); !errors.Is(err, why) {
+		if _, _, err := Dial(ctx, "ws://a", DialOptions{NetDial: silent}); !errors.Is(err, why) { //nolint:bodyclose // see Dial
 			t.Fatal(err)
 		}
 	})
@@ -254,15 +254,15 @@ func TestDialTLS(t *testing.T) {
 	if !strings.HasPrefix(u, "wss://") {
 		t.Fatal(u)
 	}
-	if _, _, err := Dial(t.Context(), u, DialOptions{}); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if _, _, err := Dial(t.Context(), u, DialOptions{}); err == nil || !strings.Contains(err.Error(), "certificate") { //nolint:bodyclose // see Dial
 		t.Fatalf("a certificate that nobody knows: %v", err)
 	}
 	config := &tls.Config{RootCAs: roots, ServerName: "other.invalid"}
-	if _, _, err := Dial(t.Context(), u, DialOptions{TLS: config}); err == nil || !strings.Contains(err.Error(), "other.invalid") {
+	if _, _, err := Dial(t.Context(), u, DialOptions{TLS: config}); err == nil || !strings.Contains(err.Error(), "other.invalid") { //nolint:bodyclose // see Dial
 		t.Fatalf("a certificate of somebody else: %v", err)
 	}
 	config = &tls.Config{RootCAs: roots}
-	c, _, err := Dial(t.Context(), u, DialOptions{TLS: config})
+	c, _, err := Dial(t.Context(), u, DialOptions{TLS: config}) //nolint:bodyclose // see Dial
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +340,7 @@ func TestDialThroughProxy(t *testing.T) {
 				return url.Parse("http://user:secret@proxy.example:3128")
 			},
 		}
-		c, _, err := Dial(t.Context(), u+"/x", o)
+		c, _, err := Dial(t.Context(), u+"/x", o) //nolint:bodyclose // see Dial
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -374,7 +374,7 @@ func TestDialRefusedByProxy(t *testing.T) {
 			t.Fatal(err)
 		}
 		var seen []string
-		_, resp, err := Dial(t.Context(), "ws://host.invalid", DialOptions{NetDial: proxied(t, &seen), Proxy: http.ProxyURL(u)})
+		_, resp, err := Dial(t.Context(), "ws://host.invalid", DialOptions{NetDial: proxied(t, &seen), Proxy: http.ProxyURL(u)}) //nolint:bodyclose // see Dial
 		var he *HandshakeError
 		if !errors.As(err, &he) || !he.Proxy || he.StatusCode != status || resp.StatusCode != status {
 			t.Fatalf("%v, want %d", err, status)

@@ -215,7 +215,7 @@ func link(t testing.TB, secure bool, ao AcceptOptions, do DialOptions) (client, 
 	if secure {
 		do.TLS = &tls.Config{RootCAs: roots}
 	}
-	client, _, err := Dial(context.Background(), url, do)
+	client, _, err := Dial(context.Background(), url, do) //nolint:bodyclose // see Dial
 	if err != nil {
 		t.Fatal(err)
 	}

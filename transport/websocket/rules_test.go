@@ -328,7 +328,6 @@ func TestWholeMessagesAllocateNothing(t *testing.T) {
 			if _, ok, err := c.Next(); !ok || err != nil {
 				t.Fatal(ok, err)
 			}
-			c.Detach()()
 		}
 	})
 	if allocs >= 1 {
