@@ -60,18 +60,26 @@ install_packages() {
 	quietly as_root $apt install -y --no-install-recommends "$@" || fail "apt-get install failed; needed: $*"
 }
 
-setup_programs() {
-	local name programs packages missing='' wanted=''
-	while IFS='|' read -r name programs packages; do
+# find_missing sets missing and packages for the rows that are asked for.
+find_missing() {
+	local name programs debian
+	missing='' packages=''
+	while IFS='|' read -r name programs debian; do
 		name=${name// /}
-		if [ -z "$name" ]; then continue; fi
-		if [[ " $* " != *" $name "* ]]; then continue; fi
-		if have_any $programs; then continue; fi
-		missing+=" $name" wanted+=" $packages"
+		if [[ -n "$name" && " $* " == *" $name "* ]] && ! have_any $programs; then
+			missing+=" $name" packages+=" $debian"
+		fi
 	done <<<"$needs"
+}
+
+setup_programs() {
+	find_missing "$@"
 	if [ -z "$missing" ]; then return; fi
 	can_install || fail "missing:$missing; this script may not install here (it wants Debian's apt-get, and root or sudo without a password)"
-	install_packages $wanted
+	install_packages $packages
+	hash -r
+	find_missing "$@"
+	if [ -n "$missing" ]; then fail "still missing after the installation:$missing"; fi
 }
 
 # setup_npm installs what a lock file lists, unless that has been done.

@@ -41,6 +41,7 @@ var layers = []layer{
 	{of: []string{"wire/..."}, may: []string{"codec", "wire", "transport/...", "cluster", "queue", "internal/..."}},
 	{of: []string{"cluster/..."}, may: []string{"cluster", "codec", "wire", "internal/..."}},
 	{of: []string{"queue/..."}, may: []string{"queue", "codec", "internal/..."}},
+	{of: []string{"sdk/js"}}, // the embedded files, for programs that serve them
 	{of: []string{"natsembed"}, may: []string{"internal/..."}},
 
 	{of: []string{"internal/..."}, may: []string{"codec/...", "wire/...", "transport/...", "cluster/...", "queue/...", "internal/..."}},
