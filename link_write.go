@@ -38,8 +38,12 @@ type outbox struct {
 	stuckSince atomic.Uint32 // wheel clock of the write in progress, 0: none
 }
 
-// buffer is a pooled slice.
-type buffer struct{ b []byte }
+// buffer is a pooled slice. one is it alone, as the argument of a write that
+// would otherwise allocate it.
+type buffer struct {
+	b   []byte
+	one [1][]byte
+}
 
 // scratch is what encoding needs besides the bytes.
 type scratch struct {
@@ -231,7 +235,8 @@ func (l *link) flush() {
 
 func (l *link) write(buf *buffer, segs [][]byte) (n int, err error) {
 	if len(segs) == 0 {
-		return len(buf.b), l.t.Write(buf.b)
+		buf.one[0] = buf.b
+		return len(buf.b), l.t.Write(buf.one[:]...)
 	}
 	if buf != nil {
 		segs = append(segs, buf.b)

@@ -150,7 +150,9 @@ func TestHooksInOrder(t *testing.T) {
 				t.Errorf("%s:\n got %s\nwant %s", name, strings.Join(got, "\n     "), strings.Join(both(want...), "\n     "))
 			}
 		}
-		srv := newServer(t, func(s *polywire.Server) { s.Handle("echo", handle(func(context.Context, *polywire.Message) (any, error) { return "r", nil })) },
+		srv := newServer(t, func(s *polywire.Server) {
+			s.Handle("echo", handle(func(context.Context, *polywire.Message) (any, error) { return "r", nil }))
+		},
 			polywire.WithHooks(hooks("1"), hooks("2")), polywire.WithPublishPolicy(polywire.AllowAll))
 		check("start", "status new running", "configuration 1")
 		p := connect(t, srv)

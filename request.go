@@ -115,16 +115,14 @@ func (l *link) reply(r *request, result any, err error) {
 	if err == nil && l.srv.sender != nil && r.op == wire.Call {
 		out := &Outgoing{Kind: r.kind, Value: result, conn: r.conn, reply: true}
 		out.deliver = func(_ context.Context, o *Outgoing) error {
-			l.transmitReply(r, o, nil)
+			l.transmitReply(r, o.Value, o.Header, nil)
 			return nil
 		}
 		if err = l.srv.sender.Send(&r.ctx, out); err != nil {
-			l.transmitReply(r, nil, err)
+			l.transmitReply(r, nil, nil, err)
 		}
-	} else if err == nil {
-		l.transmitReply(r, &Outgoing{Value: result}, nil)
 	} else {
-		l.transmitReply(r, nil, err)
+		l.transmitReply(r, result, nil, err)
 	}
 	if h := l.srv.hooks.AfterReply; h != nil {
 		h(&r.Message, result, err)
@@ -140,7 +138,7 @@ func (l *link) logFault(r *request, err error) {
 }
 
 // transmitReply encodes the answer; one that cannot be said becomes an error.
-func (l *link) transmitReply(r *request, out *Outgoing, err error) {
+func (l *link) transmitReply(r *request, result any, header map[string]string, err error) {
 	sc := l.srv.scratch.Get().(*scratch) //nolint:forcetypeassert // the pool has nothing else
 	defer func() {
 		sc.p.Reset()
@@ -148,8 +146,8 @@ func (l *link) transmitReply(r *request, out *Outgoing, err error) {
 	}()
 	p := &sc.p
 	if err == nil {
-		*p = wire.Packet{Type: wire.Reply, ID: r.id, Key: r.key, Header: out.Header}
-		if p.Payload, err = l.payload(r.kind, out.Value); err == nil {
+		*p = wire.Packet{Type: wire.Reply, ID: r.id, Key: r.key, Header: header}
+		if p.Payload, err = l.payload(r.kind, result); err == nil {
 			err = l.send(p, sendOpen)
 		}
 		if err == nil {

@@ -17,10 +17,7 @@ const (
 )
 
 // bot is a member of the lobby, on the binary form of the native wire.
-type bot struct {
-	c    *client.Client
-	self string
-}
+type bot struct{ c *client.Client }
 
 // StartBot puts the bot into the lobby of the server at url, until ctx ends.
 func (c *Chat) StartBot(ctx context.Context, url string) {
@@ -32,25 +29,22 @@ func (c *Chat) StartBot(ctx context.Context, url string) {
 }
 
 func runBot(ctx context.Context, chat *Chat, url string) error {
-	b := &bot{}
 	cl, err := client.New(url, client.WithHooks(client.Hooks{
 		Connect: func(conn *polywire.Conn) { chat.markBot(conn.RemoteID()) },
 	}))
 	if err != nil {
 		return err
 	}
-	b.c = cl
+	b := &bot{cl}
 	polywire.HandleFunc(cl, "chat.said", b.said)
 	cl.Handle("chat.*", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
 	if err := cl.Connect(ctx); err != nil {
 		return err
 	}
 	defer cl.Close() //nolint:errcheck // the demo ends
-	var in joined
-	if err := cl.Call(ctx, "chat.join", joinRequest{"lobby", botName}, &in); err != nil {
+	if err := cl.Call(ctx, "chat.join", joinRequest{"lobby", botName}, nil); err != nil {
 		return err
 	}
-	b.self = in.You
 	select {
 	case <-ctx.Done():
 	case <-cl.Done():
@@ -60,7 +54,7 @@ func runBot(ctx context.Context, chat *Chat, url string) error {
 
 // said answers people, not itself.
 func (b *bot) said(ctx context.Context, in *Said) (*struct{}, error) {
-	if in.From.Bot || in.From.ID == b.self {
+	if in.From.Bot {
 		return nil, nil
 	}
 	select {

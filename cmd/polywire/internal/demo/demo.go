@@ -73,7 +73,8 @@ type Chat struct {
 
 	mu    sync.Mutex
 	rooms map[string]*room
-	last  int // number of the latest message
+	began string // with the number of a message: its id, also after a restart
+	last  int    // number of the latest message
 	bots  sync.WaitGroup
 }
 
@@ -84,7 +85,7 @@ type room struct {
 
 // New returns an empty chat.
 func New(logger *slog.Logger) *Chat {
-	return &Chat{logger: logger, rooms: map[string]*room{"lobby": {members: make(map[*polywire.Conn]Member)}}}
+	return &Chat{logger: logger, began: strconv.FormatInt(time.Now().UnixMilli(), 36), rooms: map[string]*room{"lobby": {members: make(map[*polywire.Conn]Member)}}}
 }
 
 // Options are what the server needs for the chat.
@@ -227,7 +228,7 @@ func (c *Chat) say(ctx context.Context, in *sayRequest) (*saidReply, error) {
 		from = Member{ID: conn.ID(), Name: "guest " + conn.ID()[len(conn.ID())-4:]}
 	}
 	c.last++
-	said := Said{Room: in.Room, ID: strconv.Itoa(c.last), From: from, Text: text, At: time.Now().UTC()}
+	said := Said{Room: in.Room, ID: c.began + "-" + strconv.Itoa(c.last), From: from, Text: text, At: time.Now().UTC()}
 	if r.history = append(r.history, said); len(r.history) > historySize {
 		r.history = slices.Delete(r.history, 0, len(r.history)-historySize)
 	}
