@@ -131,8 +131,10 @@ func (l *link) reply(r *request, result any, err error) {
 
 // logFault reports an error whose text the peer does not get to see.
 func (l *link) logFault(r *request, err error) {
-	var coded *Error
-	if err != nil && !errors.As(err, &coded) && CodeOf(err) == CodeInternal {
+	if err == nil {
+		return
+	}
+	if coded := (*Error)(nil); !errors.As(err, &coded) && CodeOf(err) == CodeInternal {
 		l.srv.reportError(r.conn, fmt.Errorf("polywire: handler of %q: %w", r.kind, err))
 	}
 }
