@@ -19,7 +19,7 @@ fi
 for module in . bench; do
 	if [ ! -f "$module/go.mod" ]; then continue; fi
 	echo "lint: go vet and golangci-lint in $module"
-	(cd "$module" && go vet ./... && "$linter" run --config "$root/.golangci.yml" ./...)
+	(cd "$module" && go vet ./... && "$linter" run --allow-parallel-runners --config "$root/.golangci.yml" ./...)
 done
 
 # Our JavaScript is ES modules throughout, whatever its folder's package.json says.
