@@ -63,8 +63,7 @@ func (l *link) authenticate(r *http.Request, hello *wire.Packet) (opened bool) {
 
 func refusal(err error) *CloseError {
 	why := &CloseError{Code: CloseUnauthorized, Reason: "unauthorized", cause: err}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		if e.Message != "" {
 			why.Reason = e.Message
 		}

@@ -144,8 +144,7 @@ func (p *peer) closed() polywire.CloseCode {
 	p.t.Helper()
 	for {
 		_, err := p.next()
-		var closed *transport.CloseError
-		if errors.As(err, &closed) {
+		if closed, ok := errors.AsType[*transport.CloseError](err); ok {
 			w := transport.NewWriter(p.link.Framer(), nil)
 			_ = w.Frame(transport.Close, transport.AppendClosePayload(nil, closed.Code, ""))
 			_ = p.link.Write(w.Bytes()) // which fails where this side closed first

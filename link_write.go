@@ -225,7 +225,7 @@ func (l *link) flush() {
 		}
 		o.queued.Add(-int64(n))
 		l.srv.counters.queued.Add(-int64(n))
-		l.srv.counters.sent(uint64(messages), uint64(n)) //nolint:gosec // never negative
+		l.srv.counters.sent(uint64(messages), uint64(n))
 		if err != nil {
 			l.writeFailed(err)
 			return

@@ -196,7 +196,7 @@ func listenUnix(path string) (net.Listener, error) {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return l, err
 	}
-	if c, dialErr := net.Dial("unix", path); dialErr == nil {
+	if c, dialErr := new(net.Dialer).DialContext(context.Background(), "unix", path); dialErr == nil {
 		c.Close() //nolint:errcheck // somebody is there
 		return nil, err
 	} else if !errors.Is(dialErr, syscall.ECONNREFUSED) {
@@ -335,9 +335,7 @@ func (s *Server) openStream(nc net.Conn, by served) bool {
 		nc.Close() //nolint:errcheck // too late
 		return false
 	}
-	s.listeners.serving.Add(1)
-	go func() { // bounded by the handshake timeout
-		defer s.listeners.serving.Done()
+	s.listeners.serving.Go(func() { // bounded by the handshake timeout
 		if by.tls {
 			ctx, cancel := context.WithTimeout(context.Background(), s.cfg.HandshakeTimeout)
 			defer cancel()
@@ -352,6 +350,6 @@ func (s *Server) openStream(nc net.Conn, by served) bool {
 		if err := by.stream.Stream(by.stream.host, nc); err != nil {
 			s.cfg.logger.Debug("polywire: opening failed", "remote", nc.RemoteAddr(), "error", err)
 		}
-	}()
+	})
 	return true
 }

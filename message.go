@@ -2,6 +2,7 @@ package polywire
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/polywire/polywire/codec"
 )
@@ -114,10 +115,7 @@ func (m *Message) Clone() *Message {
 	c := *m
 	c.own()
 	if m.header != nil {
-		c.header = make(map[string]string, len(m.header))
-		for k, v := range m.header {
-			c.header[k] = v
-		}
+		c.header = maps.Clone(m.header)
 	}
 	return &c
 }

@@ -74,8 +74,7 @@ func (s *Server) relay(ctx context.Context, t Target, r *request) error {
 
 // forbidden makes a policy's error one that the peer may see.
 func forbidden(err error) error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return Errorf(CodeForbidden, "not allowed")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -89,7 +90,7 @@ func New(opts ...Option) (*Server, error) {
 	}
 	s.hooks = mergeHooks(s.cfg.hooks)
 	id := make([]byte, 6)
-	rand.Read(id) //nolint:errcheck // never fails
+	rand.Read(id)
 	s.id = hex.EncodeToString(id)
 	return s, nil
 }
@@ -184,11 +185,11 @@ func (s *Server) prepare() error {
 		return err
 	}
 	s.handler = s.mux.Handler()
-	for i := len(s.pipes) - 1; i >= 0; i-- {
-		s.handler = s.pipes[i].Handler(s.handler)
+	for _, p := range slices.Backward(s.pipes) {
+		s.handler = p.Handler(s.handler)
 	}
-	for i := len(s.use) - 1; i >= 0; i-- {
-		s.handler = s.use[i](s.handler)
+	for _, wrap := range slices.Backward(s.use) {
+		s.handler = wrap(s.handler)
 	}
 	if len(s.pipes) > 0 {
 		s.sender = SenderFunc(func(ctx context.Context, o *Outgoing) error { return o.deliver(ctx, o) })
@@ -300,9 +301,9 @@ func (s *Server) shutdown(ctx context.Context) error {
 // finish stops what serves the links, once.
 func (s *Server) finish(ctx context.Context) error {
 	var errs []error
-	for i := len(s.active) - 1; i >= 0; i-- {
-		if err := s.active[i].Deactivate(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("polywire: plugin %T: %w", s.active[i], err))
+	for _, p := range slices.Backward(s.active) {
+		if err := p.Deactivate(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("polywire: plugin %T: %w", p, err))
 		}
 	}
 	s.wheel.Stop()
@@ -361,7 +362,7 @@ func (s *Server) eachConn(f func(*Conn)) {
 
 // find returns the link of a connection's token, nil if it is gone.
 func (s *Server) find(token uint64) *link {
-	slot, serial := uint32(token), uint32(token>>32) //nolint:gosec // the two halves
+	slot, serial := uint32(token), uint32(token>>32)
 	s.conns.mu.RLock()
 	defer s.conns.mu.RUnlock()
 	if int(slot) < len(s.conns.slots) {
@@ -392,7 +393,7 @@ func (s *Server) register(l *link) error {
 		t.free = t.free[:n-1]
 		t.slots[l.conn.slot] = l
 	} else {
-		l.conn.slot = uint32(len(t.slots)) //nolint:gosec // file descriptors end first
+		l.conn.slot = uint32(len(t.slots))
 		t.slots = append(t.slots, l)
 	}
 	s.counters.open.Add(1)
@@ -476,7 +477,7 @@ func (f *formats) number(session, framer string) uint32 {
 		if f.numbers == nil {
 			f.numbers = make(map[string]uint32)
 		}
-		n = uint32(len(f.numbers) + 1) //nolint:gosec // a handful
+		n = uint32(len(f.numbers) + 1)
 		f.numbers[key] = n
 	}
 	return n

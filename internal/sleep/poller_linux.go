@@ -26,12 +26,12 @@ func New(wake func(token uint64)) (*Poller, error) {
 		return nil, fmt.Errorf("sleep: epoll_create1: %w", err)
 	}
 	if err := syscall.SetNonblock(fd, true); err != nil {
-		syscall.Close(fd)
+		_ = syscall.Close(fd)
 		return nil, fmt.Errorf("sleep: %w", err)
 	}
 	p := &Poller{file: os.NewFile(uintptr(fd), "epoll")}
 	if p.raw, err = p.file.SyscallConn(); err != nil {
-		p.file.Close()
+		_ = p.file.Close()
 		return nil, fmt.Errorf("sleep: %w", err)
 	}
 	p.done.Add(1)
