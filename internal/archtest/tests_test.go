@@ -134,15 +134,23 @@ func TestTestsDoNotWait(t *testing.T) {
 	}
 }
 
-// checkSleep finds time.Sleep outside functions given to synctest.Test, where
-// time is virtual and sleeping is exact.
+// checkSleep finds time.Sleep in real time. It is exact in a function given to
+// synctest.Test, and in helpers that run there, whose line says so:
+//
+//	time.Sleep(d) // virtual
 func checkSleep(f file) []string {
+	virtual := make(map[int]bool)
+	for _, group := range f.ast.Comments {
+		for _, c := range group.List {
+			virtual[f.line(c.Pos())] = strings.HasPrefix(c.Text, "// virtual")
+		}
+	}
 	var wrong []string
 	ast.Inspect(f.ast, func(n ast.Node) bool {
 		if call, ok := n.(*ast.CallExpr); ok && selector(call.Fun) == "synctest.Test" {
 			return false
 		}
-		if e, ok := n.(ast.Expr); ok && selector(e) == "time.Sleep" {
+		if e, ok := n.(ast.Expr); ok && selector(e) == "time.Sleep" && !virtual[f.line(n.Pos())] {
 			wrong = append(wrong, fmt.Sprintf("%s:%d: time.Sleep in real time", f.path, f.line(n.Pos())))
 		}
 		return true
@@ -197,6 +205,8 @@ func TestTestRules(t *testing.T) {
 		{"sleep", "func f() { sleep := time.Sleep; sleep(1) }", 1},
 		{"sleep", "func f() { synctest.Test(t, func(t *testing.T) { time.Sleep(1) }) }", 0},
 		{"sleep", "func f() { <-time.After(1) }", 0},
+		{"sleep", "func f() {\n\ttime.Sleep(1) // virtual: used in a bubble\n}", 0},
+		{"sleep", "func f() {\n\ttime.Sleep(1) // to be sure\n}", 1},
 		{"skip", "func f() { t.Skip(1) }", 1},
 		{"skip", "func f() { t.Run(n, func(t *testing.T) { t.SkipNow() }) }", 1},
 		{"skip", "func f() { f.Fuzz(func(t *testing.T, b []byte) { t.Skip() }) }", 0},
