@@ -26,9 +26,10 @@ type room struct {
 // membership is one connection in one room. at is its place among the
 // members, under the shard's lock.
 type membership struct {
-	room *room
-	conn *Conn
-	at   int
+	room   *room
+	conn   *Conn
+	at     uint32
+	byPeer bool // under the connection's lock
 }
 
 func newRooms() *rooms {
@@ -91,7 +92,7 @@ func (r *rooms) add(c *Conn, name string) *membership {
 		rm = &room{name: name}
 		s.rooms[name] = rm
 	}
-	m := &membership{room: rm, conn: c, at: len(rm.members)}
+	m := &membership{room: rm, conn: c, at: uint32(len(rm.members))} //nolint:gosec // connections end first
 	rm.members = append(rm.members, m)
 	return m
 }
@@ -141,7 +142,9 @@ func (c *Conn) join(name string, byPeer bool) error {
 		}
 		c.subscriptions++
 	}
-	c.rooms = append(c.rooms, srv.rooms.add(c, name))
+	m := srv.rooms.add(c, name)
+	m.byPeer = byPeer
+	c.rooms = append(c.rooms, m)
 	return nil
 }
 
@@ -154,9 +157,11 @@ func (c *Conn) Leave(rooms ...string) {
 		if i < 0 {
 			continue
 		}
+		if c.rooms[i].byPeer {
+			c.subscriptions--
+		}
 		c.link.srv.rooms.remove(c.rooms[i])
 		c.rooms = slices.Delete(c.rooms, i, i+1)
-		c.subscriptions = min(c.subscriptions, len(c.rooms))
 	}
 }
 
