@@ -39,6 +39,7 @@ type link struct {
 	phase     atomic.Uint32 // phaseOpening, phaseOpen, phaseEnded
 	asleep    atomic.Bool   // no goroutine reads: the poller watches
 	opened    atomic.Bool   // it has been in phaseOpen
+	held      atomic.Bool   // the reader waits for handlers to take what it has read
 	draining  atomic.Bool   // no new requests; closes when none is left
 	lastRead  atomic.Uint32 // wheel clock
 	sleepless atomic.Uint32 // lastRead when it could not fall asleep
@@ -85,12 +86,26 @@ func (l *link) close(why *CloseError) {
 	l.closeBy.CompareAndSwap(0, l.srv.wheel.In(l.srv.cfg.CloseTimeout))
 	l.srv.wheel.Move(&l.timer, l.closeBy.Load())
 	l.sendClose(why.Code, why.Reason)
+	l.letGo()
+}
+
+// letGo wakes a reader that waits behind handlers, to see that the link ends.
+func (l *link) letGo() {
+	if !l.held.Load() {
+		return
+	}
+	l.mu.Lock()
+	if l.busy != nil {
+		l.busy.room.Broadcast()
+	}
+	l.mu.Unlock()
 }
 
 // kill ends the link without a word.
 func (l *link) kill(why *CloseError) {
 	l.fail(why)
 	l.t.Close() //nolint:errcheck // it is over either way
+	l.letGo()
 	if l.asleep.CompareAndSwap(true, false) {
 		// The reader's goroutine went to sleep, so its end is played here.
 		l.srv.goes.Go(l.end)
@@ -138,6 +153,9 @@ func (l *link) Due(now uint32) uint32 {
 // a quiet link to sleep.
 func (l *link) heartbeat(now uint32) uint32 {
 	cfg := &l.srv.cfg
+	if l.held.Load() { // its answers wait behind what it has sent
+		l.lastRead.Store(now)
+	}
 	last := l.lastRead.Load()
 	quiet := now - min(last, now)
 	interval, timeout := wheel.Ticks(cfg.HeartbeatInterval), wheel.Ticks(cfg.HeartbeatTimeout)

@@ -29,6 +29,7 @@ type reader struct {
 	l       *link
 	turn    uint64 // this goroutine's number
 	watched bool   // a handler has run in this batch
+	size    int    // of the frame being handled
 	packet  wire.Packet
 	// Counted here and added to the server's figures once a batch.
 	messages, bytes uint64
@@ -158,7 +159,7 @@ func (r *reader) batch() (goOn bool, err error) {
 		if !goOn {
 			return false, nil
 		}
-		if frameErr != nil {
+		if frameErr != nil && l.closeBy.Load() == 0 { // else what failed is over, and the close frame on its way
 			err = frameErr
 			break
 		}
@@ -180,6 +181,7 @@ func (r *reader) frame(f transport.Frame) (goOn bool, err error) {
 		return true, err
 	}
 	r.messages++
+	r.size = len(f.Data)
 	return r.handle(p)
 }
 
@@ -216,9 +218,10 @@ func badRequest(reason string) error {
 func (r *reader) request(p *wire.Packet) (goOn bool, err error) {
 	l := r.l
 	req, err := l.newRequest(p)
-	if err != nil || req == nil {
+	if err != nil {
 		return true, err
 	}
+	req.size = max(r.size, req.Size())
 	l.out.waitForRoom(l)
 	l.mu.Lock()
 	inline := l.busy == nil && l.srv.cfg.Concurrency == 1
@@ -290,8 +293,9 @@ func (l *link) takeOver() {
 		b.release = l.t.Detach()
 		req := l.current
 		l.current = nil
-		if req.call {
-			b.open[req.callID()] = struct{}{}
+		b.opens(req)
+		if req.answered.Load() && req.open.CompareAndSwap(true, false) {
+			delete(b.open, req.callID()) // its answer was faster
 		}
 		req.watchDeadline()
 		l.srv.workerStarts(l)
@@ -313,6 +317,14 @@ func (l *link) becomeBusy() *busy {
 		l.busy.room.L = &l.mu
 	}
 	return l.busy
+}
+
+// opens notes that a call's id is in use.
+func (b *busy) opens(req *request) {
+	if req.call {
+		b.open[req.callID()] = struct{}{}
+		req.open.Store(true)
+	}
 }
 
 // becomeWorker is the way of a goroutine whose reading was taken over: req is
@@ -338,16 +350,19 @@ func (l *link) enqueue(req *request) error {
 		}
 	}
 	req.own()
-	for b.running >= l.srv.cfg.Concurrency && len(b.queue) > 0 &&
-		(len(b.queue) >= l.srv.cfg.InboxMessages || b.bytes+req.Size() > l.srv.cfg.MaxMessageBytes) {
+	l.held.Store(true)
+	for b.running >= l.srv.cfg.Concurrency && len(b.queue) > 0 && l.cause.Load() == nil &&
+		(len(b.queue) >= l.srv.cfg.InboxMessages || b.bytes+req.size > l.srv.cfg.MaxMessageBytes) {
 		b.room.Wait()
+	}
+	l.held.Store(false)
+	if l.cause.Load() != nil {
+		return nil // it ends: nothing new is handled
 	}
 	if l.busy != b { // all done while we waited
 		b = l.becomeBusy()
 	}
-	if req.call {
-		b.open[req.callID()] = struct{}{}
-	}
+	b.opens(req)
 	if b.running < l.srv.cfg.Concurrency {
 		b.running++
 		l.srv.workerStarts(l)
@@ -359,7 +374,7 @@ func (l *link) enqueue(req *request) error {
 		return nil
 	}
 	b.queue = append(b.queue, req)
-	b.bytes += req.Size()
+	b.bytes += req.size
 	return nil
 }
 
@@ -369,8 +384,11 @@ func (l *link) work(done *request) {
 	for {
 		l.mu.Lock()
 		b := l.busy
-		if done.call {
+		if done.open.CompareAndSwap(true, false) { // it was not answered
 			delete(b.open, done.callID())
+		}
+		if t := done.deadline.Load(); t != nil {
+			t.Stop() // one that a take-over has set at the last moment
 		}
 		if len(b.queue) == 0 {
 			b.running--
@@ -389,7 +407,7 @@ func (l *link) work(done *request) {
 		req := b.queue[0]
 		b.queue[0] = nil
 		b.queue = b.queue[1:]
-		b.bytes -= req.Size()
+		b.bytes -= req.size
 		b.room.Broadcast()
 		l.mu.Unlock()
 		req.watchDeadline()

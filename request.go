@@ -18,7 +18,9 @@ type request struct {
 	Message
 	op       wire.Type
 	ctx      requestContext
-	answered atomic.Bool
+	size     int                        // of its frame, or of its arguments where those are more
+	answered atomic.Bool                // or about to be
+	open     atomic.Bool                // its id is among the open calls
 	deadline atomic.Pointer[time.Timer] // answers for a handler that takes too long
 }
 
@@ -108,25 +110,58 @@ func (l *link) reply(r *request, result any, err error) {
 		l.srv.dropped(r.conn, r.kind, DropLate)
 		return
 	}
+	l.settle(r)
 	if h := l.srv.hooks.BeforeReply; h != nil {
 		h(&r.Message, result, err)
 	}
 	l.logFault(r, err)
 	if err == nil && l.srv.sender != nil && r.op == wire.Call {
-		out := &Outgoing{Kind: r.kind, Value: result, conn: r.conn, reply: true}
-		out.deliver = func(_ context.Context, o *Outgoing) error {
-			l.transmitReply(r, o.Value, o.Header, nil)
-			return nil
-		}
-		if err = l.srv.sender.Send(&r.ctx, out); err != nil {
-			l.transmitReply(r, nil, nil, err)
-		}
+		err = l.replyThroughPipes(r, result)
 	} else {
-		l.transmitReply(r, result, nil, err)
+		l.sendReply(r, result, err)
 	}
 	if h := l.srv.hooks.AfterReply; h != nil {
 		h(&r.Message, result, err)
 	}
+}
+
+// settle frees a call's id, before the answer is out: the peer may use it again then.
+func (l *link) settle(r *request) {
+	if r.open.CompareAndSwap(true, false) {
+		l.mu.Lock()
+		delete(l.busy.open, r.callID()) // busy, since r is
+		l.mu.Unlock()
+	}
+}
+
+// replyThroughPipes sends a result; what panics before it is sent becomes an error.
+func (l *link) replyThroughPipes(r *request, result any) (err error) {
+	sent := false
+	defer func() {
+		if p := recover(); p != nil {
+			err = l.srv.panicked(r, p)
+		}
+		if err != nil && !sent {
+			l.sendReply(r, nil, err)
+		}
+	}()
+	out := &Outgoing{Kind: r.kind, Value: result, conn: r.conn, reply: true}
+	out.deliver = func(_ context.Context, o *Outgoing) error {
+		l.transmitReply(r, o.Value, o.Header, nil)
+		sent = true
+		return nil
+	}
+	return l.srv.sender.Send(&r.ctx, out)
+}
+
+// sendReply transmits an answer. A value that panics when it is encoded is a fault.
+func (l *link) sendReply(r *request, result any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.transmitReply(r, nil, nil, l.srv.panicked(r, p))
+		}
+	}()
+	l.transmitReply(r, result, nil, err)
 }
 
 // logFault reports an error whose text the peer does not get to see.
