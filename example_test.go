@@ -124,7 +124,7 @@ func ExampleHandleFunc() {
 	// bad_request
 }
 
-// guests connects clients that answer "name", each in its own room and all in "party".
+// guests connects clients that answer "name", each in a room of that name and all in "party".
 func guests(srv *polywire.Server, names ...string) (heard chan string, leave func()) {
 	heard = make(chan string, 10)
 	url := listen(srv)
@@ -363,8 +363,7 @@ func ExampleWithAuth() {
 		c, err := client.Dial(ctx, url, client.WithCredentials(func(context.Context) (map[string]string, error) {
 			return map[string]string{"token": token}, nil
 		}))
-		var refused *polywire.CloseError
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*polywire.CloseError](err); ok {
 			fmt.Println(refused.Code, refused.Reason)
 			continue
 		}

@@ -14,16 +14,18 @@ import (
 // exampleServer serves on a free port and returns the URL to dial.
 func exampleServer(register func(srv *polywire.Server), opts ...polywire.Option) (srv *polywire.Server, url string) {
 	srv, err := polywire.New(append(opts, polywire.WithWires(native.New()))...)
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	register(srv)
 	l, scheme, err := srv.Listen("ws://127.0.0.1:0")
+	check(err)
+	go srv.Serve(l, scheme) // until the server is closed
+	return srv, scheme + "://" + l.Addr().String()
+}
+
+func check(err error) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	go srv.Serve(l, scheme) // until the server is closed
-	return srv, scheme + "://" + l.Addr().String()
 }
 
 func ExampleDial() {
@@ -40,15 +42,11 @@ func ExampleDial() {
 
 	ctx := context.Background()
 	c, err := client.Dial(ctx, url)
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	defer c.Close()
 
 	var greeting string
-	if err := c.Call(ctx, "greet", "ann", &greeting); err != nil {
-		log.Fatal(err)
-	}
+	check(c.Call(ctx, "greet", "ann", &greeting))
 	fmt.Println(greeting)
 
 	err = c.Call(ctx, "unheard of", nil, nil)
@@ -64,22 +62,16 @@ func ExampleClient_Handle() {
 	defer srv.Close()
 
 	c, err := client.New(url)
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	defer c.Close()
 	c.Handle("battery", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
 		return 87, nil
 	}))
 	ctx := context.Background()
-	if err := c.Connect(ctx); err != nil {
-		log.Fatal(err)
-	}
+	check(c.Connect(ctx))
 
 	var percent int
-	if err := srv.All().Call(ctx, "battery", nil, &percent); err != nil {
-		log.Fatal(err)
-	}
+	check(srv.All().Call(ctx, "battery", nil, &percent))
 	fmt.Println("the server was told:", percent)
 	// Output: the server was told: 87
 }
@@ -90,9 +82,7 @@ func ExampleClient_Subscribe() {
 
 	ctx := context.Background()
 	c, err := client.Dial(ctx, url)
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	defer c.Close()
 	heard := make(chan string)
 	c.Handle("weather", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
@@ -101,12 +91,8 @@ func ExampleClient_Subscribe() {
 		heard <- m.Room() + ": " + text
 		return nil, err
 	}))
-	if err := c.Subscribe(ctx, "hamburg"); err != nil {
-		log.Fatal(err)
-	}
-	if err := c.Publish(ctx, "hamburg", "weather", "rain"); err != nil {
-		log.Fatal(err)
-	}
+	check(c.Subscribe(ctx, "hamburg"))
+	check(c.Publish(ctx, "hamburg", "weather", "rain"))
 	fmt.Println(<-heard)
 	// Output: hamburg: rain
 }
@@ -117,15 +103,12 @@ func ExampleClient_Err() {
 	defer srv.Close()
 
 	c, err := client.Dial(context.Background(), url)
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	defer c.Close()
 	srv.All().Disconnect(polywire.CloseForceDisconnect, "this account was closed")
 
 	<-c.Done()
-	var why *polywire.CloseError
-	if errors.As(c.Err(), &why) {
+	if why, ok := errors.AsType[*polywire.CloseError](c.Err()); ok {
 		fmt.Println(why.Code, why.Reason)
 	}
 	// Output: 3503 this account was closed

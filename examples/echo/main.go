@@ -37,7 +37,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer srv.Close()
+	defer srv.Close() //nolint:errcheck // over either way
 
 	// An answer is any value; a payload goes back as it came, whatever it is.
 	srv.Handle("echo", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
@@ -81,7 +81,7 @@ func talk(ctx context.Context, out io.Writer, scheme, address string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.Close() //nolint:errcheck // over either way
 
 	var text string
 	if err := c.Call(ctx, "echo", "hello over "+scheme, &text); err != nil {

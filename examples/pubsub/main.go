@@ -33,7 +33,7 @@ func run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer srv.Close()
+	defer srv.Close() //nolint:errcheck // over either way
 	l, scheme, err := srv.Listen("ws://127.0.0.1:0")
 	if err != nil {
 		return err
@@ -47,14 +47,14 @@ func run(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer f.Close() //nolint:errcheck // over either way
 		fans = append(fans, f)
 	}
 	reporter, err := client.Dial(ctx, url, as("reporter"))
 	if err != nil {
 		return err
 	}
-	defer reporter.Close()
+	defer reporter.Close() //nolint:errcheck // over either way
 
 	var audience int
 	if err := reporter.Call(ctx, "audience", nil, &audience); err != nil {
@@ -146,7 +146,7 @@ func newFan(ctx context.Context, url, name string) (*fan, error) {
 	}
 	// The subscription outlives the connection: the client renews it.
 	if err := c.Subscribe(ctx, room); err != nil {
-		c.Close()
+		c.Close() //nolint:errcheck // the first error counts
 		return nil, err
 	}
 	return f, nil
