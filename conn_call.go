@@ -11,8 +11,9 @@ import (
 // call waits for an answer.
 type call struct {
 	conn    *Conn
-	done    chan struct{} // closed by finish; nil when collected
+	done    chan struct{} // finish sends once; not used when collected
 	into    *collection
+	until   uint32  // wheel clock: given up then; 0: the caller's context bounds it
 	payload Payload // a copy
 	err     error
 }
@@ -24,7 +25,20 @@ func (c *call) finish(p Payload, err error) {
 		c.into.add(c)
 		return
 	}
-	close(c.done)
+	c.done <- struct{}{}
+}
+
+// newCall takes a call from the pool; its channel is empty.
+func (s *Server) newCall(c *Conn) *call {
+	waiting := s.calls.Get().(*call) //nolint:forcetypeassert // the pool has nothing else
+	waiting.conn = c
+	return waiting
+}
+
+// recycleCall gives back a call that nobody else knows any more.
+func (s *Server) recycleCall(c *call) {
+	*c = call{done: c.done}
+	s.calls.Put(c)
 }
 
 // Call sends a message and waits for the answer, which is decoded into out: a
@@ -36,56 +50,53 @@ func (c *call) finish(p Payload, err error) {
 // [CodeTooManyRequests] if too many calls are open; ctx's; those of Send; one
 // that wraps [ErrConnClosed] when the connection ends before the answer.
 func (c *Conn) Call(ctx context.Context, kind string, v, out any, opts ...SendOption) error {
+	return c.request(ctx, wire.Packet{Type: wire.Call, Kind: kind}, v, out, opts)
+}
+
+// request is ask with the message in v, behind the pipes.
+func (c *Conn) request(ctx context.Context, p wire.Packet, v, out any, opts []SendOption) error {
 	o := applySend(opts)
-	deliver := func(ctx context.Context, o *Outgoing) error {
-		payload, err := c.link.payload(o.Kind, o.Value)
-		if err != nil {
-			return err
-		}
-		return c.ask(ctx, &wire.Packet{Type: wire.Call, Kind: o.Kind, Header: o.Header, Payload: payload}, out)
+	p.Header = o.header
+	if c.link.srv.sender == nil || o.direct {
+		return c.askWith(ctx, p, v, out)
 	}
-	return c.link.srv.throughPipes(ctx, &Outgoing{Kind: kind, Header: o.header, Value: v, conn: c, deliver: deliver}, o.direct)
+	deliver := func(ctx context.Context, o *Outgoing) error {
+		p.Kind, p.Header = o.Kind, o.Header
+		return c.askWith(ctx, p, o.Value, out)
+	}
+	return c.link.srv.sender.Send(ctx, &Outgoing{Kind: p.Kind, Header: o.header, Value: v, conn: c, deliver: deliver})
+}
+
+func (c *Conn) askWith(ctx context.Context, p wire.Packet, v, out any) error {
+	var err error
+	if p.Payload, err = c.link.payload(p.Kind, v); err != nil {
+		return err
+	}
+	return c.ask(ctx, p, out)
 }
 
 // Subscribe asks the peer to let this side join a room.
 func (c *Conn) Subscribe(ctx context.Context, room string) error {
-	return c.ask(ctx, &wire.Packet{Type: wire.Subscribe, Room: room}, nil)
+	return c.ask(ctx, wire.Packet{Type: wire.Subscribe, Room: room}, nil)
 }
 
 // Unsubscribe asks the peer to take this side out of a room.
 func (c *Conn) Unsubscribe(ctx context.Context, room string) error {
-	return c.ask(ctx, &wire.Packet{Type: wire.Unsubscribe, Room: room}, nil)
+	return c.ask(ctx, wire.Packet{Type: wire.Unsubscribe, Room: room}, nil)
 }
 
 // Publish asks the peer to send a message to a room.
 func (c *Conn) Publish(ctx context.Context, room, kind string, v any, opts ...SendOption) error {
-	return c.relay(ctx, wire.Publish, room, kind, v, opts)
+	return c.request(ctx, wire.Packet{Type: wire.Publish, Room: room, Kind: kind}, v, nil, opts)
 }
 
 // Broadcast asks the peer to send a message to everybody.
 func (c *Conn) Broadcast(ctx context.Context, kind string, v any, opts ...SendOption) error {
-	return c.relay(ctx, wire.Broadcast, "", kind, v, opts)
-}
-
-func (c *Conn) relay(ctx context.Context, t wire.Type, room, kind string, v any, opts []SendOption) error {
-	o := applySend(opts)
-	deliver := func(ctx context.Context, o *Outgoing) error {
-		payload, err := c.link.payload(o.Kind, o.Value)
-		if err != nil {
-			return err
-		}
-		return c.ask(ctx, &wire.Packet{Type: t, Room: room, Kind: o.Kind, Header: o.Header, Payload: payload}, nil)
-	}
-	return c.link.srv.throughPipes(ctx, &Outgoing{Kind: kind, Header: o.header, Value: v, conn: c, deliver: deliver}, o.direct)
+	return c.request(ctx, wire.Packet{Type: wire.Broadcast, Kind: kind}, v, nil, opts)
 }
 
 // ask sends a packet with a fresh id and waits for its answer.
-func (c *Conn) ask(ctx context.Context, p *wire.Packet, out any) error {
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.link.srv.cfg.HandlerTimeout)
-		defer cancel()
-	}
+func (c *Conn) ask(ctx context.Context, p wire.Packet, out any) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -93,28 +104,34 @@ func (c *Conn) ask(ctx context.Context, p *wire.Packet, out any) error {
 	if err := c.waitToSend(ctx); err != nil {
 		return err
 	}
-	waiting := &call{conn: c, done: make(chan struct{})}
-	id, err := c.open(waiting)
-	if err != nil {
+	srv := c.link.srv
+	waiting := srv.newCall(c)
+	defer srv.recycleCall(waiting)
+	if _, bounded := ctx.Deadline(); !bounded {
+		waiting.until = srv.wheel.In(srv.cfg.HandlerTimeout)
+	}
+	var err error
+	if p.ID, err = c.open(waiting); err != nil {
 		return err
 	}
-	p.ID = id
-	if err := c.link.sendPacket(*p); err != nil {
-		c.forget(id)
+	if err := c.link.sendPacket(p); err != nil {
+		if !c.forget(p.ID) {
+			<-waiting.done // the connection's end was faster
+		}
 		return err
 	}
 	select {
 	case <-waiting.done:
 	case <-ctx.Done():
-		if c.forget(id) {
-			return fmt.Errorf("polywire: call of %q: %w", p.Kind, ctx.Err())
+		if c.forget(p.ID) {
+			return fmt.Errorf("polywire: %s %q: %w", p.Type, p.Kind, ctx.Err())
 		}
 		<-waiting.done // the answer was faster
 	}
 	if waiting.err != nil {
 		return waiting.err
 	}
-	return c.link.srv.bindReply(waiting.payload, out)
+	return srv.bindReply(waiting.payload, out)
 }
 
 // bindReply decodes a payload that is the caller's own.
@@ -139,20 +156,46 @@ func (s *Server) bindReply(p Payload, out any) error {
 
 // open gives a call its number.
 func (c *Conn) open(waiting *call) (uint64, error) {
+	l := c.link
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
-		return 0, c.link.closedError()
+		return 0, l.closedError()
 	}
-	if len(c.calls) >= c.link.srv.cfg.MaxOpenCalls {
+	if len(c.calls) >= l.srv.cfg.MaxOpenCalls {
 		return 0, Errorf(CodeTooManyRequests, "%d calls to the peer are open", len(c.calls))
 	}
 	if c.calls == nil {
 		c.calls = make(map[uint64]*call)
 	}
+	if len(c.calls) == 0 && waiting.until != 0 {
+		l.srv.wheel.Sooner(&l.timer, waiting.until)
+	}
 	c.lastCall++
 	c.calls[c.lastCall] = waiting
 	return c.lastCall, nil
+}
+
+// giveUp ends the calls whose time is over, and returns when the next one's is
+// (wheel clock); 0: none is bounded.
+func (c *Conn) giveUp(now uint32) (next uint32) {
+	var late []*call
+	c.mu.Lock()
+	for id, waiting := range c.calls {
+		switch {
+		case waiting.until == 0:
+		case waiting.until <= now:
+			late = append(late, waiting)
+			delete(c.calls, id)
+		case next == 0 || waiting.until < next:
+			next = waiting.until
+		}
+	}
+	c.mu.Unlock()
+	for _, waiting := range late {
+		waiting.finish(Payload{}, fmt.Errorf("polywire: no answer in time: %w", context.DeadlineExceeded))
+	}
+	return next
 }
 
 // forget takes a call out of the table, and reports whether it was there.

@@ -186,6 +186,9 @@ func (l *link) heartbeat(now uint32) uint32 {
 	if l.out.stuckSince.Load() != 0 {
 		next = min(next, now+1)
 	}
+	if call := l.conn.giveUp(now); call != 0 {
+		next = min(next, call)
+	}
 	return max(next, now+1)
 }
 

@@ -55,7 +55,7 @@ type Server struct {
 	listeners listeners
 	closed    chan struct{}
 
-	readers, scratch, buffers, fanouts sync.Pool
+	readers, scratch, buffers, fanouts, calls sync.Pool
 }
 
 // New returns a server in state New. The error is about the options, and wraps
@@ -75,6 +75,7 @@ func New(opts ...Option) (*Server, error) {
 	s.readers.New = func() any { return new(reader) }
 	s.scratch.New = func() any { return new(scratch) }
 	s.buffers.New = func() any { return &buffer{b: make([]byte, 0, smallBytes)} }
+	s.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
 	s.fanouts.New = func() any { return new(fanout) }
 	var errs []error
 	for _, o := range opts {

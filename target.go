@@ -367,7 +367,7 @@ func (t Target) call(ctx context.Context, o *Outgoing, out any) error {
 	if len(members) == 0 {
 		return ErrNoConnections
 	}
-	if _, bounded := ctx.Deadline(); !bounded {
+	if _, bounded := ctx.Deadline(); !bounded { // giving up must look at all at once
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, t.srv.cfg.HandlerTimeout)
 		defer cancel()

@@ -20,7 +20,7 @@ type watch struct {
 const (
 	// watchEvery is how often batches are looked at; one is taken over after
 	// one to two of these.
-	watchEvery = 5 * time.Millisecond
+	watchEvery = 10 * time.Millisecond
 	// watchLinger is how long the watch goes on with nothing to see.
 	watchLinger = time.Second
 )

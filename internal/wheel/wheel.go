@@ -90,6 +90,17 @@ func (w *Wheel) Move(e *Entry, due uint32) {
 	w.link(e, due)
 }
 
+// Sooner is Move, unless the entry is due before that already.
+func (w *Wheel) Sooner(e *Entry, due uint32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e.next == nil || e.due <= due {
+		return
+	}
+	unlink(e)
+	w.link(e, due)
+}
+
 // Remove takes an entry out; it may be out already. Due may still be running
 // for it once.
 func (w *Wheel) Remove(e *Entry) {
