@@ -15,6 +15,7 @@ type call struct {
 	into    *collection
 	until   uint32  // wheel clock: given up then; 0: the caller's context bounds it
 	payload Payload // a copy
+	header  map[string]string
 	err     error
 }
 
@@ -58,31 +59,32 @@ func (c *Conn) request(ctx context.Context, p wire.Packet, v, out any, opts []Se
 	o := applySend(opts)
 	p.Header = o.header
 	if c.link.srv.sender == nil || o.direct {
-		return c.askWith(ctx, p, v, out)
+		return c.askWith(ctx, p, v, out, o.answer)
 	}
+	answer := o.answer
 	deliver := func(ctx context.Context, o *Outgoing) error {
 		p.Kind, p.Header = o.Kind, o.Header
-		return c.askWith(ctx, p, o.Value, out)
+		return c.askWith(ctx, p, o.Value, out, answer)
 	}
 	return c.link.srv.sender.Send(ctx, &Outgoing{Kind: p.Kind, Header: o.header, Value: v, conn: c, deliver: deliver})
 }
 
-func (c *Conn) askWith(ctx context.Context, p wire.Packet, v, out any) error {
+func (c *Conn) askWith(ctx context.Context, p wire.Packet, v, out any, header *map[string]string) error {
 	var err error
 	if p.Payload, err = c.link.payload(p.Kind, v); err != nil {
 		return err
 	}
-	return c.ask(ctx, p, out)
+	return c.ask(ctx, p, out, header)
 }
 
 // Subscribe asks the peer to let this side join a room.
 func (c *Conn) Subscribe(ctx context.Context, room string) error {
-	return c.ask(ctx, wire.Packet{Type: wire.Subscribe, Room: room}, nil)
+	return c.ask(ctx, wire.Packet{Type: wire.Subscribe, Room: room}, nil, nil)
 }
 
 // Unsubscribe asks the peer to take this side out of a room.
 func (c *Conn) Unsubscribe(ctx context.Context, room string) error {
-	return c.ask(ctx, wire.Packet{Type: wire.Unsubscribe, Room: room}, nil)
+	return c.ask(ctx, wire.Packet{Type: wire.Unsubscribe, Room: room}, nil, nil)
 }
 
 // Publish asks the peer to send a message to a room.
@@ -96,7 +98,7 @@ func (c *Conn) Broadcast(ctx context.Context, kind string, v any, opts ...SendOp
 }
 
 // ask sends a packet with a fresh id and waits for its answer.
-func (c *Conn) ask(ctx context.Context, p wire.Packet, out any) error {
+func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, header *map[string]string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -130,6 +132,9 @@ func (c *Conn) ask(ctx context.Context, p wire.Packet, out any) error {
 	}
 	if waiting.err != nil {
 		return waiting.err
+	}
+	if header != nil {
+		*header = waiting.header
 	}
 	return srv.bindReply(waiting.payload, out)
 }
@@ -221,5 +226,6 @@ func (c *Conn) answered(p *wire.Packet) {
 		waiting.finish(Payload{}, c.link.srv.remoteError(p.Err))
 		return
 	}
+	waiting.header = p.Header
 	waiting.finish(p.Payload.Clone(), nil)
 }

@@ -21,6 +21,7 @@ type Message struct {
 	payload Payload
 	args    []Payload
 	values  map[any]any
+	reply   map[string]string // headers of the answer
 	id      uint64
 	key     string
 	call    bool
@@ -54,6 +55,15 @@ func (m *Message) SetHeader(name, value string) {
 		m.header = make(map[string]string)
 	}
 	m.header[name] = value
+}
+
+// SetReplyHeader sets a header of the answer to this call. One that fails has
+// none, and not every wire can carry them.
+func (m *Message) SetReplyHeader(name, value string) {
+	if m.reply == nil {
+		m.reply = make(map[string]string)
+	}
+	m.reply[name] = value
 }
 
 // Payload returns the argument, or the first of several, as it came.

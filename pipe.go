@@ -46,6 +46,7 @@ type SendOption interface{ applySend(o *sendOptions) }
 
 type sendOptions struct {
 	header map[string]string
+	answer *map[string]string // where the answer's headers go
 	direct bool
 }
 
@@ -61,6 +62,12 @@ func WithHeader(name, value string) SendOption {
 		}
 		o.header[name] = value
 	})
+}
+
+// ReplyHeaders stores the headers of a call's answer in *into; nil where it
+// has none. It has no effect on one-way messages and on calls to a [Target].
+func ReplyHeaders(into *map[string]string) SendOption {
+	return sendOptionFunc(func(o *sendOptions) { o.answer = into })
 }
 
 // Direct sends past the pipes.

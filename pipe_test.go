@@ -305,3 +305,29 @@ func TestPlugins(t *testing.T) {
 		}
 	})
 }
+
+func TestReplyHeaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer(t, func(s *polywire.Server) {
+			s.Handle("status", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+				m.SetReplyHeader("status", "200")
+				return "fine", nil
+			}))
+		})
+		p := connect(t, srv)
+		defer p.end()
+		p.send(call(1, "status", ""))
+		if got := p.receive(); got.Header["status"] != "200" {
+			t.Errorf("headers of the answer: %v", got.Header)
+		}
+		go func() {
+			q := p.receive()
+			p.send(wire.Packet{Type: wire.Reply, ID: q.ID, Header: map[string]string{"status": "404"}})
+		}()
+		var headers map[string]string
+		err := srv.All().Conns()[0].Call(t.Context(), "q", nil, nil, polywire.ReplyHeaders(&headers))
+		if err != nil || headers["status"] != "404" {
+			t.Errorf("headers %v, %v", headers, err)
+		}
+	})
+}

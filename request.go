@@ -145,7 +145,7 @@ func (l *link) replyThroughPipes(r *request, result any) (err error) {
 			l.sendReply(r, nil, err)
 		}
 	}()
-	out := &Outgoing{Kind: r.kind, Value: result, conn: r.conn, reply: true}
+	out := &Outgoing{Kind: r.kind, Header: r.reply, Value: result, conn: r.conn, reply: true}
 	out.deliver = func(_ context.Context, o *Outgoing) error {
 		l.transmitReply(r, o.Value, o.Header, nil)
 		sent = true
@@ -161,7 +161,7 @@ func (l *link) sendReply(r *request, result any, err error) {
 			l.transmitReply(r, nil, nil, l.srv.panicked(r, p))
 		}
 	}()
-	l.transmitReply(r, result, nil, err)
+	l.transmitReply(r, result, r.Message.reply, err)
 }
 
 // logFault reports an error whose text the peer does not get to see.
