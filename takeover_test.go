@@ -66,7 +66,7 @@ func (s *stress) handle(ctx context.Context, m *polywire.Message) (any, error) {
 	s.arrived(m.Conn(), j)
 	switch j.Do {
 	case "block":
-		time.Sleep(time.Duration(1+j.Seq%20) * time.Millisecond)
+		time.Sleep(time.Duration(1+j.Seq%20) * time.Millisecond) // virtual
 	case "ask":
 		var answer job
 		if err := m.Conn().Call(ctx, "question", j, &answer); err != nil {
