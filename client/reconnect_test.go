@@ -136,6 +136,36 @@ func TestRoomsAfterReconnect(t *testing.T) {
 	})
 }
 
+// A room that is left while others are being joined again is not joined after all.
+func TestUnsubscribeWhileResubscribing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		srv := n.serve("tcp", nil)
+		e := newEvents()
+		c := n.connected("tcp", e.option())
+		receive(t, e.connects)
+		for _, room := range []string{"first", "second", "third"} {
+			if err := c.Subscribe(t.Context(), room); err != nil {
+				t.Fatal(err)
+			}
+		}
+		next := n.serve("tcp", nil, polywire.WithSubscribePolicy(func(context.Context, *polywire.Conn, string) error {
+			<-time.After(time.Second)
+			return nil
+		}))
+		srv.Close()
+		receive(t, e.connects)
+		synctest.Wait() // the first room is being asked for
+		if err := c.Unsubscribe(t.Context(), "second"); err != nil {
+			t.Error(err)
+		}
+		<-time.After(10 * time.Second)
+		if got := next.Rooms(); !slices.Equal(got, []string{"first", "third"}) || !slices.Equal(c.Rooms(), got) {
+			t.Errorf("the server has it in %v, the client itself in %v", got, c.Rooms())
+		}
+	})
+}
+
 // The code with which the server closes decides whether the client comes back.
 func TestCloseCodes(t *testing.T) {
 	for _, tt := range []struct {

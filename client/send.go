@@ -50,20 +50,12 @@ func (c *Client) Subscribe(ctx context.Context, room string) error {
 	if err := conn.Subscribe(ctx, room); err != nil {
 		return err
 	}
-	if now := c.remember(room); now != nil && now != conn { // joined again before this room was among them
-		return now.Subscribe(ctx, room)
-	}
-	return nil
-}
-
-// remember keeps a room for later connections, and returns the present one.
-func (c *Client) remember(room string) *polywire.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !slices.Contains(c.rooms, room) {
 		c.rooms = append(c.rooms, room)
 	}
-	return c.conn
+	return nil
 }
 
 // Unsubscribe leaves a room. Without a connection it only is not joined again.
