@@ -22,6 +22,9 @@ import (
 var ErrNotConnected = fmt.Errorf("client: not connected: %w",
 	&polywire.Error{Code: polywire.CodeUnavailable, Message: "not connected"})
 
+// lastingTime is how long a connection lasts that lets the backoff begin anew.
+const lastingTime = 10 * time.Second
+
 // Client is one peer's lasting connection to a server: when it breaks, the
 // client connects again after a wait, and subscribes again to its rooms, for as
 // long as it is not closed and the server does not send it away for good (see
@@ -294,6 +297,7 @@ func (c *Client) open(ctx context.Context) (*polywire.Conn, error) {
 
 // live keeps the client connected until its life is over.
 func (c *Client) live(life context.Context, conn *polywire.Conn) {
+	wait := &backoff.Backoff{Min: c.cfg.backoffMin, Max: c.cfg.backoffMax}
 	for {
 		select {
 		case <-conn.Done():
@@ -311,8 +315,12 @@ func (c *Client) live(life context.Context, conn *polywire.Conn) {
 			c.end(why)
 			return
 		}
+		// A server that lets in and drops is not asked in a hurry.
+		if time.Since(conn.OpenedAt()) >= lastingTime {
+			wait.Reset()
+		}
 		var err error
-		if conn, err = c.again(life, why); err != nil {
+		if conn, err = c.again(life, wait, why); err != nil {
 			if life.Err() != nil {
 				err = nil
 			}
@@ -325,8 +333,7 @@ func (c *Client) live(life context.Context, conn *polywire.Conn) {
 
 // again tries to connect until it succeeds, life is over, or the server
 // refuses for good.
-func (c *Client) again(life context.Context, why error) (*polywire.Conn, error) {
-	wait := backoff.Backoff{Min: c.cfg.backoffMin, Max: c.cfg.backoffMax}
+func (c *Client) again(life context.Context, wait *backoff.Backoff, why error) (*polywire.Conn, error) {
 	for {
 		pause := wait.Next()
 		for _, h := range c.cfg.hooks {

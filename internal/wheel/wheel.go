@@ -58,8 +58,8 @@ func New() *Wheel {
 // Now returns the clock. It stands still while the wheel is empty.
 func (w *Wheel) Now() uint32 { return w.now.Load() }
 
-// In returns the clock's value after d, at least one tick ahead.
-func (w *Wheel) In(d time.Duration) uint32 { return w.Now() + Ticks(d) }
+// In returns the clock's value when d is over for certain: up to two ticks later.
+func (w *Wheel) In(d time.Duration) uint32 { return w.Now() + 1 + Ticks(d) }
 
 // Ticks returns d in ticks, rounded up, at least one.
 func Ticks(d time.Duration) uint32 { return uint32(max(1, (d+Tick-1)/Tick)) }
