@@ -208,7 +208,7 @@ func (l *link) sendPacket(p wire.Packet) error {
 	}
 	sc := l.srv.scratch.Get().(*scratch) //nolint:forcetypeassert // the pool has nothing else
 	sc.p = p
-	err := l.send(&sc.p, sendOpen)
+	err := l.sendWith(sc, sendOpen)
 	sc.p.Reset()
 	l.srv.scratch.Put(sc)
 	return err

@@ -20,14 +20,15 @@ import (
 // Locks: mu (handling), out.mu (sending) and conn.mu (state) are leaves, but
 // mu may be held when out.mu is taken.
 type link struct {
-	srv     *Server
-	t       transport.Conn
-	sess    wire.Session
-	wire    string
-	dial    *dial  // what only a dialled link has; nil: accepted
-	format  uint32 // links of the same non-zero format share encoded bytes
-	greeted bool   // hello has come
-	codes   atomic.Pointer[codeTable]
+	srv       *Server
+	t         transport.Conn
+	sess      wire.Session
+	wire      string
+	dial      *dial  // what only a dialled link has; nil: accepted
+	watchedAt uint32 // place in the watch, while a batch is handled
+	format    uint32 // links of the same non-zero format share encoded bytes
+	greeted   bool   // hello has come
+	codes     atomic.Pointer[codeTable]
 
 	turn    atomic.Uint64 // who reads, and what that goroutine does: see link_read.go
 	current *request      // what the reader's handler works on

@@ -3,6 +3,7 @@ package polywire
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/wire"
@@ -27,9 +28,10 @@ const (
 // reader is what the reading goroutine needs while there is something to read.
 type reader struct {
 	l       *link
-	turn    uint64 // this goroutine's number
-	watched bool   // a handler has run in this batch
-	size    int    // of the frame being handled
+	turn    uint64    // this goroutine's number
+	watched bool      // a handler has run in this batch
+	now     time.Time // when the first of them began
+	size    int       // of the frame being handled
 	packet  wire.Packet
 	// Counted here and added to the server's figures once a batch.
 	messages, bytes uint64
@@ -67,7 +69,7 @@ func (l *link) read(turn uint64) {
 	r := l.srv.readers.Get().(*reader) //nolint:forcetypeassert // the pool has nothing else
 	r.l, r.turn = l, turn
 	ended := r.run()
-	l.srv.counters.received(r.messages, r.bytes)
+	l.counted().received(r.messages, r.bytes)
 	if ended {
 		l.end()
 	}
@@ -164,7 +166,7 @@ func (r *reader) batch() (goOn bool, err error) {
 			break
 		}
 	}
-	l.srv.counters.received(r.messages, r.bytes)
+	l.counted().received(r.messages, r.bytes)
 	r.messages, r.bytes = 0, 0
 	if r.watched && !r.endBatch() {
 		return false, nil
@@ -217,7 +219,10 @@ func badRequest(reason string) error {
 // request handles a packet inline, or queues it behind the handlers that run.
 func (r *reader) request(p *wire.Packet) (goOn bool, err error) {
 	l := r.l
-	req, err := l.newRequest(p)
+	if !r.watched {
+		r.now = time.Now()
+	}
+	req, err := l.newRequest(p, r.now)
 	if err != nil {
 		return true, err
 	}
@@ -238,7 +243,7 @@ func (r *reader) request(p *wire.Packet) (goOn bool, err error) {
 	if !r.watched {
 		r.watched = true
 		l.out.corked.Store(true)
-		l.srv.watch.add(l)
+		l.srv.watch.add(l, r.now)
 	}
 	l.current = req
 	l.turn.Store(r.turn | turnHandling)

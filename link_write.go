@@ -59,9 +59,19 @@ const (
 	sendAlways                 // also during the opening
 )
 
-// send encodes a packet into the outbox. Errors: ErrConnClosed,
-// ErrSlowConsumer, or what Encode said.
+// send is sendWith for a packet that is not in a scratch.
 func (l *link) send(p *wire.Packet, mode sendMode) error {
+	sc := l.srv.scratch.Get().(*scratch) //nolint:forcetypeassert // the pool has nothing else
+	sc.p = *p
+	err := l.sendWith(sc, mode)
+	sc.p.Reset()
+	l.srv.scratch.Put(sc)
+	return err
+}
+
+// sendWith encodes the packet in sc into the outbox. Errors: ErrConnClosed,
+// ErrSlowConsumer, or what Encode said.
+func (l *link) sendWith(sc *scratch, mode sendMode) error {
 	if mode == sendOpen && l.phase.Load() == phaseOpening {
 		return ErrConnClosed
 	}
@@ -73,18 +83,16 @@ func (l *link) send(p *wire.Packet, mode sendMode) error {
 	}
 	b := l.srv.ensure(&o.buf)
 	before := len(b.b)
-	sc := l.srv.scratch.Get().(*scratch) //nolint:forcetypeassert // the pool has nothing else
 	sc.w.Reset(l.t.Framer(), b.b)
-	err := l.sess.Encode(&sc.w, p)
+	err := l.sess.Encode(&sc.w, &sc.p)
 	if err == nil {
 		b.b = sc.w.Bytes()
 	}
 	sc.w = transport.Writer{}
-	l.srv.scratch.Put(sc)
 	if err != nil {
 		l.trim()
 		o.mu.Unlock()
-		return fmt.Errorf("polywire: %s cannot say this %s: %w", l.wire, p.Type, err)
+		return fmt.Errorf("polywire: %s cannot say this %s: %w", l.wire, sc.p.Type, err)
 	}
 	return l.queuedMore(len(b.b) - before)
 }
@@ -116,8 +124,8 @@ func (l *link) queuedMore(n int) error {
 	o := &l.out
 	o.messages++
 	queued := o.queued.Add(int64(n))
-	total := l.srv.counters.queued.Add(int64(n))
-	if queued > int64(l.srv.cfg.OutboxBytes) && queued > int64(n) || total > l.srv.cfg.TotalOutboxBytes {
+	stripe := l.counted().queued.Add(int64(n))
+	if queued > int64(l.srv.cfg.OutboxBytes) && queued > int64(n) || l.srv.overflows(stripe) {
 		o.mu.Unlock()
 		l.srv.counters.slow.Add(1)
 		l.kill(&CloseError{Code: CloseSlow, Reason: "slow consumer", cause: ErrSlowConsumer})
@@ -224,8 +232,7 @@ func (l *link) flush() {
 			l.srv.recycle(buf)
 		}
 		o.queued.Add(-int64(n))
-		l.srv.counters.queued.Add(-int64(n))
-		l.srv.counters.sent(uint64(messages), uint64(n))
+		l.counted().sent(messages, n)
 		if err != nil {
 			l.writeFailed(err)
 			return
@@ -272,7 +279,7 @@ func (l *link) dropOutbox() {
 	}
 	o.buf, o.segs, o.messages = nil, nil, 0
 	o.queued.Add(-int64(n))
-	l.srv.counters.queued.Add(-int64(n))
+	l.counted().queued.Add(-int64(n))
 	o.signal()
 	o.mu.Unlock()
 	for range lost {

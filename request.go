@@ -27,7 +27,7 @@ type request struct {
 func (r *request) callID() callID { return callID{r.id, r.key} }
 
 // newRequest makes a request of a packet whose payload stays borrowed.
-func (l *link) newRequest(p *wire.Packet) (*request, error) {
+func (l *link) newRequest(p *wire.Packet, now time.Time) (*request, error) {
 	kind := p.Kind
 	if kind == "" && p.Code != 0 {
 		kind = l.srv.codes.kinds[p.Code]
@@ -45,7 +45,7 @@ func (l *link) newRequest(p *wire.Packet) (*request, error) {
 		return nil, badRequest("a call without an id")
 	}
 	r.ctx.request = r
-	r.ctx.until = time.Now().Add(l.srv.cfg.HandlerTimeout)
+	r.ctx.until = now.Add(l.srv.cfg.HandlerTimeout)
 	return r, nil
 }
 
@@ -185,7 +185,7 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 	if err == nil {
 		*p = wire.Packet{Type: wire.Reply, ID: r.id, Key: r.key, Header: header}
 		if p.Payload, err = l.payload(r.kind, result); err == nil {
-			err = l.send(p, sendOpen)
+			err = l.sendWith(sc, sendOpen)
 		}
 		if err == nil {
 			return
@@ -200,7 +200,7 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 		}
 	}
 	*p = wire.Packet{Type: wire.Error, ID: r.id, Key: r.key, Err: l.srv.errorBody(err)}
-	if l.send(p, sendOpen) != nil {
+	if l.sendWith(sc, sendOpen) != nil {
 		l.srv.dropped(r.conn, r.kind, DropClosed)
 	}
 }

@@ -17,31 +17,53 @@ type Stats struct {
 	Asleep      int    // connections without a goroutine now
 }
 
-// counters are kept apart by cache line: readers write some, writers others.
+// counters are those of rare things, and the stripes of what every message counts.
 type counters struct {
+	open              atomic.Int64
+	accepted, refused atomic.Uint64
+	dropped, slow     atomic.Uint64
+	stripes           [stripes]stripe
+}
+
+// stripes is the number of places where messages are counted: goroutines on
+// different processors would take a single one from each other all the time.
+const stripes = 16
+
+// stripe fills a cache line.
+type stripe struct {
 	messagesIn, bytesIn   atomic.Uint64
-	_                     [48]byte
 	messagesOut, bytesOut atomic.Uint64
-	_                     [48]byte
 	queued                atomic.Int64
-	_                     [56]byte
-	open                  atomic.Int64
-	accepted, refused     atomic.Uint64
-	dropped, slow         atomic.Uint64
+	_                     [24]byte
 }
 
-func (c *counters) received(messages, bytes uint64) {
-	if messages > 0 {
-		c.messagesIn.Add(messages)
-	}
-	if bytes > 0 {
-		c.bytesIn.Add(bytes)
+// counted is where the link counts.
+func (l *link) counted() *stripe { return &l.srv.counters.stripes[l.conn.slot%stripes] }
+
+func (s *stripe) received(messages, bytes uint64) {
+	if messages > 0 || bytes > 0 {
+		s.messagesIn.Add(messages)
+		s.bytesIn.Add(bytes)
 	}
 }
 
-func (c *counters) sent(messages, bytes uint64) {
-	c.messagesOut.Add(messages)
-	c.bytesOut.Add(bytes)
+func (s *stripe) sent(messages, bytes int) {
+	s.queued.Add(-int64(bytes))
+	s.messagesOut.Add(uint64(messages)) //nolint:gosec // never negative
+	s.bytesOut.Add(uint64(bytes))       //nolint:gosec // never negative
+}
+
+// overflows reports whether more is queued to all connections than may be. It
+// looks at all stripes only when one has more than its share.
+func (s *Server) overflows(stripe int64) bool {
+	return stripe > s.cfg.TotalOutboxBytes/stripes && s.queuedBytes() > s.cfg.TotalOutboxBytes
+}
+
+func (s *Server) queuedBytes() (n int64) {
+	for i := range s.counters.stripes {
+		n += s.counters.stripes[i].queued.Load()
+	}
+	return n
 }
 
 // Stats returns the server's figures. They are read one by one, so a sum over
@@ -52,13 +74,16 @@ func (s *Server) Stats() Stats {
 		Connections: int(c.open.Load()),
 		Accepted:    c.accepted.Load(),
 		Refused:     c.refused.Load(),
-		MessagesIn:  c.messagesIn.Load(),
-		MessagesOut: c.messagesOut.Load(),
-		BytesIn:     c.bytesIn.Load(),
-		BytesOut:    c.bytesOut.Load(),
 		Dropped:     c.dropped.Load(),
 		Slow:        c.slow.Load(),
-		QueuedBytes: c.queued.Load(),
+		QueuedBytes: s.queuedBytes(),
+	}
+	for i := range c.stripes {
+		from := &c.stripes[i]
+		stats.MessagesIn += from.messagesIn.Load()
+		stats.MessagesOut += from.messagesOut.Load()
+		stats.BytesIn += from.bytesIn.Load()
+		stats.BytesOut += from.bytesOut.Load()
 	}
 	s.eachConn(func(conn *Conn) {
 		if conn.link.asleep.Load() {

@@ -11,10 +11,17 @@ import (
 // for too long. Links are in it only while they handle one.
 type watch struct {
 	mu      sync.Mutex
-	batches map[*link]time.Time
+	batches []watched
+	free    []uint32 // places in batches
 	parked  atomic.Bool
 	bell    chan struct{}
 	done    chan struct{}
+}
+
+// watched is a batch that is being handled; an empty one is a free place.
+type watched struct {
+	l     *link
+	since time.Time
 }
 
 const (
@@ -26,12 +33,20 @@ const (
 )
 
 func newWatch() *watch {
-	return &watch{batches: make(map[*link]time.Time), bell: make(chan struct{}, 1), done: make(chan struct{})}
+	return &watch{bell: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
-func (w *watch) add(l *link) {
+// add notes the beginning of a batch, and where in the link.
+func (w *watch) add(l *link, now time.Time) {
 	w.mu.Lock()
-	w.batches[l] = time.Now()
+	if n := len(w.free); n > 0 {
+		l.watchedAt = w.free[n-1]
+		w.free = w.free[:n-1]
+		w.batches[l.watchedAt] = watched{l, now}
+	} else {
+		l.watchedAt = uint32(len(w.batches)) //nolint:gosec // goroutines end first
+		w.batches = append(w.batches, watched{l, now})
+	}
 	w.mu.Unlock()
 	if w.parked.Load() && w.parked.CompareAndSwap(true, false) {
 		select {
@@ -43,7 +58,8 @@ func (w *watch) add(l *link) {
 
 func (w *watch) remove(l *link) {
 	w.mu.Lock()
-	delete(w.batches, l)
+	w.batches[l.watchedAt] = watched{}
+	w.free = append(w.free, l.watchedAt)
 	w.mu.Unlock()
 }
 
@@ -58,13 +74,13 @@ func (w *watch) run() {
 			return
 		case now := <-ticker.C:
 			w.mu.Lock()
-			if len(w.batches) > 0 {
+			if len(w.batches) > len(w.free) {
 				last = now
 			}
 			late = late[:0]
-			for l, since := range w.batches {
-				if now.Sub(since) >= watchEvery {
-					late = append(late, l)
+			for _, b := range w.batches {
+				if b.l != nil && now.Sub(b.since) >= watchEvery {
+					late = append(late, b.l)
 				}
 			}
 			w.mu.Unlock()
@@ -83,7 +99,7 @@ func (w *watch) run() {
 func (w *watch) park(ticker *time.Ticker) bool {
 	w.parked.Store(true)
 	w.mu.Lock()
-	some := len(w.batches) > 0
+	some := len(w.batches) > len(w.free)
 	w.mu.Unlock()
 	if some {
 		w.parked.Store(false)
