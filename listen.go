@@ -80,6 +80,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.routes.ServeHTTP(w, r)
 		return
 	}
+	if r.ContentLength != 0 {
+		// net/http reads what the wire has left of a body, for as long as the
+		// client likes. A connection that becomes a link has had no body.
+		defer func() {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.cfg.HandshakeTimeout))
+		}()
+	}
 	addr, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		addr = r.RemoteAddr

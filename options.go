@@ -338,8 +338,9 @@ func WithMaxRoomNameBytes(n int) Option {
 
 // WithMaxConnections bounds the connections of the server, of one remote
 // address and of one user; 0 is no limit, the default of each. Over the first
-// two an HTTP client gets 503 with Retry-After before any upgrade, others and
-// users [CloseConnectionLimit].
+// two an HTTP client gets 503 with Retry-After before any upgrade (see
+// [WithRetryAfter]), and a stream is closed at once; over the last one a user
+// gets [CloseConnectionLimit].
 func WithMaxConnections(total, perAddress, perUser int) Option {
 	return optionFunc(func(c *config) error {
 		if total < 0 || perAddress < 0 || perUser < 0 {
@@ -348,6 +349,12 @@ func WithMaxConnections(total, perAddress, perUser int) Option {
 		c.MaxConnections, c.MaxConnectionsPerAddr, c.MaxConnectionsPerUser = total, perAddress, perUser
 		return nil
 	})
+}
+
+// WithRetryAfter sets when an HTTP client that was refused for a limit may try
+// again, in whole seconds. Default 5 s.
+func WithRetryAfter(d time.Duration) Option {
+	return number("RetryAfter", d, 0, func(c *config) *time.Duration { return &c.RetryAfter })
 }
 
 // hostOf returns the address without the port.
