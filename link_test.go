@@ -256,6 +256,9 @@ func TestSlowConsumer(t *testing.T) {
 			synctest.Wait() // so that the good one has read
 		}
 		<-received
+		if code := slow.closed(); code != polywire.CloseSlow { // it reads after all
+			t.Errorf("the slow peer was told %d", code)
+		}
 		synctest.Wait()
 		if n := srv.Stats().Connections; n != 1 {
 			t.Errorf("%d connections are left, want the good one", n)

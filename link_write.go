@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/wire"
@@ -94,7 +95,7 @@ func (l *link) sendWith(sc *scratch, mode sendMode) error {
 		o.mu.Unlock()
 		return fmt.Errorf("polywire: %s cannot say this %s: %w", l.wire, sc.p.Type, err)
 	}
-	return l.queuedMore(len(b.b) - before)
+	return l.queuedMore(len(b.b)-before, 1)
 }
 
 // sendBytes queues frames that were encoded for all links of this one's format.
@@ -115,29 +116,61 @@ func (l *link) sendBytes(frames []byte) error {
 		}
 		o.segs = append(o.segs, frames)
 	}
-	return l.queuedMore(len(frames))
+	return l.queuedMore(len(frames), 1)
 }
 
-// queuedMore counts n new bytes, starts the flush if nobody is at it, and
+// queuedMore counts what was queued, starts the flush if nobody is at it, and
 // closes a link that is over its bound. out.mu is held, and released.
-func (l *link) queuedMore(n int) error {
+func (l *link) queuedMore(bytes, messages int) error {
 	o := &l.out
-	o.messages++
-	queued := o.queued.Add(int64(n))
-	stripe := l.counted().queued.Add(int64(n))
-	if queued > int64(l.srv.cfg.OutboxBytes) && queued > int64(n) || l.srv.overflows(stripe) {
+	o.messages += messages
+	queued := o.queued.Add(int64(bytes))
+	stripe := l.counted().queued.Add(int64(bytes))
+	if !o.closing && (queued > int64(l.srv.cfg.OutboxBytes) && queued > int64(bytes) || l.srv.overflows(stripe)) {
+		lost := l.discard()
 		o.mu.Unlock()
-		l.srv.counters.slow.Add(1)
-		l.kill(&CloseError{Code: CloseSlow, Reason: "slow consumer", cause: ErrSlowConsumer})
+		l.tooSlow(lost - messages) // whoever queued the last one is told by the error
 		return ErrSlowConsumer
 	}
-	start := !o.flushing && !o.corked.Load()
-	if start {
+	if !o.flushing && !o.corked.Load() {
 		o.flushing = true
 		l.srv.goes.Go(l.flush)
 	}
 	o.mu.Unlock()
 	return nil
+}
+
+// slowCloseTime is what a slow consumer has to read what is being written to
+// it, and the close frame behind.
+const slowCloseTime = 2 * time.Second
+
+// tooSlow closes a link whose queue was thrown away.
+func (l *link) tooSlow(lost int) {
+	l.srv.counters.slow.Add(1)
+	l.closeBy.CompareAndSwap(0, l.srv.wheel.In(slowCloseTime))
+	l.close(&CloseError{Code: CloseSlow, Reason: "slow consumer", cause: ErrSlowConsumer})
+	for range lost {
+		l.srv.dropped(&l.conn, "", DropSlow)
+	}
+}
+
+// discard throws away what waits behind the write in progress, and returns how
+// many messages that were. out.mu is held.
+func (l *link) discard() (messages int) {
+	o := &l.out
+	n := 0
+	for _, s := range o.segs {
+		n += len(s)
+	}
+	if o.buf != nil {
+		n += len(o.buf.b)
+		l.srv.recycle(o.buf)
+	}
+	messages = o.messages
+	o.buf, o.segs, o.messages = nil, nil, 0
+	o.queued.Add(-int64(n))
+	l.counted().queued.Add(-int64(n))
+	return messages
 }
 
 // trim gives back a buffer that an encoder left empty. out.mu is held.
@@ -180,10 +213,7 @@ func (l *link) control(t transport.FrameType, payload []byte) {
 	}
 	b.b = out
 	o.closing = t == transport.Close
-	_ = l.queuedMore(len(b.b) - before) // a slow consumer has been closed
-	o.mu.Lock()
-	o.messages--
-	o.mu.Unlock()
+	_ = l.queuedMore(len(b.b)-before, 0) // a slow consumer has been closed
 }
 
 // sendClose queues the close frame, after which nothing can be sent.
@@ -269,17 +299,7 @@ func (l *link) dropOutbox() {
 	o := &l.out
 	o.mu.Lock()
 	o.dead = true
-	lost, n := o.messages, 0
-	for _, s := range o.segs {
-		n += len(s)
-	}
-	if o.buf != nil {
-		n += len(o.buf.b)
-		l.srv.recycle(o.buf)
-	}
-	o.buf, o.segs, o.messages = nil, nil, 0
-	o.queued.Add(-int64(n))
-	l.counted().queued.Add(-int64(n))
+	lost := l.discard()
 	o.signal()
 	o.mu.Unlock()
 	for range lost {
