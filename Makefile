@@ -5,6 +5,9 @@ FUZZTIME  ?= 5s
 BENCH     ?= .
 BENCHTIME ?= 1s
 
+# A newer Node lies there where the system's is too old: scripts/setup.sh.
+export PATH := $(CURDIR)/.cache/bin:$(PATH)
+
 linter := .cache/bin/golangci-lint
 
 .DEFAULT_GOAL := help

@@ -7,6 +7,7 @@
 #   scripts/setup.sh NEED...    only these: rows of the table, folders with npm packages
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export PATH="$PWD/.cache/bin:$PATH" # where setup_node puts what it brings; make does the same
 
 # One need a row: its name | programs, any of which will do | Debian packages.
 needs='
@@ -20,6 +21,11 @@ protoc   | protoc                                                       | protob
 
 # What the tests need; other rows are asked for by name (make race, make generate).
 for_tests='node npm chromium'
+
+# The tests want this Node at least. Where the system's is older (Debian 12 has
+# 18), this version comes from npm, for this folder only.
+node_major=20
+node_version=22.23.3
 
 # Folders whose package-lock.json is installed, where there is one.
 npm_folders='sdk/js internal/e2e bench'
@@ -82,6 +88,19 @@ setup_programs() {
 	if [ -n "$missing" ]; then fail "still missing after the installation:$missing"; fi
 }
 
+# setup_node puts a newer Node beside one that is too old.
+setup_node() {
+	local major arch folder=.cache/node
+	major=$(node -p 'process.versions.node.split(".")[0]')
+	if [ "$major" -ge "$node_major" ]; then return; fi
+	arch=$(node -p 'process.platform + "-" + process.arch')
+	echo "setup: node is version $major; installing node $node_version (npm package node-$arch)"
+	mkdir -p "$folder" .cache/bin
+	quietly npm install --prefix "$folder" --ignore-scripts --no-audit --no-fund --no-save "node-$arch@$node_version" ||
+		fail "missing: node $node_major or later"
+	ln -sf "../node/node_modules/node-$arch/bin/node" .cache/bin/node
+}
+
 # setup_npm installs what a lock file lists, unless that has been done.
 setup_npm() {
 	local folder=$1 stamp="$1/node_modules/.polywire-lock"
@@ -94,6 +113,7 @@ setup_npm() {
 }
 
 setup_programs "${@:-$for_tests}"
+if [[ $# = 0 || " $* " == *" node "* ]]; then setup_node; fi
 for folder in $npm_folders; do
 	if [ $# = 0 ] || [[ " $* " == *" $folder "* ]]; then setup_npm "$folder"; fi
 done
