@@ -99,7 +99,7 @@ func (l *link) open(id *Identity) bool {
 	}
 	l.opened.Store(true)
 	l.srv.counters.accepted.Add(1)
-	l.srv.wheel.Move(&l.timer, l.srv.wheel.In(l.srv.cfg.SleepAfter))
+	l.lookSoon()
 	if h := l.srv.hooks.Connect; h != nil {
 		h(&l.conn)
 	}

@@ -126,6 +126,14 @@ func (l *link) end() {
 	l.srv.unregister(l)
 }
 
+// lookSoon makes the link look at the clock when the first of all that it
+// watches may be due.
+func (l *link) lookSoon() {
+	cfg := &l.srv.cfg
+	first := min(cfg.SleepAfter, cfg.HeartbeatInterval, cfg.HeartbeatTimeout, cfg.WriteTimeout, cfg.CloseTimeout)
+	l.srv.wheel.Move(&l.timer, l.srv.wheel.In(first))
+}
+
 // Due is the link's look at the clock: see [wheel.Timed].
 func (l *link) Due(now uint32) uint32 {
 	cfg := &l.srv.cfg

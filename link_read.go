@@ -60,7 +60,7 @@ func (l *link) startReading(turn uint64) {
 // wake gives a sleeping link a goroutine again.
 func (l *link) wake() {
 	if l.asleep.CompareAndSwap(true, false) {
-		l.srv.wheel.Move(&l.timer, l.srv.wheel.In(l.srv.cfg.SleepAfter))
+		l.lookSoon()
 		l.startReading(l.turn.Load())
 	}
 }

@@ -104,7 +104,36 @@ type listeners struct {
 	closing bool
 	https   []*http.Server
 	streams []net.Listener
+	opening map[net.Conn]struct{} // streams that are no links yet; nil after the cut
 	serving sync.WaitGroup
+}
+
+// begin notes that a stream is being opened. False: it is too late.
+func (ls *listeners) begin(nc net.Conn) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.opening == nil {
+		return false
+	}
+	ls.opening[nc] = struct{}{}
+	return true
+}
+
+func (ls *listeners) opened(nc net.Conn) {
+	ls.mu.Lock()
+	delete(ls.opening, nc)
+	ls.mu.Unlock()
+}
+
+// cut ends the streams that are being opened.
+func (ls *listeners) cut() {
+	ls.mu.Lock()
+	opening := ls.opening
+	ls.opening = nil
+	for nc := range opening {
+		nc.Close() //nolint:errcheck // cut off
+	}
+	ls.mu.Unlock()
 }
 
 // close stops them all. HTTP requests that are being answered have until ctx ends.
@@ -338,11 +367,12 @@ func (s *Server) openStream(nc net.Conn, by served) bool {
 		nc.Close() //nolint:errcheck // refused
 		return true
 	}
-	if s.State() != StateRunning {
+	if s.State() != StateRunning || !s.listeners.begin(nc) {
 		nc.Close() //nolint:errcheck // too late
 		return false
 	}
 	s.listeners.serving.Go(func() { // bounded by the handshake timeout
+		defer s.listeners.opened(nc)
 		if by.tls {
 			ctx, cancel := context.WithTimeout(context.Background(), s.cfg.HandshakeTimeout)
 			defer cancel()

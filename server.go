@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -62,14 +63,15 @@ type Server struct {
 // [ErrConfig]; mistakes in registrations come with the first Serve.
 func New(opts ...Option) (*Server, error) {
 	s := &Server{
-		cfg:    defaultConfig(),
-		mux:    NewMux(),
-		routes: http.NewServeMux(),
-		codes:  &codeTable{codes: make(map[string]uint32), kinds: make(map[uint32]string)},
-		rooms:  newRooms(),
-		wheel:  wheel.New(),
-		watch:  newWatch(),
-		closed: make(chan struct{}),
+		cfg:       defaultConfig(),
+		mux:       NewMux(),
+		routes:    http.NewServeMux(),
+		codes:     &codeTable{codes: make(map[string]uint32), kinds: make(map[uint32]string)},
+		rooms:     newRooms(),
+		wheel:     wheel.New(),
+		watch:     newWatch(),
+		closed:    make(chan struct{}),
+		listeners: listeners{opening: make(map[net.Conn]struct{})},
 	}
 	s.state.Store(int32(StateNew))
 	s.readers.New = func() any { return new(reader) }
@@ -281,10 +283,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 func (s *Server) shutdown(ctx context.Context) error {
-	s.listeners.close(ctx)
+	closed := make(chan struct{})
+	go func() { // ends with the last HTTP request, at the latest with ctx
+		s.listeners.close(ctx)
+		close(closed)
+	}()
 	s.conns.each(func(l *link) { l.drain() })
 	done := make(chan struct{})
 	go func() { // ends with the last link, at the latest after the cut below
+		<-closed
 		s.listeners.serving.Wait()
 		s.goes.Wait()
 		close(done)
@@ -294,6 +301,8 @@ func (s *Server) shutdown(ctx context.Context) error {
 	case <-done:
 	case <-ctx.Done():
 		err = ctx.Err()
+		<-closed
+		s.listeners.cut()
 		s.conns.each(func(l *link) { l.kill(l.goodbye()) })
 	}
 	return errors.Join(err, s.finish(ctx))
