@@ -206,10 +206,7 @@ func (s *site) close() {
 		s.t.Errorf("close: %v", err)
 	}
 	s.serving.Wait()
-	s.until("all connections have ended", func() bool { return s.srv.Stats().Connections == 0 })
-	if n := s.srv.Stats().QueuedBytes; n != 0 {
-		s.t.Errorf("%d bytes are still counted as queued", n)
-	}
+	s.until("nothing is left", func() bool { return srvIdle(s.srv) == "" })
 }
 
 // until waits for what the server's own figures show.
