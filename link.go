@@ -33,7 +33,8 @@ type link struct {
 	turn    atomic.Uint64 // who reads, and what that goroutine does: see link_read.go
 	current *request      // what the reader's handler works on
 	mu      sync.Mutex
-	busy    *busy // handlers off the reading goroutine; nil: none
+	busy    *busy       // handlers off the reading goroutine; nil: none
+	isBusy  atomic.Bool // busy is there
 
 	out outbox
 
@@ -151,7 +152,7 @@ func (l *link) Due(now uint32) uint32 {
 		}
 		return l.authorize
 	}
-	if since := l.out.stuckSince.Load(); since != 0 && now-since >= wheel.Ticks(cfg.WriteTimeout) {
+	if since := l.out.writingSince(); since != 0 && now-since >= wheel.Ticks(cfg.WriteTimeout) {
 		l.kill(&CloseError{Code: CloseWriteError, Reason: "a write took too long"})
 		return 0
 	}
@@ -192,7 +193,7 @@ func (l *link) heartbeat(now uint32) uint32 {
 		}
 		next = min(next, now+after)
 	}
-	if l.out.stuckSince.Load() != 0 {
+	if l.out.writingSince() != 0 {
 		next = min(next, now+1)
 	}
 	if call := l.conn.giveUp(now); call != 0 {

@@ -28,10 +28,10 @@ const (
 // reader is what the reading goroutine needs while there is something to read.
 type reader struct {
 	l       *link
-	turn    uint64    // this goroutine's number
-	watched bool      // a handler has run in this batch
-	now     time.Time // when the first of them began
-	size    int       // of the frame being handled
+	turn    uint64        // this goroutine's number
+	watched bool          // a handler has run in this batch
+	now     time.Duration // when the first of them began, on the watch's clock
+	size    int           // of the frame being handled
 	packet  wire.Packet
 	// Counted here and added to the server's figures once a batch.
 	messages, bytes uint64
@@ -89,7 +89,9 @@ func (r *reader) run() (ended bool) {
 		}
 		switch {
 		case err == nil:
-			r.l.lastRead.Store(r.l.srv.wheel.Now())
+			if now := r.l.srv.wheel.Now(); r.l.lastRead.Load() != now {
+				r.l.lastRead.Store(now)
+			}
 		case errors.Is(err, transport.ErrInterrupted):
 			if r.l.fallAsleep() {
 				return false
@@ -220,7 +222,7 @@ func badRequest(reason string) error {
 func (r *reader) request(p *wire.Packet) (goOn bool, err error) {
 	l := r.l
 	if !r.watched {
-		r.now = time.Now()
+		r.now = l.srv.watch.now()
 	}
 	req, err := l.newRequest(p, r.now)
 	if err != nil {
@@ -228,21 +230,15 @@ func (r *reader) request(p *wire.Packet) (goOn bool, err error) {
 	}
 	req.size = max(r.size, req.Size())
 	l.out.waitForRoom(l)
-	l.mu.Lock()
-	inline := l.busy == nil && l.srv.cfg.Concurrency == 1
-	if !inline && !l.draining.Load() {
-		err := l.enqueue(req)
-		l.mu.Unlock()
-		return true, err
-	}
-	l.mu.Unlock()
-	if !inline {
-		l.serve(req) // which refuses it
-		return true, nil
+	// Only this goroutine can make a link busy that is not.
+	if l.isBusy.Load() || l.srv.cfg.Concurrency > 1 {
+		queued, err := l.queue(req)
+		if queued || err != nil {
+			return true, err
+		}
 	}
 	if !r.watched {
 		r.watched = true
-		l.out.corked.Store(true)
 		l.srv.watch.add(l, r.now)
 	}
 	l.current = req
@@ -259,10 +255,25 @@ func (r *reader) request(p *wire.Packet) (goOn bool, err error) {
 	return true, nil
 }
 
+// queue puts a request behind the handlers that run, unless none does (any
+// more) and it is to be handled inline.
+func (l *link) queue(req *request) (queued bool, err error) {
+	l.mu.Lock()
+	inline := l.busy == nil && l.srv.cfg.Concurrency == 1
+	refused := !inline && l.draining.Load()
+	if !inline && !refused {
+		err = l.enqueue(req)
+	}
+	l.mu.Unlock()
+	if refused {
+		l.serve(req) // which says so
+	}
+	return !inline, err
+}
+
 // endBatch sends the answers of a batch.
 func (r *reader) endBatch() (goOn bool) {
 	r.watched = false
-	r.l.out.corked.Store(false)
 	goOn = r.flush()
 	if goOn {
 		r.l.srv.watch.remove(r.l)
@@ -274,7 +285,7 @@ func (r *reader) endBatch() (goOn bool) {
 // over like a handler.
 func (r *reader) flush() (goOn bool) {
 	l := r.l
-	if !l.out.startFlush() {
+	if !l.out.claim() {
 		return true
 	}
 	l.turn.Store(r.turn | turnWriting)
@@ -312,13 +323,14 @@ func (l *link) takeOver() {
 		return
 	}
 	l.srv.watch.remove(l)
-	l.uncork()
+	l.startFlush() // of what the batch has collected
 	l.startReading(next | turnReading)
 }
 
 func (l *link) becomeBusy() *busy {
 	if l.busy == nil {
 		l.busy = &busy{open: make(map[callID]struct{})}
+		l.isBusy.Store(true)
 		l.busy.room.L = &l.mu
 	}
 	return l.busy
@@ -399,6 +411,7 @@ func (l *link) work(done *request) {
 			b.running--
 			if b.running == 0 {
 				l.busy = nil
+				l.isBusy.Store(false)
 			}
 			b.room.Broadcast()
 			drained := l.busy == nil && l.draining.Load()

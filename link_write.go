@@ -32,11 +32,10 @@ type outbox struct {
 	flushing bool     // somebody writes, or is about to
 	closing  bool     // the close frame is queued: nothing may follow
 	dead     bool     // nothing is written any more
+	writing  uint32   // wheel clock of the beginning of the write in progress; 0: none
 	changed  *sync.Cond
 
-	queued     atomic.Int64  // bytes, also those being written
-	corked     atomic.Bool   // a batch is being handled: it flushes when done
-	stuckSince atomic.Uint32 // wheel clock of the write in progress, 0: none
+	queued atomic.Int64 // bytes, also those being written
 }
 
 // buffer is a pooled slice. one is it alone, as the argument of a write that
@@ -132,7 +131,8 @@ func (l *link) queuedMore(bytes, messages int) error {
 		l.tooSlow(lost - messages) // whoever queued the last one is told by the error
 		return ErrSlowConsumer
 	}
-	if !o.flushing && !o.corked.Load() {
+	// While a handler runs on the reading goroutine, the batch flushes when it is done.
+	if !o.flushing && l.turn.Load()&turnMask != turnHandling {
 		o.flushing = true
 		l.srv.goes.Go(l.flush)
 	}
@@ -222,8 +222,8 @@ func (l *link) sendClose(code CloseCode, reason string) {
 	l.sendControl(transport.Close, payload)
 }
 
-// startFlush claims the flush if there is something to write and nobody writes.
-func (o *outbox) startFlush() bool {
+// claim takes the flush if there is something to write and nobody writes.
+func (o *outbox) claim() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.flushing || o.dead || (o.buf == nil && len(o.segs) == 0) {
@@ -233,12 +233,19 @@ func (o *outbox) startFlush() bool {
 	return true
 }
 
-// uncork flushes what a batch has collected so far, on a goroutine of its own.
-func (l *link) uncork() {
-	l.out.corked.Store(false)
-	if l.out.startFlush() {
+// startFlush writes what is queued on a goroutine of its own.
+func (l *link) startFlush() {
+	if l.out.claim() {
 		l.srv.goes.Go(l.flush)
 	}
+}
+
+// writingSince returns the wheel clock of the beginning of the write in
+// progress, 0 if there is none.
+func (o *outbox) writingSince() uint32 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.writing
 }
 
 // flush writes until nothing is queued. The caller has claimed it.
@@ -250,14 +257,16 @@ func (l *link) flush() {
 		buf, segs, messages := o.buf, o.segs, o.messages
 		o.buf, o.segs, o.messages = nil, nil, 0
 		if o.dead || (buf == nil && len(segs) == 0) {
-			o.flushing = false
+			o.flushing, o.writing = false, 0
 			o.mu.Unlock()
 			return
 		}
+		o.writing = max(1, l.srv.wheel.Now())
 		o.mu.Unlock()
-		o.stuckSince.Store(max(1, l.srv.wheel.Now()))
+		if l.asleep.Load() { // its timer is far ahead
+			l.srv.wheel.Sooner(&l.timer, l.srv.wheel.In(l.srv.cfg.WriteTimeout))
+		}
 		n, err := l.write(buf, segs)
-		o.stuckSince.Store(0)
 		if buf != nil {
 			l.srv.recycle(buf)
 		}
@@ -288,7 +297,7 @@ func (l *link) write(buf *buffer, segs [][]byte) (n int, err error) {
 func (l *link) writeFailed(err error) {
 	o := &l.out
 	o.mu.Lock()
-	o.dead, o.flushing = true, false
+	o.dead, o.flushing, o.writing = true, false, 0
 	o.signal()
 	o.mu.Unlock()
 	l.kill(&CloseError{Code: CloseWriteError, Reason: "write failed", cause: err})
@@ -329,8 +338,7 @@ func (o *outbox) waitUntil(ok func() bool) {
 // waitFlushed blocks until everything queued has been written, or never will be.
 func (l *link) waitFlushed() {
 	o := &l.out
-	o.corked.Store(false)
-	if o.startFlush() {
+	if o.claim() {
 		l.flush()
 	}
 	o.waitUntil(func() bool { return !o.flushing })
@@ -346,7 +354,7 @@ func (o *outbox) waitForRoomOr(l *link, enough func() bool) {
 	if o.queued.Load() <= half {
 		return
 	}
-	l.uncork()
+	l.startFlush()
 	o.waitUntil(func() bool { return o.queued.Load() <= half || !o.flushing || enough() })
 }
 

@@ -27,7 +27,7 @@ type request struct {
 func (r *request) callID() callID { return callID{r.id, r.key} }
 
 // newRequest makes a request of a packet whose payload stays borrowed.
-func (l *link) newRequest(p *wire.Packet, now time.Time) (*request, error) {
+func (l *link) newRequest(p *wire.Packet, now time.Duration) (*request, error) {
 	kind := p.Kind
 	if kind == "" && p.Code != 0 {
 		kind = l.srv.codes.kinds[p.Code]
@@ -45,7 +45,7 @@ func (l *link) newRequest(p *wire.Packet, now time.Time) (*request, error) {
 		return nil, badRequest("a call without an id")
 	}
 	r.ctx.request = r
-	r.ctx.until = now.Add(l.srv.cfg.HandlerTimeout)
+	r.ctx.until = l.srv.watch.base.Add(now + l.srv.cfg.HandlerTimeout)
 	return r, nil
 }
 
@@ -127,7 +127,7 @@ func (l *link) reply(r *request, result any, err error) {
 
 // settle frees a call's id, before the answer is out: the peer may use it again then.
 func (l *link) settle(r *request) {
-	if r.open.CompareAndSwap(true, false) {
+	if r.open.Load() && r.open.CompareAndSwap(true, false) {
 		l.mu.Lock()
 		delete(l.busy.open, r.callID()) // busy, since r is
 		l.mu.Unlock()
@@ -231,11 +231,17 @@ func (r *request) watchDeadline() {
 type requestContext struct {
 	request *request
 	until   time.Time
+	state   atomic.Uint32 // contextPlain, contextReal, contextEnded
 	mu      sync.Mutex
 	inner   context.Context //nolint:containedctx // made on demand
 	cancel  context.CancelFunc
-	ended   bool
 }
+
+const (
+	contextPlain uint32 = iota // nobody has asked
+	contextReal                // inner is there
+	contextEnded               // the handler is done, and nobody had asked
+)
 
 // Deadline returns when the time to handle is over.
 func (c *requestContext) Deadline() (time.Time, bool) { return c.until, true }
@@ -266,7 +272,7 @@ func (c *requestContext) real() context.Context {
 	defer c.mu.Unlock()
 	if c.inner == nil {
 		c.inner, c.cancel = context.WithDeadline(c.request.conn.context(), c.until)
-		if c.ended {
+		if !c.state.CompareAndSwap(contextPlain, contextReal) {
 			c.cancel()
 		}
 	}
@@ -274,8 +280,10 @@ func (c *requestContext) real() context.Context {
 }
 
 func (c *requestContext) end() {
+	if c.state.CompareAndSwap(contextPlain, contextEnded) {
+		return
+	}
 	c.mu.Lock()
-	c.ended = true
 	cancel := c.cancel
 	c.mu.Unlock()
 	if cancel != nil {

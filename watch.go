@@ -13,6 +13,8 @@ type watch struct {
 	mu      sync.Mutex
 	batches []watched
 	free    []uint32 // places in batches
+	base    time.Time
+	coarse  atomic.Int64 // nanoseconds since base, as of the last look; good unless parked
 	parked  atomic.Bool
 	bell    chan struct{}
 	done    chan struct{}
@@ -21,23 +23,32 @@ type watch struct {
 // watched is a batch that is being handled; an empty one is a free place.
 type watched struct {
 	l     *link
-	since time.Time
+	since time.Duration
 }
 
 const (
 	// watchEvery is how often batches are looked at; one is taken over after
-	// one to two of these.
+	// one to three of these.
 	watchEvery = 10 * time.Millisecond
 	// watchLinger is how long the watch goes on with nothing to see.
 	watchLinger = time.Second
 )
 
 func newWatch() *watch {
-	return &watch{bell: make(chan struct{}, 1), done: make(chan struct{})}
+	return &watch{base: time.Now(), bell: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+// now returns the time since base. It is as old as the last look, so that a
+// batch need not ask the clock.
+func (w *watch) now() time.Duration {
+	if w.parked.Load() {
+		return time.Since(w.base)
+	}
+	return time.Duration(w.coarse.Load())
 }
 
 // add notes the beginning of a batch, and where in the link.
-func (w *watch) add(l *link, now time.Time) {
+func (w *watch) add(l *link, now time.Duration) {
 	w.mu.Lock()
 	if n := len(w.free); n > 0 {
 		l.watchedAt = w.free[n-1]
@@ -48,7 +59,11 @@ func (w *watch) add(l *link, now time.Time) {
 		w.batches = append(w.batches, watched{l, now})
 	}
 	w.mu.Unlock()
-	if w.parked.Load() && w.parked.CompareAndSwap(true, false) {
+	if w.parked.Load() {
+		w.coarse.Store(int64(now)) // before others trust it
+		if !w.parked.CompareAndSwap(true, false) {
+			return
+		}
 		select {
 		case w.bell <- struct{}{}:
 		default:
@@ -66,33 +81,41 @@ func (w *watch) remove(l *link) {
 func (w *watch) run() {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	last := time.Now()
+	last := w.look()
 	var late []*link
 	for {
 		select {
 		case <-w.done:
 			return
-		case now := <-ticker.C:
-			w.mu.Lock()
-			if len(w.batches) > len(w.free) {
-				last = now
+		case <-ticker.C:
+		}
+		now := w.look()
+		w.mu.Lock()
+		if len(w.batches) > len(w.free) {
+			last = now
+		}
+		late = late[:0]
+		for _, b := range w.batches {
+			if b.l != nil && now-b.since >= 2*watchEvery {
+				late = append(late, b.l)
 			}
-			late = late[:0]
-			for _, b := range w.batches {
-				if b.l != nil && now.Sub(b.since) >= watchEvery {
-					late = append(late, b.l)
-				}
-			}
-			w.mu.Unlock()
-			for _, l := range late {
-				l.takeOver()
-			}
-			if now.Sub(last) < watchLinger || !w.park(ticker) {
-				continue
-			}
-			last = time.Now()
+		}
+		w.mu.Unlock()
+		for _, l := range late {
+			l.takeOver()
+		}
+		clear(late)
+		if now-last >= watchLinger && w.park(ticker) {
+			last = w.look()
 		}
 	}
+}
+
+// look reads the clock for everybody.
+func (w *watch) look() time.Duration {
+	now := time.Since(w.base)
+	w.coarse.Store(int64(now))
+	return now
 }
 
 // park waits until a batch begins. It returns false if one has.
