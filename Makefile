@@ -34,6 +34,7 @@ test-js: setup
 ifneq ($(wildcard sdk/js/package.json),)
 	cd sdk/js && npm test
 endif
+	node --test cmd/polywire/internal/demo/webtest/*.test.js
 
 race: ## all Go tests with the race detector
 	@scripts/setup.sh cc

@@ -78,6 +78,9 @@ func frameError(err error) (why *CloseError, tell bool) {
 	return &CloseError{Code: CloseConnectionClosed, Reason: "connection lost", cause: err}, false
 }
 
+// ending reports whether the link has ended or is about to.
+func (l *link) ending() bool { return l.cause.Load() != nil }
+
 // fail notes why the link ends; the first reason stays.
 func (l *link) fail(why *CloseError) { l.cause.CompareAndSwap(nil, why) }
 

@@ -368,13 +368,13 @@ func (l *link) enqueue(req *request) error {
 	}
 	req.own()
 	l.held.Store(true)
-	for b.running >= l.srv.cfg.Concurrency && len(b.queue) > 0 && l.cause.Load() == nil &&
+	for b.running >= l.srv.cfg.Concurrency && len(b.queue) > 0 && !l.ending() &&
 		(len(b.queue) >= l.srv.cfg.InboxMessages || b.bytes+req.size > l.srv.cfg.MaxMessageBytes) {
 		b.room.Wait()
 	}
 	l.held.Store(false)
-	if l.cause.Load() != nil {
-		return nil // it ends: nothing new is handled
+	if l.ending() {
+		return nil // nothing new is handled
 	}
 	if l.busy != b { // all done while we waited
 		b = l.becomeBusy()

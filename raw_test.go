@@ -265,7 +265,14 @@ func request(headers ...string) string {
 		strings.Join(append(headers, ""), "\r\n") + "\r\n"
 }
 
-func (c *rawConn) upgrade(headers ...string) *http.Response {
+// upgraded is the answer to a handshake, its body read.
+type upgraded struct {
+	StatusCode int
+	Status     string
+	Header     http.Header
+}
+
+func (c *rawConn) upgrade(headers ...string) upgraded {
 	c.t.Helper()
 	c.write([]byte(request(headers...)))
 	resp, err := http.ReadResponse(c.r, nil)
@@ -274,9 +281,9 @@ func (c *rawConn) upgrade(headers ...string) *http.Response {
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		_, _ = io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
 	}
-	return resp
+	resp.Body.Close()
+	return upgraded{resp.StatusCode, resp.Status, resp.Header}
 }
 
 func (c *rawConn) write(b []byte) {

@@ -92,7 +92,7 @@ func (r *rooms) add(c *Conn, name string) *membership {
 		rm = &room{name: name}
 		s.rooms[name] = rm
 	}
-	m := &membership{room: rm, conn: c, at: uint32(len(rm.members))} //nolint:gosec // connections end first
+	m := &membership{room: rm, conn: c, at: uint32(len(rm.members))}
 	rm.members = append(rm.members, m)
 	return m
 }

@@ -181,7 +181,7 @@ func (s *site) together(peers []*sequence, f func(*sequence) error) {
 
 // reset ends a connection without a word of TCP's either.
 func (c *rawConn) reset() {
-	_ = c.nc.(*net.TCPConn).SetLinger(0) //nolint:forcetypeassert // as dialled
+	_ = c.nc.(*net.TCPConn).SetLinger(0)
 	c.nc.Close()
 }
 

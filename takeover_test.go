@@ -253,8 +253,7 @@ func (s *stress) untilClosed(seed uint64) {
 	defer sending.Wait()
 	for {
 		f, err := p.next()
-		var closed *transport.CloseError
-		if errors.As(err, &closed) {
+		if closed, ok := errors.AsType[*transport.CloseError](err); ok {
 			if polywire.CloseCode(closed.Code) != polywire.CloseShutdown {
 				s.t.Errorf("closed with %d", closed.Code)
 			}

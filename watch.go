@@ -55,7 +55,7 @@ func (w *watch) add(l *link, now time.Duration) {
 		w.free = w.free[:n-1]
 		w.batches[l.watchedAt] = watched{l, now}
 	} else {
-		l.watchedAt = uint32(len(w.batches)) //nolint:gosec // goroutines end first
+		l.watchedAt = uint32(len(w.batches))
 		w.batches = append(w.batches, watched{l, now})
 	}
 	w.mu.Unlock()

@@ -134,7 +134,7 @@ func (w *writer) appendStr(s []byte) {
 }
 
 func (w *writer) number(text []byte) error {
-	if bytes.IndexAny(text, ".eE") < 0 {
+	if !bytes.ContainsAny(text, ".eE") {
 		if text[0] == '-' {
 			if i, err := strconv.ParseInt(string(text), 10, 64); err == nil {
 				w.appendInt(i)

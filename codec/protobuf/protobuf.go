@@ -62,7 +62,9 @@ func message(v any) (proto.Message, error) {
 			if e.IsNil() && e.CanSet() {
 				e.Set(reflect.New(e.Type().Elem()))
 			}
-			return e.Interface().(proto.Message), nil
+			if m, ok := reflect.TypeAssert[proto.Message](e); ok {
+				return m, nil
+			}
 		}
 	}
 	return nil, fmt.Errorf("protobuf: %T is not a protobuf message", v)

@@ -56,8 +56,7 @@ func TestInvalid(t *testing.T) {
 		strings.Repeat("[", MaxDepth+1): "nested too deep at byte 128",
 	} {
 		err := Valid([]byte(text))
-		var syntax *SyntaxError
-		if !errors.As(err, &syntax) {
+		if _, ok := errors.AsType[*SyntaxError](err); !ok {
 			t.Errorf("%q: %v, not a SyntaxError", text, err)
 		} else if !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: %q, want %q", text, err, want)

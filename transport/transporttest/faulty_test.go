@@ -264,8 +264,7 @@ func (f *faulty) alterCloseError(alter func(*transport.CloseError) error) {
 	next := f.next
 	f.next = func() (transport.Frame, bool, error) {
 		fr, ok, err := next()
-		var ce *transport.CloseError
-		if errors.As(err, &ce) {
+		if ce, ok := errors.AsType[*transport.CloseError](err); ok {
 			err = alter(ce)
 		}
 		return fr, ok, err

@@ -116,7 +116,7 @@ func (r *protoReader) str(wireType uint8, v *[]byte) error {
 
 // skip consumes the value of a field that we do not know.
 func (r *protoReader) skip(wireType uint8) error {
-	n := 0
+	var n int
 	switch wireType {
 	case typeVarint:
 		_, err := r.varint()

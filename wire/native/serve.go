@@ -15,7 +15,7 @@ import (
 	"github.com/polywire/polywire/wire"
 )
 
-const subprotocolHeader = "Sec-Websocket-Protocol"
+const subprotocolHeader = "Sec-WebSocket-Protocol"
 
 // serveHTTP makes a link of a WebSocket request. The client's order of
 // subprotocols decides; a client that names none speaks JSON.

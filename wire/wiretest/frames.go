@@ -3,6 +3,7 @@ package wiretest
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/transport"
@@ -97,11 +98,11 @@ func Diff(got, want wire.Packet) string {
 func text(p codec.Payload) string { return fmt.Sprintf("%s %q", p.Type, p.Data) }
 
 func texts(args []codec.Payload) string {
-	var s string
+	var s strings.Builder
 	for _, a := range args {
-		s += text(a) + "; "
+		s.WriteString(text(a) + "; ")
 	}
-	return s
+	return s.String()
 }
 
 func errText(e *wire.ErrorBody) string {

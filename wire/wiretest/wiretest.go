@@ -216,8 +216,7 @@ func (w Wire) wrongFrameType(t *testing.T) {
 		}
 		frames[0].Type = wrong
 		_, err = Decode(to, frames[:1])
-		var violation *wire.ProtocolError
-		if !errors.As(err, &violation) {
+		if _, ok := errors.AsType[*wire.ProtocolError](err); !ok {
 			t.Fatalf("%s in a %s frame: %v, want a *wire.ProtocolError", s.name, wrong, err)
 		}
 	}
