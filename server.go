@@ -418,7 +418,6 @@ func (s *Server) unregister(l *link) {
 	t.slots[l.conn.slot] = nil
 	t.free = append(t.free, l.conn.slot)
 	t.mu.Unlock()
-	s.counters.open.Add(-1)
 	s.limits.remove(hostOf(l.conn.RemoteAddr()), l.conn.User())
 	why := l.cause.Load()
 	if l.opened.Load() {
@@ -428,6 +427,7 @@ func (s *Server) unregister(l *link) {
 		s.cfg.logger.Info("polywire: connection ended", "conn", l.conn.ID(), "wire", l.wire,
 			"code", why.Code, "reason", why.Reason, "remote_closed", why.Remote, "lasted", time.Since(l.conn.OpenedAt()))
 	}
+	s.counters.open.Add(-1) // who sees none open may rely on all hooks having run
 	s.goes.Done()
 }
 

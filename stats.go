@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // Stats are a server's figures since it was made.
 type Stats struct {
-	Connections int    // open now
+	Connections int    // open now; one counts until its Disconnect hook has returned
 	Accepted    uint64 // all connections that were opened, dialled ones too
 	Refused     uint64 // connections that were not let in
 	MessagesIn  uint64 // packets received, replies and room operations too

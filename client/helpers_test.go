@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"testing"
@@ -49,7 +50,8 @@ func (n *network) serve(scheme string, setup func(*polywire.Server), opts ...pol
 	go func() { served <- srv.Serve(l, scheme) }()
 	n.t.Cleanup(func() {
 		srv.Close()
-		if err := <-served; err != nil {
+		// Closed already when the test was over before this goroutine ran.
+		if err := <-served; err != nil && !errors.Is(err, polywire.ErrClosed) {
 			n.t.Errorf("serve: %v", err)
 		}
 	})
