@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ func main() {
 	switch {
 	case err == nil, interrupted && errors.Is(err, context.Canceled):
 	default:
-		fmt.Fprintln(os.Stderr, "polywire:", err)
+		fmt.Fprintln(os.Stderr, "polywire:", strings.TrimPrefix(err.Error(), "polywire: "))
 		os.Exit(1)
 	}
 }

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/polywire/polywire/transport"
 )
@@ -177,6 +180,17 @@ func (c *conn) control(out []byte, f transport.Frame) ([]byte, error) {
 	return out, nil
 }
 
+// readable is the text in a frame of any form, for people.
+func readable(b []byte) string {
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) && r != utf8.RuneError {
+			return r
+		}
+		return ' '
+	}, string(b[:min(len(b), 200)]))
+	return strings.Join(strings.Fields(text), " ")
+}
+
 // message takes note of a text or binary frame: whether it counts, and the
 // slot that is free because of it.
 func (c *conn) message(f transport.Frame, now int64, timed bool) (counts bool, slot int, err error) {
@@ -185,7 +199,7 @@ func (c *conn) message(f transport.Frame, now int64, timed bool) (counts bool, s
 		return false, 0, nil
 	}
 	if class == failure {
-		return false, 0, fmt.Errorf("the server answered with an error: %.200q", f.Data)
+		return false, 0, fmt.Errorf("the server answered with an error: %s", readable(f.Data))
 	}
 	if !c.checked {
 		if !bytes.Contains(f.Data, c.r.wire.body()) {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/polywire/polywire/transport"
@@ -30,6 +31,7 @@ type testServer struct {
 }
 
 type testConn struct {
+	opened atomic.Bool // a broadcast of another run must not come before the handshake
 	net.Conn
 	mu     sync.Mutex
 	stream bool
@@ -95,6 +97,15 @@ func (s *testServer) each(do func(*testConn)) {
 	}
 }
 
+// broadcast is each, for those whose handshake is done.
+func (s *testServer) broadcast(do func(*testConn)) {
+	s.each(func(c *testConn) {
+		if c.opened.Load() {
+			do(c)
+		}
+	})
+}
+
 func (s *testServer) serve(c *testConn) {
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
@@ -109,6 +120,7 @@ func (s *testServer) serve(c *testConn) {
 	if !s.open(c, br) {
 		return
 	}
+	c.opened.Store(true)
 	if s.opened != nil {
 		s.opened(c)
 	}
@@ -194,7 +206,7 @@ func rawReply(s *testServer, c *testConn, f transport.Frame) {
 	switch {
 	case f.Type.Control():
 	case len(f.Data) > 0 && f.Data[0] == 'B':
-		s.each(func(o *testConn) { o.send(f.Type, f.Data) })
+		s.broadcast(func(o *testConn) { o.send(f.Type, f.Data) })
 	default:
 		c.send(f.Type, f.Data)
 	}
@@ -221,7 +233,7 @@ func nativeReply(s *testServer, c *testConn, f transport.Frame) {
 	case "broadcast":
 		b := appendBytesField(nil, fieldKind, []byte("news"))
 		b = appendBytesField(b, fieldPayload, e.payload)
-		s.each(func(o *testConn) { o.send(transport.Binary, b) })
+		s.broadcast(func(o *testConn) { o.send(transport.Binary, b) })
 	}
 }
 
@@ -237,6 +249,6 @@ func jsonReply(s *testServer, c *testConn, f transport.Frame) {
 		c.send(transport.Text, []byte(`{"type":"welcome","key":"1"}`))
 		c.send(transport.Text, fmt.Appendf(nil, `{"payload":%s, "id":%d, "headers":{"a":"b"}, "type":"reply"}`, e.payload, e.id))
 	case "broadcast":
-		s.each(func(o *testConn) { o.send(transport.Text, fmt.Appendf(nil, `{"kind":"news","payload":%s}`, e.payload)) })
+		s.broadcast(func(o *testConn) { o.send(transport.Text, fmt.Appendf(nil, `{"kind":"news","payload":%s}`, e.payload)) })
 	}
 }
