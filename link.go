@@ -189,7 +189,7 @@ func (l *link) heartbeat(now uint32) uint32 {
 	if pinged := l.pinged.Load(); pinged != 0 {
 		next = pinged + timeout
 	}
-	if !l.asleep.Load() {
+	if !l.asleep.Load() && l.dial == nil {
 		after := wheel.Ticks(cfg.SleepAfter)
 		if quiet >= after && l.sleepless.Load() != last {
 			l.interrupt()

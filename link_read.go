@@ -119,7 +119,7 @@ func (l *link) over(err error) (ended bool) {
 // fallAsleep hands the link to the poller, if it is still quiet.
 func (l *link) fallAsleep() bool {
 	s, ok := l.t.(transport.Sleeper)
-	if !ok || l.phase.Load() != phaseOpen {
+	if !ok || l.dial != nil || l.phase.Load() != phaseOpen {
 		return false
 	}
 	raw, ok := s.Idle()
