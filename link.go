@@ -191,10 +191,14 @@ func (l *link) heartbeat(now uint32) uint32 {
 	}
 	if !l.asleep.Load() && l.dial == nil {
 		after := wheel.Ticks(cfg.SleepAfter)
-		if quiet >= after && l.sleepless.Load() != last {
-			l.interrupt()
+		look := last + after
+		if quiet >= after {
+			look = now + after
+			if l.sleepless.Load() != last {
+				l.interrupt()
+			}
 		}
-		next = min(next, now+after)
+		next = min(next, look)
 	}
 	if l.out.writingSince() != 0 {
 		next = min(next, now+1)

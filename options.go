@@ -84,7 +84,7 @@ func defaultConfig() config {
 			HandlerTimeout:    30 * time.Second,
 			WriteTimeout:      10 * time.Second,
 			CloseTimeout:      5 * time.Second,
-			SleepAfter:        2 * time.Second,
+			SleepAfter:        time.Second,
 			Concurrency:       1,
 			MaxRoomNameBytes:  255,
 			MaxSubscriptions:  128,
@@ -314,7 +314,7 @@ func WithCloseTimeout(d time.Duration) Option {
 }
 
 // WithSleepAfter sets the quiet time after which a plain TCP or unix
-// connection gives its goroutine back (Linux). Default 2 s. Dialled ones keep
+// connection gives its goroutine back (Linux). Default 1 s. Dialled ones keep
 // theirs: a poller for a client's single connection would save nothing.
 func WithSleepAfter(d time.Duration) Option {
 	return number("SleepAfter", d, 1, func(c *config) *time.Duration { return &c.SleepAfter })
