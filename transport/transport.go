@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 )
 
 // FrameType says what a frame is. The numbers are the opcodes of RFC 6455
@@ -120,6 +121,32 @@ type Sleeper interface {
 	// frame is buffered, or bytes are hidden in a TLS layer). The reading
 	// goroutine calls it while nobody is in Wait.
 	Idle() (syscall.RawConn, bool)
+}
+
+// Heart is implemented by connections whose transport prescribes the heartbeat.
+// On others a quiet peer is pinged, and anything that it sends is an answer.
+type Heart interface {
+	// Heartbeat returns what is prescribed. It is the same for as long as the
+	// connection lives.
+	Heartbeat() Heartbeat
+}
+
+// Heartbeat is how two sides make sure of each other.
+type Heartbeat struct {
+	// Expected says that the peer sends the pings: it is gone when none has
+	// come for Interval and Timeout together. Otherwise this side sends one
+	// when Interval has passed since the last pong, whatever else goes back
+	// and forth, and the peer is gone when no pong has come for Timeout.
+	Expected          bool
+	Interval, Timeout time.Duration
+}
+
+// Gate is implemented by connections that keep what is written until the peer
+// asks for it.
+type Gate interface {
+	// Ready reports whether what is written now would leave at once. It may
+	// be called at any time, and must not block.
+	Ready() bool
 }
 
 // ErrInterrupted is returned by Wait after Interrupt.

@@ -33,12 +33,14 @@ const (
 	Welcome                     // the server's answer: Key is the connection's id, Codes
 	Ping                        // asks for a Pong, on transports without pings of their own
 	Pong
+	Refused // answers a Hello on a link with namespaces: Err; the link stays
+	Goodbye // the sender ends the connection in Namespace; the link stays
 )
 
 // String returns the type's name in lower case.
 func (t Type) String() string {
 	names := [...]string{"invalid", "message", "call", "reply", "error", "subscribe", "unsubscribe",
-		"publish", "broadcast", "hello", "welcome", "ping", "pong"}
+		"publish", "broadcast", "hello", "welcome", "ping", "pong", "refused", "goodbye"}
 	if int(t) < len(names) {
 		return names[t]
 	}
@@ -60,6 +62,10 @@ type Packet struct {
 	Args    []codec.Payload   // further arguments, on wires that have several
 	Err     *ErrorBody        // Error
 	Codes   map[string]uint32 // Hello, Welcome: the sender's numeric message codes by kind
+
+	Namespace string // which of the link's connections, on links with namespaces; empty elsewhere
+	Resume    string // Hello: the secret of the session to resume; Welcome: the session's secret
+	Offset    string // Hello: the last message that arrived in that session; Message: this one's own place
 }
 
 // Reset empties the packet for its next use.
@@ -81,7 +87,8 @@ type Session interface {
 	// other with CloseProtocolError. Decode allocates no more than a small
 	// multiple of the frame.
 	Decode(f transport.Frame, p *Packet) (bool, error)
-	// Encode writes a packet as one or more frames. An error means that the
+	// Encode writes a packet as one or more frames, which stay together on the
+	// link. An error means that the
 	// packet cannot be said on this wire; nothing was written then.
 	Encode(w *transport.Writer, p *Packet) error
 	// Format names what Encode's bytes look like: sessions with the same
@@ -97,7 +104,11 @@ type Session interface {
 type ProtocolError struct {
 	Code   CloseCode
 	Reason string // at most 123 bytes
+	Err    error  // what exactly, for this side's log; may be nil
 }
+
+// Unwrap returns Err.
+func (e *ProtocolError) Unwrap() error { return e.Err }
 
 // Error returns the reason.
 func (e *ProtocolError) Error() string { return fmt.Sprintf("wire: %s (%d)", e.Reason, e.Code) }
@@ -116,6 +127,9 @@ type Door struct {
 	// Path is the HTTP path that HTTP serves, such as "/polywire"; a trailing
 	// slash means everything below it.
 	Path string
+	// Continues reports that a request belongs to a link that exists already,
+	// so that the limits on connections do not concern it. Nil: none does.
+	Continues func(r *http.Request) bool
 	// HTTP takes a request that has been admitted, makes a link of it, gives
 	// that to host.Attach, and may return then.
 	HTTP func(host Host, w http.ResponseWriter, r *http.Request)
@@ -158,8 +172,17 @@ type Link struct {
 	// read while the link is attached and not kept.
 	Request *http.Request
 	// Greets says of a dialled link that its client opens with a Hello packet
-	// and is answered by Welcome (or by a close frame that refuses).
+	// and is answered by Welcome (or by Refused or a close frame).
 	Greets bool
+	// Namespaces says that the link carries any number of connections: packets
+	// name theirs, each is opened by a Hello and ended by a Goodbye of its own.
+	Namespaces bool
+	// Arguments says that Encode takes several arguments. On other links the
+	// core makes one JSON array of them.
+	Arguments bool
+	// Hello is what the peer has said by opening an accepted link, on wires
+	// where that implies a connection. It is handled like a decoded packet.
+	Hello *Packet
 }
 
 // Host is what the core offers to protocols. Methods may be called from many
@@ -185,4 +208,7 @@ type Limits struct {
 	Fragments        int           // fragments of one inbound message; 0: no limit but its bytes
 	HandshakeTimeout time.Duration // from accept to the first packet
 	HeaderBytes      int           // an opening HTTP request or answer
+	// HeartbeatInterval and HeartbeatTimeout are for wires that tell the peer.
+	HeartbeatInterval time.Duration
+	HeartbeatTimeout  time.Duration
 }
