@@ -4,15 +4,17 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // admissions counts connections, in all and where their number is limited.
 type admissions struct {
-	mu     sync.Mutex
-	total  int
-	byAddr map[string]int
-	byUser map[string]int
+	mu      sync.Mutex
+	total   int
+	opening atomic.Int64 // links that are nobody's yet
+	byAddr  map[string]int
+	byUser  map[string]int
 }
 
 func errTooMany(what string) *Error {
@@ -30,6 +32,9 @@ func (a *admissions) full(cfg *config, addr string) error {
 	if cfg.MaxConnections > 0 && a.total >= cfg.MaxConnections {
 		return errTooMany("to this server")
 	}
+	if cfg.MaxOpening > 0 && a.opening.Load() >= int64(cfg.MaxOpening) {
+		return errTooMany("are being opened")
+	}
 	if cfg.MaxConnectionsPerAddr > 0 && a.byAddr[addr] >= cfg.MaxConnectionsPerAddr {
 		return errTooMany("from this address")
 	}
@@ -46,6 +51,7 @@ func (a *admissions) add(cfg *config, addr string, dialled bool) error {
 		}
 	}
 	a.total++
+	a.opening.Add(1)
 	if cfg.MaxConnectionsPerAddr > 0 {
 		if a.byAddr == nil {
 			a.byAddr = make(map[string]int)
@@ -74,11 +80,19 @@ func (s *Server) admitUser(user string) bool {
 	return true
 }
 
-func (a *admissions) remove(addr, user string) {
+func (a *admissions) remove(addr string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.total--
 	down(a.byAddr, addr)
+}
+
+func (a *admissions) removeUser(user string) {
+	if user == "" {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	down(a.byUser, user)
 }
 

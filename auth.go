@@ -13,11 +13,13 @@ import (
 // Handshake is what is known of a peer that wants to connect.
 type Handshake struct {
 	Wire       string
+	Namespace  string               // where it wants to; "/" on wires without namespaces
 	Request    *http.Request        // that opened the link; nil on others
 	RemoteAddr net.Addr             // nil where there is none
 	TLS        *tls.ConnectionState // nil without TLS
-	// Hello is true when the client's first message is there: Header and
-	// Payload are from it. They are valid until the authenticator returns.
+	// Hello is true when the client's first message is there, as it always is
+	// on wires with namespaces: Header and Payload are from it. They are valid
+	// until the authenticator returns.
 	Hello   bool
 	Header  map[string]string
 	Payload Payload
@@ -39,16 +41,16 @@ func WithAuth(a Authenticator) Option {
 
 // authenticate asks the authenticator and opens the connection, or closes it.
 func (l *link) authenticate(r *http.Request, hello *wire.Packet) (opened bool) {
-	if l.srv.cfg.auth == nil {
+	if l.srv.cfg.auth == nil && len(l.srv.spaces.main.admit) == 0 {
 		return l.open(nil)
 	}
-	h := &Handshake{Wire: l.wire, Request: r, RemoteAddr: l.conn.RemoteAddr(), TLS: l.conn.TLS(), Conn: &l.conn}
+	h := &Handshake{Wire: l.wire, Namespace: mainNamespace, Request: r, RemoteAddr: l.conn.RemoteAddr(), TLS: l.conn.TLS(), Conn: &l.conn}
 	if hello != nil {
 		h.Hello, h.Header, h.Payload = true, hello.Header, hello.Payload
 	}
 	ctx, cancel := context.WithTimeout(l.srv.cfg.base, l.srv.cfg.AuthTimeout)
 	defer cancel()
-	id, err := l.srv.cfg.auth(ctx, h)
+	id, err := l.srv.authorized(ctx, h, &l.conn)
 	switch {
 	case err == nil:
 		return l.open(id)
@@ -79,25 +81,31 @@ func refusal(err error) *CloseError {
 	return why
 }
 
+// identify notes who a connection is, if that user may have one more.
+func (l *link) identify(c *Conn, id *Identity) error {
+	c.mu.Lock()
+	c.identity = id
+	c.mu.Unlock()
+	if id == nil || l.srv.admitUser(id.User) {
+		return nil
+	}
+	c.mu.Lock()
+	c.identity = &Identity{}
+	c.mu.Unlock()
+	return Errorf(CodeTooManyRequests, "too many connections of this user")
+}
+
 // open makes the connection known.
 func (l *link) open(id *Identity) bool {
-	if id != nil {
-		l.conn.mu.Lock()
-		l.conn.identity = id
-		l.conn.mu.Unlock()
-		if !l.srv.admitUser(id.User) {
-			l.srv.counters.refused.Add(1)
-			l.conn.mu.Lock()
-			l.conn.identity = &Identity{}
-			l.conn.mu.Unlock()
-			l.close(&CloseError{Code: CloseConnectionLimit, Reason: "too many connections of this user"})
-			return false
-		}
-	}
-	if !l.phase.CompareAndSwap(phaseOpening, phaseOpen) {
+	if err := l.identify(&l.conn, id); err != nil {
+		l.srv.counters.refused.Add(1)
+		l.close(&CloseError{Code: CloseConnectionLimit, Reason: err.(*Error).Message}) //nolint:errorlint,forcetypeassert // made there
 		return false
 	}
-	l.opened.Store(true)
+	if !l.begin() || !l.conn.phase.CompareAndSwap(phaseOpening, phaseOpen) {
+		return false
+	}
+	l.conn.known.Store(true)
 	l.srv.counters.accepted.Add(1)
 	l.lookSoon()
 	if h := l.srv.hooks.Connect; h != nil {
@@ -106,8 +114,20 @@ func (l *link) open(id *Identity) bool {
 	return true
 }
 
+// begin is the end of the link's opening.
+func (l *link) begin() bool {
+	if !l.phase.CompareAndSwap(phaseOpening, phaseOpen) {
+		return false
+	}
+	l.srv.limits.opening.Add(-1)
+	return true
+}
+
 // hello answers a client's introduction.
 func (l *link) hello(p *wire.Packet) error {
+	if l.multi != nil && l.dial == nil {
+		return l.knock(p)
+	}
 	if l.dial != nil || l.greeted {
 		return badRequest("a second hello, or one from the wrong side")
 	}
@@ -135,6 +155,9 @@ func (l *link) welcome(p *wire.Packet) error {
 	if l.dial == nil || !l.dial.greets || l.phase.Load() != phaseOpening {
 		return badRequest("a welcome that nobody waits for")
 	}
+	if l.multi != nil && p.Namespace != l.conn.label() {
+		return badRequest("a welcome to another namespace")
+	}
 	if both := l.srv.codes.common(p.Codes); both != nil {
 		l.codes.Store(both)
 	}
@@ -142,6 +165,20 @@ func (l *link) welcome(p *wire.Packet) error {
 	if l.open(nil) {
 		close(l.dial.ready)
 	}
+	return nil
+}
+
+// refusedBy ends a dialled link whose namespace the other side has closed to it.
+func (l *link) refusedBy(p *wire.Packet) error {
+	if l.dial == nil || l.multi == nil || l.phase.Load() != phaseOpening {
+		return badRequest("a refusal that nobody waits for")
+	}
+	why := &CloseError{Code: CloseUnauthorized, Reason: "refused", Remote: true, cause: l.srv.remoteError(p.Err)}
+	if p.Err != nil && p.Err.Message != "" {
+		why.Reason = p.Err.Message
+	}
+	l.fail(why)
+	l.close(why)
 	return nil
 }
 
@@ -161,8 +198,18 @@ func (s *Server) Connect(ctx context.Context, link wire.Link, o ConnectOptions) 
 	if err != nil {
 		return nil, err
 	}
+	hello := wire.Packet{}
+	if link.Hello != nil {
+		hello = *link.Hello
+	}
+	if l.multi != nil {
+		l.conn.shared = &shared{label: hello.Namespace}
+	}
 	if d.greets {
-		hello := wire.Packet{Type: wire.Hello, Header: o.Header, Payload: o.Payload, Codes: s.codes.codes}
+		hello.Type, hello.Header, hello.Codes = wire.Hello, o.Header, s.codes.codes
+		if !o.Payload.Empty() {
+			hello.Payload = o.Payload
+		}
 		if err := l.send(&hello, sendAlways); err != nil {
 			l.kill(&CloseError{Code: CloseBadRequest, Reason: "hello failed", cause: err})
 			l.end() // nobody reads yet who would

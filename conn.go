@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/polywire/polywire/wire"
@@ -22,10 +23,23 @@ type Identity struct {
 	Expires time.Time
 }
 
+// user is the user's name, empty without an identity.
+func (id *Identity) user() string {
+	if id == nil {
+		return ""
+	}
+	return id.User
+}
+
 // Conn is one peer, accepted or dialled. A Conn is good for as long as
 // somebody holds it; once it has ended, sending on it returns [ErrConnClosed].
 type Conn struct {
 	link   *link
+	ns     *Namespace
+	shared *shared // on links with namespaces; nil on others
+	phase  atomic.Uint32
+	known  atomic.Bool // it has been in phaseOpen
+	cause  atomic.Pointer[CloseError]
 	slot   uint32 // in the server's table
 	serial uint32 // with slot: the identity of the connection
 	opened int64  // Unix nanoseconds
@@ -48,23 +62,36 @@ func (c *Conn) token() uint64 { return uint64(c.serial)<<32 | uint64(c.slot) }
 // ID returns the connection's name, unique among all servers for all time. It
 // is no secret.
 func (c *Conn) ID() string {
+	if c.shared != nil && c.shared.id != "" {
+		return c.shared.id
+	}
 	return c.link.srv.id + "-" + strconv.FormatUint(c.token(), 36)
 }
 
 // Conn returns the open connection of an ID, or nil.
 func (s *Server) Conn(id string) *Conn {
+	c := s.aliases.find(id)
+	if c == nil {
+		token, ok := s.tokenOf(id)
+		if !ok {
+			return nil
+		}
+		c = s.find(token)
+	}
+	if c == nil || c.phase.Load() != phaseOpen {
+		return nil
+	}
+	return c
+}
+
+// tokenOf takes an id of this server's own apart.
+func (s *Server) tokenOf(id string) (token uint64, ok bool) {
 	rest, ok := strings.CutPrefix(id, s.id+"-")
 	if !ok {
-		return nil
+		return 0, false
 	}
 	token, err := strconv.ParseUint(rest, 36, 64)
-	if err != nil {
-		return nil
-	}
-	if l := s.find(token); l != nil {
-		return &l.conn
-	}
-	return nil
+	return token, err == nil
 }
 
 // Server returns the server that the connection belongs to; for a client's
@@ -82,6 +109,9 @@ func (c *Conn) OpenedAt() time.Time { return time.Unix(0, c.opened) }
 
 // RemoteAddr returns the peer's network address, nil where there is none.
 func (c *Conn) RemoteAddr() net.Addr {
+	if t, ok := c.link.t.(interface{ RemoteAddr() net.Addr }); ok {
+		return t.RemoteAddr()
+	}
 	if nc := c.link.netConn(); nc != nil {
 		return nc.RemoteAddr()
 	}
@@ -90,6 +120,9 @@ func (c *Conn) RemoteAddr() net.Addr {
 
 // TLS returns the state of the TLS connection, nil on others.
 func (c *Conn) TLS() *tls.ConnectionState {
+	if t, ok := c.link.t.(interface{ ConnectionState() *tls.ConnectionState }); ok {
+		return t.ConnectionState()
+	}
 	if t, ok := c.link.netConn().(*tls.Conn); ok {
 		state := t.ConnectionState()
 		return &state
@@ -105,12 +138,7 @@ func (c *Conn) Identity() *Identity {
 }
 
 // User returns the identity's user, empty where there is none.
-func (c *Conn) User() string {
-	if id := c.Identity(); id != nil {
-		return id.User
-	}
-	return ""
-}
+func (c *Conn) User() string { return c.Identity().user() }
 
 // Value returns what SetValue stored under key, nil if nothing.
 func (c *Conn) Value(key any) any {
@@ -138,6 +166,9 @@ func (c *Conn) QueuedBytes() int { return int(c.link.out.queued.Load()) }
 
 // Err returns why the connection has ended or is ending, nil while it is open.
 func (c *Conn) Err() error {
+	if why := c.cause.Load(); why != nil {
+		return why
+	}
 	if why := c.link.cause.Load(); why != nil {
 		return why
 	}
@@ -151,9 +182,37 @@ func (c *Conn) Done() <-chan struct{} { return c.context().Done() }
 // the code and the reason (at most 123 bytes of it); messages that arrive
 // afterwards are not handled. It returns at once. See [CloseCode] for what the
 // peer makes of it.
+//
+// On a link with namespaces a code that is final ends this connection and
+// leaves the others there; one after which the peer should come back ends the
+// link, since such wires have no other way to say so.
 func (c *Conn) Close(code CloseCode, reason string) error {
+	if why := c.Err(); why != nil {
+		return why
+	}
+	if c.link.multi == nil || code.Reconnect() || c.link.dial != nil {
+		return c.CloseLink(code, reason)
+	}
+	if reason == "" {
+		reason = reasonLeft
+	}
+	_ = c.link.send(&wire.Packet{Type: wire.Goodbye, Namespace: c.label()}, sendOpen) // or the link has ended
+	c.finish(&CloseError{Code: code, Reason: reason})
+	return nil
+}
+
+// CloseLink is Close for all connections that share the link with this one.
+func (c *Conn) CloseLink(code CloseCode, reason string) error {
 	if why := c.link.cause.Load(); why != nil {
 		return why
+	}
+	if c.link.multi != nil && c.link.dial == nil && !code.Reconnect() {
+		c.link.eachConn(func(other *Conn) {
+			if other != c {
+				_ = other.Close(code, reason) // or it has ended by itself
+			}
+		})
+		_ = c.link.send(&wire.Packet{Type: wire.Goodbye, Namespace: c.label()}, sendOpen) // or the link has ended
 	}
 	c.link.close(&CloseError{Code: code, Reason: reason})
 	return nil
@@ -181,28 +240,44 @@ func (c *Conn) context() context.Context {
 func (c *Conn) Send(ctx context.Context, kind string, v any, opts ...SendOption) error {
 	o := applySend(opts)
 	if c.link.srv.sender == nil || o.direct {
-		return c.transmit(ctx, kind, v, o.header)
+		return c.transmit(ctx, kind, v, o.header, o.volatile)
 	}
 	out := &Outgoing{Kind: kind, Header: o.header, Value: v, conn: c}
-	out.deliver = func(ctx context.Context, o *Outgoing) error { return c.transmit(ctx, o.Kind, o.Value, o.Header) }
+	out.deliver = func(ctx context.Context, out *Outgoing) error {
+		return c.transmit(ctx, out.Kind, out.Value, out.Header, o.volatile)
+	}
 	return c.link.srv.sender.Send(ctx, out)
 }
 
-func (c *Conn) transmit(ctx context.Context, kind string, v any, header map[string]string) error {
+func (c *Conn) transmit(ctx context.Context, kind string, v any, header map[string]string, volatile bool) error {
 	l := c.link
-	payload, err := l.payload(kind, v)
-	if err != nil {
+	if volatile && !l.writable() {
+		l.srv.dropped(c, kind, DropVolatile)
+		return c.Err()
+	}
+	p := wire.Packet{Type: wire.Message, Kind: kind, Header: header}
+	if l.srv.recovery != nil && c.shared != nil && !volatile {
+		return l.srv.recovery.send(ctx, c, p, v)
+	}
+	if err := l.fill(&p, v); err != nil {
 		return err
 	}
 	if err := c.waitToSend(ctx); err != nil {
 		return err
 	}
-	return l.sendPacket(wire.Packet{Type: wire.Message, Kind: kind, Header: header, Payload: payload})
+	return c.sendPacket(p)
 }
 
 // sendPacket encodes a packet of the caller's into the outbox, with the
 // numeric code in place of the kind where the peer knows it.
-func (l *link) sendPacket(p wire.Packet) error {
+func (c *Conn) sendPacket(p wire.Packet) error {
+	l := c.link
+	if c.shared != nil {
+		if c.phase.Load() == phaseEnded {
+			return c.Err()
+		}
+		p.Namespace = c.shared.label
+	}
 	if code, ok := l.codes.Load().code(p.Kind); ok {
 		p.Code, p.Kind = code, ""
 	}
@@ -234,7 +309,26 @@ func (c *Conn) waitToSend(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// end is the connection's part of the link's end.
+// finish ends the connection, once: with its link, or alone.
+func (c *Conn) finish(why *CloseError) {
+	if !c.leaveLink(why) || c.phase.Swap(phaseEnded) == phaseEnded {
+		return
+	}
+	c.cause.CompareAndSwap(nil, why)
+	why = c.cause.Load()
+	s := c.link.srv
+	if h := s.hooks.Disconnecting; h != nil && c.known.Load() {
+		h(c, why)
+	}
+	if s.recovery != nil {
+		s.recovery.persist(c, why)
+	}
+	c.end(why)
+	c.ns.leave(c)
+	s.forget(c, why)
+}
+
+// end takes the connection out of its rooms, and ends what waits for it.
 func (c *Conn) end(why *CloseError) {
 	c.link.srv.leaveAll(c)
 	c.mu.Lock()

@@ -13,8 +13,9 @@ type call struct {
 	conn    *Conn
 	done    chan struct{} // finish sends once; not used when collected
 	into    *collection
-	until   uint32  // wheel clock: given up then; 0: the caller's context bounds it
-	payload Payload // a copy
+	until   uint32    // wheel clock: given up then; 0: the caller's context bounds it
+	payload Payload   // a copy
+	args    []Payload // further ones, copies too
 	header  map[string]string
 	err     error
 }
@@ -71,7 +72,7 @@ func (c *Conn) request(ctx context.Context, p wire.Packet, v, out any, opts []Se
 
 func (c *Conn) askWith(ctx context.Context, p wire.Packet, v, out any, header *map[string]string) error {
 	var err error
-	if p.Payload, err = c.link.payload(p.Kind, v); err != nil {
+	if err = c.link.fill(&p, v); err != nil {
 		return err
 	}
 	return c.ask(ctx, p, out, header)
@@ -116,7 +117,7 @@ func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, header *map[stri
 	if p.ID, err = c.open(waiting); err != nil {
 		return err
 	}
-	if err := c.link.sendPacket(p); err != nil {
+	if err := c.sendPacket(p); err != nil {
 		if !c.forget(p.ID) {
 			<-waiting.done // the connection's end was faster
 		}
@@ -136,14 +137,16 @@ func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, header *map[stri
 	if header != nil {
 		*header = waiting.header
 	}
-	return srv.bindReply(waiting.payload, out)
+	return srv.bindReply(waiting.payload, waiting.args, out)
 }
 
 // bindReply decodes a payload that is the caller's own.
-func (s *Server) bindReply(p Payload, out any) error {
+func (s *Server) bindReply(p Payload, args []Payload, out any) error {
 	switch out := out.(type) {
 	case nil:
 		return nil
+	case into:
+		return s.bindAll(p, args, out)
 	case *Payload:
 		*out = p
 		return nil
@@ -165,7 +168,7 @@ func (c *Conn) open(waiting *call) (uint64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
-		return 0, l.closedError()
+		return 0, c.Err()
 	}
 	if len(c.calls) >= l.srv.cfg.MaxOpenCalls {
 		return 0, Errorf(CodeTooManyRequests, "%d calls to the peer are open", len(c.calls))
@@ -227,5 +230,8 @@ func (c *Conn) answered(p *wire.Packet) {
 		return
 	}
 	waiting.header = p.Header
+	for _, a := range p.Args {
+		waiting.args = append(waiting.args, a.Clone())
+	}
 	waiting.finish(p.Payload.Clone(), nil)
 }

@@ -185,6 +185,14 @@ func (s *Server) errorBody(err error) *wire.ErrorBody {
 	return b
 }
 
+// refusalBody is errorBody for a peer that is not let in.
+func (s *Server) refusalBody(err error) *wire.ErrorBody {
+	if e := (*Error)(nil); !errors.As(err, &e) {
+		err = Errorf(CodeUnauthorized, "unauthorized")
+	}
+	return s.errorBody(err)
+}
+
 // remoteError is the error that a peer answered with; body's data is copied.
 func (s *Server) remoteError(b *wire.ErrorBody) *Error {
 	e := &Error{Code: CodeInternal, remote: true, codecs: s.cfg.codecs}

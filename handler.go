@@ -4,8 +4,8 @@ import "context"
 
 // Handler answers messages. For a call, a returned error becomes the wire's
 // error form, [NoReply] sends nothing, and any other value is the reply: nil
-// an empty one, a [Payload] as it is, anything else encoded by the
-// application's codecs. For a one-way message the value is ignored and an
+// an empty one, a [Payload] as it is, [Args] several arguments, anything else
+// encoded by the application's codecs. For a one-way message the value is ignored and an
 // error goes to the hooks and the log.
 //
 // ctx ends when the time to handle is over, when the connection ends, and when
@@ -25,6 +25,13 @@ type noReply struct{}
 // NoReply is returned by handlers that do not answer a call: the caller waits
 // until its time is over, or is answered in another way.
 func NoReply() any { return noReply{} }
+
+// Answerer is implemented by a handler's results that want something of the
+// message that they answer, such as an id of the application's own.
+type Answerer interface {
+	// Answer returns what to send in place of the result.
+	Answer(m *Message) any
+}
 
 // Middleware wraps a handler. It sees every message, also of unknown kinds.
 type Middleware func(next Handler) Handler

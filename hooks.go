@@ -14,6 +14,8 @@ type Hooks struct {
 
 	// Connect is called when a connection is open and known, before its first message.
 	Connect func(c *Conn)
+	// Disconnecting is called when a connection has ended and is in its rooms still.
+	Disconnecting func(c *Conn, why *CloseError)
 	// Disconnect is called when a connection has ended and left its rooms.
 	Disconnect func(c *Conn, why *CloseError)
 
@@ -69,6 +71,7 @@ const (
 	DropSlow         DropReason = "slow_consumer" // its outbox was full
 	DropUntranslated DropReason = "untranslated"  // its wire cannot say this payload
 	DropLate         DropReason = "late_answer"   // the answer came after the deadline
+	DropVolatile     DropReason = "volatile"      // it was worth nothing later, and could not leave at once
 	DropUnexpected   DropReason = "unexpected"    // an answer that nobody waits for
 )
 

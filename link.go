@@ -14,7 +14,7 @@ import (
 )
 
 // link is an open transport, the session that speaks on it, and the
-// connection that they carry. Its memory while idle is a designed number: what
+// connection that they carry, or the first of several. Its memory while idle is a designed number: what
 // is needed only while something happens is allocated then.
 //
 // Locks: mu (handling), out.mu (sending) and conn.mu (state) are leaves, but
@@ -28,6 +28,10 @@ type link struct {
 	watchedAt uint32 // place in the watch, while a batch is handled
 	format    uint32 // links of the same non-zero format share encoded bytes
 	greeted   bool   // hello has come
+	paced     bool   // the transport prescribes the heartbeat
+	arguments bool   // the session takes several arguments
+	multi     *multi // what links with namespaces have; nil on others
+	rate      *rate  // bounds the messages; nil: nothing does
 	codes     atomic.Pointer[codeTable]
 
 	turn    atomic.Uint64 // who reads, and what that goroutine does: see link_read.go
@@ -40,12 +44,12 @@ type link struct {
 
 	phase     atomic.Uint32 // phaseOpening, phaseOpen, phaseEnded
 	asleep    atomic.Bool   // no goroutine reads: the poller watches
-	opened    atomic.Bool   // it has been in phaseOpen
 	held      atomic.Bool   // the reader waits for handlers to take what it has read
 	draining  atomic.Bool   // no new requests; closes when none is left
 	lastRead  atomic.Uint32 // wheel clock
 	sleepless atomic.Uint32 // lastRead when it could not fall asleep
 	pinged    atomic.Uint32 // wheel clock; 0: no answer is due
+	lastBeat  atomic.Uint32 // wheel clock of the last heartbeat, where they are prescribed
 	closeBy   atomic.Uint32 // wheel clock; 0: not closing
 	authorize uint32        // wheel clock: identity due by then
 	timer     wheel.Entry
@@ -119,94 +123,23 @@ func (l *link) kill(why *CloseError) {
 
 // end takes the link out of everything. The reader calls it, once.
 func (l *link) end() {
-	if l.phase.Swap(phaseEnded) == phaseEnded {
+	switch l.phase.Swap(phaseEnded) {
+	case phaseEnded:
 		return
+	case phaseOpening:
+		l.srv.limits.opening.Add(-1)
 	}
 	l.t.Close() //nolint:errcheck // it is over either way
 	l.fail(&CloseError{Code: CloseConnectionClosed, Reason: "connection lost"})
 	l.srv.wheel.Remove(&l.timer)
 	l.dropOutbox()
-	l.conn.end(l.cause.Load())
+	if l.multi != nil {
+		for _, c := range l.multi.end() {
+			c.finish(l.cause.Load())
+		}
+	}
+	l.conn.finish(l.cause.Load())
 	l.srv.unregister(l)
-}
-
-// lookSoon makes the link look at the clock when the first of all that it
-// watches may be due.
-func (l *link) lookSoon() {
-	cfg := &l.srv.cfg
-	first := min(cfg.SleepAfter, cfg.HeartbeatInterval, cfg.HeartbeatTimeout, cfg.WriteTimeout, cfg.CloseTimeout)
-	l.srv.wheel.Move(&l.timer, l.srv.wheel.In(first))
-}
-
-// Due is the link's look at the clock: see [wheel.Timed].
-func (l *link) Due(now uint32) uint32 {
-	cfg := &l.srv.cfg
-	if by := l.closeBy.Load(); by != 0 {
-		if now >= by {
-			l.kill(&CloseError{Code: CloseConnectionClosed, Reason: "the peer did not close"})
-			return 0
-		}
-		return by
-	}
-	if l.phase.Load() == phaseOpening {
-		if now >= l.authorize {
-			l.close(&CloseError{Code: CloseStale, Reason: "no hello in time"})
-			return l.closeBy.Load()
-		}
-		return l.authorize
-	}
-	if since := l.out.writingSince(); since != 0 && now-since >= wheel.Ticks(cfg.WriteTimeout) {
-		l.kill(&CloseError{Code: CloseWriteError, Reason: "a write took too long"})
-		return 0
-	}
-	return l.heartbeat(now)
-}
-
-// heartbeat pings a quiet peer, gives up on one that does not answer, and puts
-// a quiet link to sleep.
-func (l *link) heartbeat(now uint32) uint32 {
-	cfg := &l.srv.cfg
-	if l.held.Load() { // its answers wait behind what it has sent
-		l.lastRead.Store(now)
-	}
-	last := l.lastRead.Load()
-	quiet := now - min(last, now)
-	interval, timeout := wheel.Ticks(cfg.HeartbeatInterval), wheel.Ticks(cfg.HeartbeatTimeout)
-	if pinged := l.pinged.Load(); pinged != 0 {
-		if last >= pinged {
-			l.pinged.Store(0)
-		} else if now-pinged >= timeout {
-			// The peer is most likely gone: do not wait as for one that is there.
-			l.closeBy.CompareAndSwap(0, now+2)
-			l.close(&CloseError{Code: CloseNoPong, Reason: "no answer to a heartbeat"})
-			return l.closeBy.Load()
-		}
-	} else if quiet >= interval {
-		l.pinged.Store(now)
-		l.sendControl(transport.Ping, nil)
-	}
-	next := last + interval
-	if pinged := l.pinged.Load(); pinged != 0 {
-		next = pinged + timeout
-	}
-	if !l.asleep.Load() && l.dial == nil {
-		after := wheel.Ticks(cfg.SleepAfter)
-		look := last + after
-		if quiet >= after {
-			look = now + after
-			if l.sleepless.Load() != last {
-				l.interrupt()
-			}
-		}
-		next = min(next, look)
-	}
-	if l.out.writingSince() != 0 {
-		next = min(next, now+1)
-	}
-	if call := l.conn.giveUp(now); call != 0 {
-		next = min(next, call)
-	}
-	return max(next, now+1)
 }
 
 // interrupt asks the reading goroutine to go to sleep, if the transport can.

@@ -48,8 +48,9 @@ type busy struct {
 }
 
 type callID struct {
-	id  uint64
-	key string
+	conn *Conn
+	id   uint64
+	key  string
 }
 
 // startReading starts a goroutine for reader number turn.
@@ -154,6 +155,9 @@ func (r *reader) batch() (goOn bool, err error) {
 			if f.Type == transport.Ping {
 				l.sendControl(transport.Pong, f.Data)
 			}
+			if l.paced {
+				l.beat()
+			}
 			continue
 		}
 		if l.closeBy.Load() != 0 {
@@ -186,6 +190,9 @@ func (r *reader) frame(f transport.Frame) (goOn bool, err error) {
 	}
 	r.messages++
 	r.size = len(f.Data)
+	if r.l.rate != nil && !r.l.rate.allows() {
+		return true, &wire.ProtocolError{Code: CloseTooManyRequests, Reason: "too many messages"}
+	}
 	return r.handle(p)
 }
 
@@ -194,8 +201,11 @@ func (r *reader) handle(p *wire.Packet) (goOn bool, err error) {
 	l := r.l
 	switch p.Type {
 	case wire.Reply, wire.Error:
-		l.conn.answered(p)
-		return true, nil
+		c, err := l.addressee(p)
+		if c != nil {
+			c.answered(p)
+		}
+		return true, err
 	case wire.Ping:
 		return true, l.send(&wire.Packet{Type: wire.Pong, ID: p.ID}, sendAlways)
 	case wire.Pong:
@@ -204,14 +214,43 @@ func (r *reader) handle(p *wire.Packet) (goOn bool, err error) {
 		return true, l.hello(p)
 	case wire.Welcome:
 		return true, l.welcome(p)
+	case wire.Refused:
+		return true, l.refusedBy(p)
+	case wire.Goodbye:
+		if l.multi == nil {
+			return true, badRequest("a goodbye on a link with one connection")
+		}
+		return true, l.goodbyeFrom(p)
 	case wire.Message, wire.Call, wire.Subscribe, wire.Unsubscribe, wire.Publish, wire.Broadcast:
 	default:
 		return true, badRequest("a packet of unknown type")
 	}
-	if l.phase.Load() != phaseOpen {
-		return true, &wire.ProtocolError{Code: CloseUnauthorized, Reason: "the first message must be a hello"}
+	c, err := l.addressee(p)
+	if c == nil || err != nil {
+		return true, err
 	}
-	return r.request(p)
+	return r.request(c, p)
+}
+
+// addressee returns the connection that a packet is for; nil without an error
+// when it has just ended.
+func (l *link) addressee(p *wire.Packet) (*Conn, error) {
+	if l.multi == nil {
+		if l.phase.Load() != phaseOpen {
+			return nil, &wire.ProtocolError{Code: CloseUnauthorized, Reason: "the first message must be a hello"}
+		}
+		return &l.conn, nil
+	}
+	c := l.connOf(p.Namespace)
+	switch {
+	case c != nil:
+		if p.Type != wire.Reply && p.Type != wire.Error {
+			l.multi.await(c)
+		}
+	case !l.multi.wasLeft(p.Namespace):
+		return nil, misplaced("a message for a namespace that is not joined")
+	}
+	return c, nil
 }
 
 func badRequest(reason string) error {
@@ -219,12 +258,12 @@ func badRequest(reason string) error {
 }
 
 // request handles a packet inline, or queues it behind the handlers that run.
-func (r *reader) request(p *wire.Packet) (goOn bool, err error) {
+func (r *reader) request(c *Conn, p *wire.Packet) (goOn bool, err error) {
 	l := r.l
 	if !r.watched {
 		r.now = l.srv.watch.now()
 	}
-	req, err := l.newRequest(p, r.now)
+	req, err := c.newRequest(p, r.now)
 	if err != nil {
 		return true, err
 	}
@@ -452,5 +491,5 @@ func (l *link) goodbye() *CloseError {
 	if l.dial != nil {
 		return &CloseError{Code: CloseNormal}
 	}
-	return &CloseError{Code: CloseShutdown, Reason: "shutting down"}
+	return &CloseError{Code: CloseShutdown, Reason: reasonShutdown}
 }

@@ -97,6 +97,17 @@ func (l *link) sendWith(sc *scratch, mode sendMode) error {
 	return l.queuedMore(len(b.b)-before, 1)
 }
 
+// writable reports whether what is sent now would leave at once: a volatile
+// message is for such peers only.
+func (l *link) writable() bool {
+	if g, ok := l.t.(transport.Gate); ok && !g.Ready() {
+		return false
+	}
+	l.out.mu.Lock()
+	defer l.out.mu.Unlock()
+	return !l.out.flushing
+}
+
 // sendBytes queues frames that were encoded for all links of this one's format.
 func (l *link) sendBytes(frames []byte) error {
 	o := &l.out

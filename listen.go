@@ -91,6 +91,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		addr = r.RemoteAddr
 	}
+	if d.Continues != nil && d.Continues(r) {
+		d.HTTP(d.host, w, r)
+		return
+	}
 	if err := s.limits.check(&s.cfg, addr); err != nil {
 		s.refuseHTTP(w, err.(*Error).Message) //nolint:errorlint,forcetypeassert // made there
 		return

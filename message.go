@@ -73,7 +73,8 @@ func (m *Message) Payload() Payload { return m.payload }
 func (m *Message) SetPayload(p Payload) { m.payload = p }
 
 // Args returns all arguments. A message of a wire with a single one has one,
-// or none when the payload is empty.
+// or none when the payload is empty. What it returns may be sent on in [Args],
+// one by one.
 func (m *Message) Args() []Payload {
 	if len(m.args) == 0 && m.payload.Empty() {
 		return nil
@@ -98,6 +99,15 @@ func (m *Message) Bind(into ...any) error {
 		}
 	}
 	return nil
+}
+
+// allArgs returns the arguments as they are sent on.
+func (m *Message) allArgs() Args {
+	all := make(Args, 0, 1+len(m.args))
+	for _, p := range m.Args() {
+		all = append(all, p)
+	}
+	return all
 }
 
 // Value returns what SetValue stored under key.

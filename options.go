@@ -43,6 +43,12 @@ type Configuration struct {
 	Concurrency           int           // messages of one connection at once
 	MaxRoomNameBytes      int           //
 	MaxSubscriptions      int           // rooms that a peer joined itself
+	MaxNamespaces         int           // connections on one link
+	MaxConnecting         int           // of them, waiting to be let in
+	MaxOpening            int           // links that are nobody's yet; 0: no limit
+	MessageRate           float64       // messages of one link a second; 0: no limit
+	MessageBurst          int           // messages at once, over that rate
+	EndpointReplies       bool          // see WithEndpointReplies
 	MaxConnections        int           // 0: no limit
 	MaxConnectionsPerAddr int           // 0: no limit
 	MaxConnectionsPerUser int           // 0: no limit
@@ -65,6 +71,7 @@ type config struct {
 	subscribe  func(ctx context.Context, c *Conn, room string) error
 	publish    func(ctx context.Context, c *Conn, room, kind string) error
 	broadcast  func(ctx context.Context, c *Conn, kind string) error
+	recovery   *Recovery
 	base       context.Context //nolint:containedctx // the parent of every handler's context, given once
 	httpServer func(*http.Server)
 }
@@ -88,6 +95,9 @@ func defaultConfig() config {
 			Concurrency:       1,
 			MaxRoomNameBytes:  255,
 			MaxSubscriptions:  128,
+			MaxNamespaces:     32,
+			MaxConnecting:     8,
+			MaxOpening:        10_000,
 			RetryAfter:        5 * time.Second,
 		},
 		logger:    slog.New(slog.DiscardHandler),
@@ -100,6 +110,13 @@ func defaultConfig() config {
 
 func refuse[T any](context.Context, *Conn, T, string) error {
 	return Errorf(CodeForbidden, "not allowed on this server")
+}
+
+// tick is the resolution of the server's clock: half a second, or finer where
+// heartbeats are faster than usual.
+func (c *config) tick() time.Duration {
+	shortest := min(c.HeartbeatInterval, c.HeartbeatTimeout, 2*c.AuthTimeout)
+	return min(max(shortest/40, 5*time.Millisecond), 500*time.Millisecond)
 }
 
 func (c *config) finish() error {
@@ -350,6 +367,47 @@ func WithMaxConnections(total, perAddress, perUser int) Option {
 		c.MaxConnections, c.MaxConnectionsPerAddr, c.MaxConnectionsPerUser = total, perAddress, perUser
 		return nil
 	})
+}
+
+// WithMaxNamespaces bounds the connections that share one link, on wires with
+// namespaces, and those of them that wait for doorkeepers. Defaults 32 and 8;
+// one more is refused.
+func WithMaxNamespaces(joined, connecting int) Option {
+	return optionFunc(func(c *config) error {
+		if joined < 1 || connecting < 1 {
+			return errors.New("the bounds of namespaces must be at least 1")
+		}
+		c.MaxNamespaces, c.MaxConnecting = joined, connecting
+		return nil
+	})
+}
+
+// WithMaxOpening bounds the links that are being opened: accepted, and without
+// an identity yet. Default 10,000; 0 is no limit. One more is refused as by
+// [WithMaxConnections].
+func WithMaxOpening(n int) Option {
+	return number("MaxOpening", n, 0, func(c *config) *int { return &c.MaxOpening })
+}
+
+// WithMessageRate bounds the messages that one link may send: so many a
+// second in the long run, and burst at once. One more closes it with
+// [CloseTooManyRequests]. Default: no limit.
+func WithMessageRate(perSecond float64, burst int) Option {
+	return optionFunc(func(c *config) error {
+		if !(perSecond > 0) || burst < 1 {
+			return errors.New("a message rate must be positive, its burst at least 1")
+		}
+		c.MessageRate, c.MessageBurst = perSecond, burst
+		return nil
+	})
+}
+
+// WithEndpointReplies lets a handler's answer go out a second time, as a
+// one-way message of the request's own kind to whoever sent it, also when that
+// was no call (GOSF's way). nil is neither. See [Answerer] for answers that
+// copy something of the request.
+func WithEndpointReplies() Option {
+	return optionFunc(func(c *config) error { c.EndpointReplies = true; return nil })
 }
 
 // WithRetryAfter sets when an HTTP client that was refused for a limit may try

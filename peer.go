@@ -38,13 +38,16 @@ func (s *Server) roomOperation(r *request) (any, error) {
 		if err := s.cfg.broadcast(ctx, c, r.kind); err != nil {
 			return nil, forbidden(err)
 		}
-		return nil, s.relay(ctx, s.All(), r)
+		return nil, s.relay(ctx, r.conn.ns.All(), r)
 	}
 }
 
 func (s *Server) subscribe(ctx context.Context, c *Conn, room string) error {
 	if strings.HasPrefix(room, reservedPrefix) {
 		return Errorf(CodeForbidden, "rooms that begin with %q are reserved", reservedPrefix)
+	}
+	if _, own := s.tokenOf(room); own || s.aliases.find(room) != nil {
+		return Errorf(CodeForbidden, "a connection's own room is for the server to give")
 	}
 	if err := s.cfg.subscribe(ctx, c, room); err != nil {
 		return forbidden(err)
@@ -59,7 +62,7 @@ func (s *Server) publish(ctx context.Context, r *request) error {
 	if err := s.cfg.publish(ctx, r.conn, r.room, r.kind); err != nil {
 		return forbidden(err)
 	}
-	return s.relay(ctx, s.Room(r.room), r)
+	return s.relay(ctx, r.conn.ns.Room(r.room), r)
 }
 
 // relay sends a peer's message on, the payload as it came.
@@ -68,7 +71,10 @@ func (s *Server) relay(ctx context.Context, t Target, r *request) error {
 		return Errorf(CodeBadRequest, "a message without a kind")
 	}
 	out := &Outgoing{Kind: r.kind, Header: r.header, Value: r.payload}
-	out.deliver = func(_ context.Context, o *Outgoing) error { return t.deliver(r.conn, o) }
+	if len(r.args) > 0 {
+		out.Value = r.allArgs()
+	}
+	out.deliver = func(_ context.Context, o *Outgoing) error { return t.deliver(r.conn, o, false) }
 	return s.throughPipes(ctx, out, false)
 }
 

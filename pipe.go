@@ -45,9 +45,10 @@ func (o *Outgoing) IsReply() bool { return o.reply }
 type SendOption interface{ applySend(o *sendOptions) }
 
 type sendOptions struct {
-	header map[string]string
-	answer *map[string]string // where the answer's headers go
-	direct bool
+	header   map[string]string
+	answer   *map[string]string // where the answer's headers go
+	direct   bool
+	volatile bool
 }
 
 type sendOptionFunc func(o *sendOptions)
@@ -72,6 +73,11 @@ func ReplyHeaders(into *map[string]string) SendOption {
 
 // Direct sends past the pipes.
 func Direct() SendOption { return sendOptionFunc(func(o *sendOptions) { o.direct = true }) }
+
+// Volatile says that the message is worth nothing later: a receiver that
+// cannot take it now (a write to it is under way, or it does not poll just now)
+// goes without, which the hook Dropped is told. It has no effect on calls.
+func Volatile() SendOption { return sendOptionFunc(func(o *sendOptions) { o.volatile = true }) }
 
 func applySend(opts []SendOption) (o sendOptions) {
 	for _, opt := range opts {

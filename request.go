@@ -24,17 +24,18 @@ type request struct {
 	deadline atomic.Pointer[time.Timer] // answers for a handler that takes too long
 }
 
-func (r *request) callID() callID { return callID{r.id, r.key} }
+func (r *request) callID() callID { return callID{r.conn, r.id, r.key} }
 
 // newRequest makes a request of a packet whose payload stays borrowed.
-func (l *link) newRequest(p *wire.Packet, now time.Duration) (*request, error) {
+func (c *Conn) newRequest(p *wire.Packet, now time.Duration) (*request, error) {
+	l := c.link
 	kind := p.Kind
 	if kind == "" && p.Code != 0 {
 		kind = l.srv.codes.kinds[p.Code]
 	}
 	r := &request{
 		Message: Message{
-			conn: &l.conn, kind: kind, room: p.Room, header: p.Header, payload: p.Payload, args: p.Args,
+			conn: c, kind: kind, room: p.Room, header: p.Header, payload: p.Payload, args: p.Args,
 			id: p.ID, key: p.Key, call: p.ID != 0 || p.Key != "",
 		},
 		op: p.Type,
@@ -65,10 +66,17 @@ func (l *link) serve(r *request) {
 	if _, none := result.(noReply); none && err == nil {
 		return
 	}
-	if r.call {
+	if a, ok := result.(Answerer); ok && err == nil {
+		result, err = l.srv.answer(a, r)
+	}
+	twice := l.twice(r) && err == nil
+	if twice && result == nil {
+		return // such answers are none at all
+	}
+	if r.call || twice {
 		l.reply(r, result, err)
 	} else if err != nil {
-		l.srv.reportError(&l.conn, fmt.Errorf("polywire: %s %q: %w", r.op, r.kind, err))
+		l.srv.reportError(r.conn, fmt.Errorf("polywire: %s %q: %w", r.op, r.kind, err))
 	}
 }
 
@@ -88,11 +96,17 @@ func (s *Server) invoke(r *request) (result any, err error) {
 	if h := s.hooks.BeforeRequest; h != nil {
 		h(&r.Message)
 	}
-	result, err = s.handler.Handle(&r.ctx, &r.Message)
+	result, err = r.conn.ns.handler.Handle(&r.ctx, &r.Message)
 	if h := s.hooks.AfterRequest; h != nil {
 		h(&r.Message, result, err)
 	}
 	return result, err
+}
+
+// panickedIn is the error of an application's function that panicked.
+func (s *Server) panickedIn(what string, p any) error {
+	s.reportError(nil, fmt.Errorf("polywire: %s panicked: %v\n%s", what, p, debug.Stack()))
+	return Errorf(CodeInternal, "internal error")
 }
 
 func (s *Server) panicked(r *request, p any) error {
@@ -115,14 +129,36 @@ func (l *link) reply(r *request, result any, err error) {
 		h(&r.Message, result, err)
 	}
 	l.logFault(r, err)
-	if err == nil && l.srv.sender != nil && r.op == wire.Call {
+	switch {
+	case !r.call:
+	case err == nil && l.srv.sender != nil && r.op == wire.Call:
 		err = l.replyThroughPipes(r, result)
-	} else {
+	default:
 		l.sendReply(r, result, err)
+	}
+	if l.twice(r) && err == nil && result != nil {
+		if err := r.conn.Send(&r.ctx, r.kind, result); err != nil {
+			l.srv.reportError(r.conn, fmt.Errorf("polywire: endpoint reply of %q: %w", r.kind, err))
+		}
 	}
 	if h := l.srv.hooks.AfterReply; h != nil {
 		h(&r.Message, result, err)
 	}
+}
+
+// answer asks a result for what to send.
+func (s *Server) answer(a Answerer, r *request) (result any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			result, err = nil, s.panicked(r, p)
+		}
+	}()
+	return a.Answer(&r.Message), nil
+}
+
+// twice reports whether the answer is sent as a message too; see [WithEndpointReplies].
+func (l *link) twice(r *request) bool {
+	return l.srv.cfg.EndpointReplies && (r.op == wire.Message || r.op == wire.Call)
 }
 
 // settle frees a call's id, before the answer is out: the peer may use it again then.
@@ -183,8 +219,8 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 	}()
 	p := &sc.p
 	if err == nil {
-		*p = wire.Packet{Type: wire.Reply, ID: r.id, Key: r.key, Header: header}
-		if p.Payload, err = l.payload(r.kind, result); err == nil {
+		*p = wire.Packet{Type: wire.Reply, Namespace: r.conn.label(), ID: r.id, Key: r.key, Header: header}
+		if err = l.fillAs(p, r.kind, result); err == nil {
 			err = l.sendWith(sc, sendOpen)
 		}
 		if err == nil {
@@ -199,16 +235,10 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 			l.srv.dropped(r.conn, r.kind, DropUntranslated)
 		}
 	}
-	*p = wire.Packet{Type: wire.Error, ID: r.id, Key: r.key, Err: l.srv.errorBody(err)}
+	*p = wire.Packet{Type: wire.Error, Namespace: r.conn.label(), ID: r.id, Key: r.key, Err: l.srv.errorBody(err)}
 	if l.sendWith(sc, sendOpen) != nil {
 		l.srv.dropped(r.conn, r.kind, DropClosed)
 	}
-}
-
-// payload makes what goes out of a Go value, in a content type that the wire
-// can say.
-func (l *link) payload(kind string, v any) (Payload, error) {
-	return l.srv.cfg.codecs.MarshalFor(kind, v, l.sess.ContentTypes())
 }
 
 // watchDeadline answers for a handler that is still at work when its time is

@@ -10,8 +10,14 @@ import (
 // for each other. A room exists while it has members.
 type rooms struct {
 	seed   maphash.Seed
-	shards [32]roomShard
+	shards []roomShard
 }
+
+// Shards of the index: many where most connections are, few in other namespaces.
+const (
+	manyShards  = 32
+	smallShards = 4
+)
 
 type roomShard struct {
 	mu    sync.RWMutex
@@ -32,8 +38,8 @@ type membership struct {
 	byPeer bool // under the connection's lock
 }
 
-func newRooms() *rooms {
-	r := &rooms{seed: maphash.MakeSeed()}
+func newRooms(shards int) *rooms {
+	r := &rooms{seed: maphash.MakeSeed(), shards: make([]roomShard, shards)}
 	for i := range r.shards {
 		r.shards[i].rooms = make(map[string]*room)
 	}
@@ -131,7 +137,7 @@ func (c *Conn) join(name string, byPeer bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
-		return c.link.closedError()
+		return c.Err()
 	}
 	if slices.ContainsFunc(c.rooms, func(m *membership) bool { return m.room.name == name }) {
 		return nil
@@ -142,7 +148,7 @@ func (c *Conn) join(name string, byPeer bool) error {
 		}
 		c.subscriptions++
 	}
-	m := srv.rooms.add(c, name)
+	m := c.ns.rooms.add(c, name)
 	m.byPeer = byPeer
 	c.rooms = append(c.rooms, m)
 	return nil
@@ -160,7 +166,7 @@ func (c *Conn) Leave(rooms ...string) {
 		if c.rooms[i].byPeer {
 			c.subscriptions--
 		}
-		c.link.srv.rooms.remove(c.rooms[i])
+		c.ns.rooms.remove(c.rooms[i])
 		c.rooms = slices.Delete(c.rooms, i, i+1)
 	}
 }
@@ -172,7 +178,7 @@ func (s *Server) leaveAll(c *Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, m := range c.rooms {
-		s.rooms.remove(m)
+		c.ns.rooms.remove(m)
 	}
 	c.rooms, c.subscriptions = nil, 0
 }
@@ -196,4 +202,4 @@ func (c *Conn) In(room string) bool {
 }
 
 // Rooms returns the names of all rooms that have members, sorted.
-func (s *Server) Rooms() []string { return s.rooms.names() }
+func (s *Server) Rooms() []string { return s.spaces.main.Rooms() }

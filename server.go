@@ -16,6 +16,7 @@ import (
 
 	"github.com/polywire/polywire/internal/sleep"
 	"github.com/polywire/polywire/internal/wheel"
+	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/wire"
 )
 
@@ -28,7 +29,8 @@ type Server struct {
 	id       string
 	state    atomic.Int32
 	hooks    Hooks
-	mux      *Mux
+	spaces   spaces
+	recovery *recovery // nil: none
 	routes   *http.ServeMux
 	use      []Middleware
 	pipes    []Pipe
@@ -39,12 +41,11 @@ type Server struct {
 	active  []Plugin
 	doors   map[string]door // by HTTP path
 	streams map[string]door // by URL prefix
-	handler Handler         // middleware, pipes and mux
 	sender  Sender          // pipes outwards; nil: none
 
 	conns    table
 	limits   admissions
-	rooms    *rooms
+	aliases  aliases
 	formats  formats
 	counters counters
 	wheel    *wheel.Wheel
@@ -64,15 +65,14 @@ type Server struct {
 func New(opts ...Option) (*Server, error) {
 	s := &Server{
 		cfg:       defaultConfig(),
-		mux:       NewMux(),
 		routes:    http.NewServeMux(),
 		codes:     &codeTable{codes: make(map[string]uint32), kinds: make(map[uint32]string)},
-		rooms:     newRooms(),
-		wheel:     wheel.New(),
 		watch:     newWatch(),
 		closed:    make(chan struct{}),
 		listeners: listeners{opening: make(map[net.Conn]struct{})},
 	}
+	s.spaces.main = newNamespace(s, mainNamespace, manyShards)
+	s.spaces.named = make(map[string]*Namespace)
 	s.state.Store(int32(StateNew))
 	s.readers.New = func() any { return new(reader) }
 	s.scratch.New = func() any { return new(scratch) }
@@ -91,6 +91,10 @@ func New(opts ...Option) (*Server, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	s.wheel = wheel.New(s.cfg.tick())
+	if s.cfg.recovery != nil {
+		s.recovery = newRecovery(s, *s.cfg.recovery)
+	}
 	s.hooks = mergeHooks(s.cfg.hooks)
 	id := make([]byte, 6)
 	rand.Read(id)
@@ -101,13 +105,7 @@ func New(opts ...Option) (*Server, error) {
 // Handle registers a handler for a kind ("chat.say"), a prefix of kinds
 // ("chat.*") or everything else ("*"). A mistake is reported when the server
 // starts, or to the hooks and the log when it runs already.
-func (s *Server) Handle(pattern string, h Handler) {
-	before := s.mux.Err()
-	s.mux.Handle(pattern, h)
-	if err := s.mux.Err(); s.State() != StateNew && before == nil && err != nil {
-		s.reportError(nil, err)
-	}
-}
+func (s *Server) Handle(pattern string, h Handler) { s.spaces.main.Handle(pattern, h) }
 
 // Use adds middleware around all handlers. The first registered is the outermost.
 func (s *Server) Use(mw ...Middleware) {
@@ -183,16 +181,12 @@ func (s *Server) prepare() error {
 		}
 		s.active = append(s.active, p)
 	}
-	errs := append([]error{s.mux.Err(), s.openDoors()}, s.mistakes...)
+	errs := append([]error{s.muxErrs(), s.openDoors()}, s.mistakes...)
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	s.handler = s.mux.Handler()
-	for _, p := range slices.Backward(s.pipes) {
-		s.handler = p.Handler(s.handler)
-	}
-	for _, wrap := range slices.Backward(s.use) {
-		s.handler = wrap(s.handler)
+	for _, n := range s.everyNamespace() {
+		n.handler = s.wrapped(n)
 	}
 	if len(s.pipes) > 0 {
 		s.sender = SenderFunc(func(ctx context.Context, o *Outgoing) error { return o.deliver(ctx, o) })
@@ -205,8 +199,15 @@ func (s *Server) prepare() error {
 
 // attach makes a connection of a link, in state opening.
 func (s *Server) attach(wl wire.Link, name string, d *dial) (*link, error) {
-	l := &link{srv: s, t: wl.Transport, sess: wl.Session, wire: name, dial: d}
-	l.conn.link = l
+	l := &link{srv: s, t: wl.Transport, sess: wl.Session, wire: name, dial: d, arguments: wl.Arguments}
+	_, l.paced = l.t.(transport.Heart)
+	l.conn.link, l.conn.ns = l, s.spaces.main
+	if wl.Namespaces {
+		l.multi = newMulti(wl.Request)
+	}
+	if s.cfg.MessageRate > 0 {
+		l.rate = newRate(s)
+	}
 	l.conn.opened = time.Now().UnixNano()
 	l.format = s.formats.number(l.sess.Format(), l.t.Framer().Format())
 	if err := s.register(l); err != nil {
@@ -214,9 +215,14 @@ func (s *Server) attach(wl wire.Link, name string, d *dial) (*link, error) {
 		return nil, err
 	}
 	now := s.wheel.Now()
-	l.authorize = now + wheel.Ticks(s.cfg.AuthTimeout)
+	l.authorize = now + s.wheel.Ticks(s.cfg.AuthTimeout)
 	l.lastRead.Store(now)
-	s.wheel.Add(&l.timer, l, l.authorize)
+	l.lastBeat.Store(now)
+	first := l.authorize
+	if l.paced {
+		first = min(first, now+s.wheel.Ticks(s.cfg.HeartbeatInterval))
+	}
+	s.wheel.Add(&l.timer, l, first)
 	return l, nil
 }
 
@@ -232,7 +238,16 @@ func (h host) Attach(wl wire.Link) error {
 	if err != nil {
 		return err
 	}
-	l.authenticate(wl.Request, nil)
+	switch {
+	case l.multi == nil:
+		l.authenticate(wl.Request, nil)
+	case wl.Hello != nil:
+		if err := l.knock(wl.Hello); err != nil {
+			l.over(err)
+			l.end()
+			return err
+		}
+	}
 	if !l.fallAsleep() { // until the first message, if it can
 		// Not on this goroutine: its stack has grown with the opening.
 		l.startReading(0)
@@ -241,7 +256,7 @@ func (h host) Attach(wl wire.Link) error {
 }
 
 // Kind implements [wire.Host].
-func (h host) Kind(b []byte) string { return h.s.mux.intern(b) }
+func (h host) Kind(b []byte) string { return h.s.spaces.main.mux.intern(b) }
 
 // AllowOrigin implements [wire.Host].
 func (h host) AllowOrigin(r *http.Request) bool { return h.s.cfg.allowOrigin(r) }
@@ -253,6 +268,9 @@ func (h host) Limits() wire.Limits {
 		Fragments:        h.s.cfg.MaxFragments,
 		HandshakeTimeout: h.s.cfg.HandshakeTimeout,
 		HeaderBytes:      maxHeaderBytes,
+
+		HeartbeatInterval: h.s.cfg.HeartbeatInterval,
+		HeartbeatTimeout:  h.s.cfg.HeartbeatTimeout,
 	}
 }
 
@@ -288,7 +306,7 @@ func (s *Server) shutdown(ctx context.Context) error {
 		s.listeners.close(ctx)
 		close(closed)
 	}()
-	s.conns.each(func(l *link) { l.drain() })
+	s.conns.eachLink(func(l *link) { l.drain() })
 	done := make(chan struct{})
 	go func() { // ends with the last link, at the latest after the cut below
 		<-closed
@@ -303,7 +321,7 @@ func (s *Server) shutdown(ctx context.Context) error {
 		err = ctx.Err()
 		<-closed
 		s.listeners.cut()
-		s.conns.each(func(l *link) { l.kill(l.goodbye()) })
+		s.conns.eachLink(func(l *link) { l.kill(l.goodbye()) })
 	}
 	return errors.Join(err, s.finish(ctx))
 }
@@ -335,100 +353,6 @@ func (s *Server) Close() error {
 		return nil
 	}
 	return err
-}
-
-// table holds all links. A link's slot and serial find it without a map.
-type table struct {
-	mu     sync.RWMutex
-	slots  []*link
-	free   []uint32
-	serial uint32
-}
-
-func (t *table) each(f func(*link)) {
-	t.mu.RLock()
-	all := make([]*link, 0, len(t.slots)-len(t.free))
-	for _, l := range t.slots {
-		if l != nil {
-			all = append(all, l)
-		}
-	}
-	t.mu.RUnlock()
-	for _, l := range all {
-		f(l)
-	}
-}
-
-// eachConn calls f for every open connection. f must not block or end a connection.
-func (s *Server) eachConn(f func(*Conn)) {
-	s.conns.mu.RLock()
-	defer s.conns.mu.RUnlock()
-	for _, l := range s.conns.slots {
-		if l != nil && l.phase.Load() == phaseOpen {
-			f(&l.conn)
-		}
-	}
-}
-
-// find returns the link of a connection's token, nil if it is gone.
-func (s *Server) find(token uint64) *link {
-	slot, serial := uint32(token), uint32(token>>32)
-	s.conns.mu.RLock()
-	defer s.conns.mu.RUnlock()
-	if int(slot) < len(s.conns.slots) {
-		if l := s.conns.slots[slot]; l != nil && l.conn.serial == serial {
-			return l
-		}
-	}
-	return nil
-}
-
-// register gives the link a place, if there is one for it.
-func (s *Server) register(l *link) error {
-	if err := s.limits.add(&s.cfg, hostOf(l.conn.RemoteAddr()), l.dial != nil); err != nil {
-		s.counters.refused.Add(1)
-		return err
-	}
-	t := &s.conns
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s.State() != StateRunning { // under the lock: Shutdown sees all links or none comes
-		s.limits.remove(hostOf(l.conn.RemoteAddr()), "")
-		return ErrNotRunning
-	}
-	t.serial++
-	l.conn.serial = t.serial
-	if n := len(t.free); n > 0 {
-		l.conn.slot = t.free[n-1]
-		t.free = t.free[:n-1]
-		t.slots[l.conn.slot] = l
-	} else {
-		l.conn.slot = uint32(len(t.slots))
-		t.slots = append(t.slots, l)
-	}
-	s.counters.open.Add(1)
-	s.goes.Add(1)
-	return nil
-}
-
-// unregister is the end of a link that was registered.
-func (s *Server) unregister(l *link) {
-	t := &s.conns
-	t.mu.Lock()
-	t.slots[l.conn.slot] = nil
-	t.free = append(t.free, l.conn.slot)
-	t.mu.Unlock()
-	s.limits.remove(hostOf(l.conn.RemoteAddr()), l.conn.User())
-	why := l.cause.Load()
-	if l.opened.Load() {
-		if h := s.hooks.Disconnect; h != nil {
-			h(&l.conn, why)
-		}
-		s.cfg.logger.Info("polywire: connection ended", "conn", l.conn.ID(), "wire", l.wire,
-			"code", why.Code, "reason", why.Reason, "remote_closed", why.Remote, "lasted", time.Since(l.conn.OpenedAt()))
-	}
-	s.counters.open.Add(-1) // who sees none open may rely on all hooks having run
-	s.goes.Done()
 }
 
 // sleepers has the poller that watches connections without a goroutine, made
@@ -464,8 +388,8 @@ func (s *sleepers) close() {
 
 // wake gives a connection that has something to read a goroutine.
 func (s *Server) wake(token uint64) {
-	if l := s.find(token); l != nil {
-		l.wake()
+	if c := s.find(token); c != nil {
+		c.link.wake()
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 // that narrows it returns another one. The members are looked up when it is used.
 type Target struct {
 	srv         *Server
+	ns          *Namespace
 	rooms       []string // nil: everybody, unless conns is set
 	conns       []*Conn
 	listed      bool
@@ -21,24 +22,23 @@ type Target struct {
 	pattern     Pattern
 }
 
-// All targets every open connection.
-func (s *Server) All() Target { return Target{srv: s} }
+// All targets every open connection of the main namespace.
+func (s *Server) All() Target { return s.spaces.main.All() }
 
-// Room targets the members of a room.
-func (s *Server) Room(name string) Target { return Target{srv: s, rooms: []string{name}} }
+// Room targets the members of a room. Every connection's ID is also the name
+// of a room, which it is in, and others may be put into.
+func (s *Server) Room(name string) Target { return s.spaces.main.Room(name) }
 
 // To targets the members of several rooms, each member once.
-func (s *Server) To(rooms ...string) Target {
-	return Target{srv: s, rooms: slices.Clone(rooms), listed: len(rooms) == 0}
-}
+func (s *Server) To(rooms ...string) Target { return s.spaces.main.To(rooms...) }
 
-// ToConns targets given connections.
+// ToConns targets given connections, of any namespace.
 func (s *Server) ToConns(conns ...*Conn) Target {
-	return Target{srv: s, conns: slices.Clone(conns), listed: true}
+	return Target{srv: s, ns: s.spaces.main, conns: slices.Clone(conns), listed: true}
 }
 
 // Others targets the members of a room but the connection itself.
-func (c *Conn) Others(room string) Target { return c.link.srv.Room(room).ExceptConns(c) }
+func (c *Conn) Others(room string) Target { return c.ns.Room(room).ExceptConns(c) }
 
 // Except leaves out the members of rooms.
 func (t Target) Except(rooms ...string) Target {
@@ -67,9 +67,6 @@ func (t Target) Conns() []*Conn {
 
 // Count returns the number of members.
 func (t Target) Count() int {
-	if len(t.rooms) == 1 && len(t.exceptRooms)+len(t.exceptConns) == 0 {
-		return t.srv.rooms.count(t.rooms[0])
-	}
 	n := 0
 	t.each(func(*Conn) { n++ })
 	return n
@@ -104,12 +101,12 @@ func (t Target) Disconnect(code CloseCode, reason string) {
 func (t Target) Send(ctx context.Context, kind string, v any, opts ...SendOption) error {
 	o := applySend(opts)
 	out := &Outgoing{Kind: kind, Header: o.header, Value: v}
-	out.deliver = func(_ context.Context, o *Outgoing) error { return t.deliver(nil, o) }
+	out.deliver = func(_ context.Context, out *Outgoing) error { return t.deliver(nil, out, o.volatile) }
 	return t.srv.throughPipes(ctx, out, o.direct)
 }
 
 // deliver sends to the members, on behalf of a peer if sender is one.
-func (t Target) deliver(sender *Conn, o *Outgoing) error {
+func (t Target) deliver(sender *Conn, o *Outgoing, volatile bool) error {
 	b := &Broadcast{Kind: o.Kind, Rooms: t.rooms, Payload: o.Value, Header: o.Header}
 	h := &t.srv.hooks
 	if sender != nil && h.BeforePeerBroadcast != nil {
@@ -124,12 +121,13 @@ func (t Target) deliver(sender *Conn, o *Outgoing) error {
 	}
 	f := t.srv.newFanout(o, room)
 	defer f.done()
-	if t.pattern == nil {
-		t.each(f.send)
-	} else if members := t.Conns(); len(members) > 0 {
-		for _, c := range t.pattern.Pick(members) {
-			f.send(c)
+	f.volatile = volatile
+	if r := t.srv.recovery; r != nil && !volatile {
+		if err := r.fanOut(t, f); err != nil {
+			return err
 		}
+	} else {
+		t.fanOut(f)
 	}
 	b.Receivers = f.receivers
 	for _, d := range f.failed {
@@ -144,8 +142,47 @@ func (t Target) deliver(sender *Conn, o *Outgoing) error {
 	return f.err
 }
 
+// fanOut sends to the members, or to those that the pattern picks.
+func (t Target) fanOut(f *fanout) {
+	if t.pattern == nil {
+		t.each(f.send)
+		return
+	}
+	if members := t.Conns(); len(members) > 0 {
+		for _, c := range t.pattern.Pick(members) {
+			f.send(c)
+		}
+	}
+}
+
 // each calls f for each member once. f must not join, leave or block.
 func (t Target) each(f func(*Conn)) {
+	if t.ns.match == nil {
+		t.eachIn(t.ns, f)
+		return
+	}
+	for _, n := range t.ns.made() {
+		t.eachIn(n, f)
+	}
+}
+
+// eachOf calls f for the members of a room, and for the connection whose own
+// room that is.
+func (n *Namespace) eachOf(room string, f func(*Conn)) {
+	own := n.srv.Conn(room)
+	if own == nil || own.ns != n {
+		n.rooms.each(room, f)
+		return
+	}
+	f(own)
+	n.rooms.each(room, func(c *Conn) {
+		if c != own {
+			f(c)
+		}
+	})
+}
+
+func (t Target) eachIn(n *Namespace, f func(*Conn)) {
 	take := f
 	if len(t.exceptConns)+len(t.exceptRooms) > 0 {
 		left := make(map[*Conn]struct{}, len(t.exceptConns))
@@ -153,7 +190,7 @@ func (t Target) each(f func(*Conn)) {
 			left[c] = struct{}{}
 		}
 		for _, r := range t.exceptRooms {
-			t.srv.rooms.each(r, func(c *Conn) { left[c] = struct{}{} })
+			n.eachOf(r, func(c *Conn) { left[c] = struct{}{} })
 		}
 		take = func(c *Conn) {
 			if _, out := left[c]; !out {
@@ -164,18 +201,18 @@ func (t Target) each(f func(*Conn)) {
 	switch {
 	case t.listed:
 		for _, c := range t.conns {
-			if c.link.phase.Load() == phaseOpen {
+			if c.phase.Load() == phaseOpen {
 				take(c)
 			}
 		}
 	case t.rooms == nil:
-		t.srv.eachConn(take)
+		n.members(take)
 	case len(t.rooms) == 1:
-		t.srv.rooms.each(t.rooms[0], take)
+		n.eachOf(t.rooms[0], take)
 	default:
 		seen := make(map[*Conn]struct{})
 		for _, r := range t.rooms {
-			t.srv.rooms.each(r, func(c *Conn) { seen[c] = struct{}{} })
+			n.eachOf(r, func(c *Conn) { seen[c] = struct{}{} })
 		}
 		for c := range seen {
 			take(c)
@@ -191,6 +228,7 @@ type fanout struct {
 	encoded   []encoding
 	failed    []failure // told to the hooks when no lock is held any more
 	receivers int
+	volatile  bool
 	err       error
 }
 
@@ -202,7 +240,8 @@ type failure struct {
 // encoding is the message as the links of one format get it.
 type encoding struct {
 	format uint32
-	coded  bool // with the numeric code in place of the kind
+	label  string // the namespace
+	coded  bool   // with the numeric code in place of the kind
 	bytes  []byte
 	err    error
 }
@@ -225,14 +264,18 @@ func (f *fanout) done() {
 
 func (f *fanout) send(c *Conn) {
 	l := c.link
-	if l.phase.Load() != phaseOpen {
+	if c.phase.Load() != phaseOpen {
 		return
 	}
 	var err error
-	if l.format == 0 {
-		err = f.sendAlone(l)
-	} else {
-		e := f.encoding(l)
+	switch {
+	case f.volatile && !l.writable():
+		f.failed = append(f.failed, failure{c, DropVolatile})
+		return
+	case l.format == 0:
+		err = f.sendAlone(c)
+	default:
+		e := f.encoding(c)
 		if err = e.err; err == nil {
 			err = l.sendBytes(e.bytes)
 		}
@@ -245,7 +288,7 @@ func (f *fanout) send(c *Conn) {
 	switch {
 	case err == ErrSlowConsumer: //nolint:errorlint // as sendBytes returns it
 		reason = DropSlow
-	case l.cause.Load() != nil:
+	case c.Err() != nil:
 		reason = DropClosed
 	default:
 		f.err = err
@@ -254,29 +297,30 @@ func (f *fanout) send(c *Conn) {
 }
 
 // sendAlone encodes for a link whose bytes cannot be shared.
-func (f *fanout) sendAlone(l *link) error {
+func (f *fanout) sendAlone(c *Conn) error {
 	p := f.packet
-	var err error
-	if p.Payload, err = l.payload(f.out.Kind, f.out.Value); err != nil {
+	if err := c.link.fill(&p, f.out.Value); err != nil {
 		return err
 	}
-	return l.sendPacket(p)
+	return c.sendPacket(p)
 }
 
 // encoding returns the bytes for links like l, made once.
-func (f *fanout) encoding(l *link) *encoding {
+func (f *fanout) encoding(c *Conn) *encoding {
+	l, label := c.link, c.label()
 	code, coded := l.codes.Load().code(f.out.Kind)
 	for i := range f.encoded {
-		if e := &f.encoded[i]; e.format == l.format && e.coded == coded {
+		if e := &f.encoded[i]; e.format == l.format && e.coded == coded && e.label == label {
 			return e
 		}
 	}
-	e := encoding{format: l.format, coded: coded}
+	e := encoding{format: l.format, coded: coded, label: label}
 	p := f.packet
+	p.Namespace = label
 	if coded {
 		p.Code, p.Kind = code, ""
 	}
-	if p.Payload, e.err = l.payload(f.out.Kind, f.out.Value); e.err == nil {
+	if e.err = l.fillAs(&p, f.out.Kind, f.out.Value); e.err == nil {
 		sc := f.srv.scratch.Get().(*scratch) //nolint:forcetypeassert // the pool has nothing else
 		sc.p = p
 		sc.w.Reset(l.t.Framer(), nil)
@@ -311,7 +355,7 @@ func (c collector[T]) collect(srv *Server, answers []*call) {
 	for _, a := range answers {
 		answer := Answer[T]{Conn: a.conn, Err: a.err}
 		if a.err == nil {
-			answer.Err = srv.bindReply(a.payload, &answer.Value)
+			answer.Err = srv.bindReply(a.payload, a.args, &answer.Value)
 		}
 		*c.into = append(*c.into, answer)
 	}
@@ -406,7 +450,7 @@ func (t Target) firstGood(answers []*call, out any) error {
 	var last error
 	for _, a := range answers {
 		if a.err == nil {
-			return t.srv.bindReply(a.payload, out)
+			return t.srv.bindReply(a.payload, a.args, out)
 		}
 		last = a.err
 	}
@@ -416,8 +460,8 @@ func (t Target) firstGood(answers []*call, out any) error {
 // start sends one of the calls to many. Zero: it failed, and is in the collection.
 func (c *Conn) start(o *Outgoing, into *collection) uint64 {
 	waiting := &call{conn: c, into: into}
-	payload, err := c.link.payload(o.Kind, o.Value)
-	if err != nil {
+	p := wire.Packet{Type: wire.Call, Kind: o.Kind, Header: o.Header}
+	if err := c.link.fill(&p, o.Value); err != nil {
 		waiting.finish(Payload{}, err)
 		return 0
 	}
@@ -426,8 +470,8 @@ func (c *Conn) start(o *Outgoing, into *collection) uint64 {
 		waiting.finish(Payload{}, err)
 		return 0
 	}
-	err = c.link.sendPacket(wire.Packet{Type: wire.Call, ID: id, Kind: o.Kind, Header: o.Header, Payload: payload})
-	if err != nil && c.forget(id) {
+	p.ID = id
+	if err := c.sendPacket(p); err != nil && c.forget(id) {
 		waiting.finish(Payload{}, err)
 		return 0
 	}

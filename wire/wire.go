@@ -181,7 +181,8 @@ type Link struct {
 	// core makes one JSON array of them.
 	Arguments bool
 	// Hello is what the peer has said by opening an accepted link, on wires
-	// where that implies a connection. It is handled like a decoded packet.
+	// where that implies a connection; it is handled like a decoded packet. Of
+	// a dialled link it is what the client opens with, such as the namespace.
 	Hello *Packet
 }
 

@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// Tick is the wheel's resolution, and its clock counts in ticks.
-const Tick = 500 * time.Millisecond
-
 // slots is a power of two and more ticks than the usual interval, so that most
 // entries are looked at once, when they are due.
 const slots = 64
@@ -33,6 +30,7 @@ type Entry struct {
 // Wheel calls entries when they are due. It has a goroutine only while there
 // are entries.
 type Wheel struct {
+	tick    time.Duration
 	now     atomic.Uint32
 	mu      sync.Mutex
 	slots   [slots]Entry // list heads
@@ -44,9 +42,10 @@ type Wheel struct {
 	epoch   time.Time
 }
 
-// New returns an empty wheel whose clock is at 1.
-func New() *Wheel {
-	w := &Wheel{epoch: time.Now(), quit: make(chan struct{})}
+// New returns an empty wheel whose clock is at 1 and counts in ticks, which are
+// its resolution.
+func New(tick time.Duration) *Wheel {
+	w := &Wheel{tick: tick, epoch: time.Now(), quit: make(chan struct{})}
 	w.now.Store(1)
 	for i := range w.slots {
 		h := &w.slots[i]
@@ -59,10 +58,10 @@ func New() *Wheel {
 func (w *Wheel) Now() uint32 { return w.now.Load() }
 
 // In returns the clock's value when d is over for certain: up to two ticks later.
-func (w *Wheel) In(d time.Duration) uint32 { return w.Now() + 1 + Ticks(d) }
+func (w *Wheel) In(d time.Duration) uint32 { return w.Now() + 1 + w.Ticks(d) }
 
 // Ticks returns d in ticks, rounded up, at least one.
-func Ticks(d time.Duration) uint32 { return uint32(max(1, (d+Tick-1)/Tick)) }
+func (w *Wheel) Ticks(d time.Duration) uint32 { return uint32(max(1, (d+w.tick-1)/w.tick)) }
 
 // Add puts an entry into the wheel, to be called at due. The entry must not be in it.
 func (w *Wheel) Add(e *Entry, item Timed, due uint32) {
@@ -73,7 +72,7 @@ func (w *Wheel) Add(e *Entry, item Timed, due uint32) {
 	w.entries++
 	if !w.running && !w.stopped {
 		w.running = true
-		w.epoch = time.Now().Add(-time.Duration(w.Now()) * Tick)
+		w.epoch = time.Now().Add(-time.Duration(w.Now()) * w.tick)
 		w.done.Go(w.run)
 	}
 }
@@ -141,10 +140,10 @@ func unlink(e *Entry) {
 }
 
 func (w *Wheel) run() {
-	ticker := time.NewTicker(Tick)
+	ticker := time.NewTicker(w.tick)
 	defer ticker.Stop()
 	for {
-		now := uint32(time.Since(w.epoch) / Tick)
+		now := uint32(time.Since(w.epoch) / w.tick)
 		for t := w.Now() + 1; t <= now; t++ {
 			w.now.Store(t)
 			w.turn(t)

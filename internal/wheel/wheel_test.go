@@ -8,6 +8,8 @@ import (
 	"go.uber.org/goleak"
 )
 
+const tick = 500 * time.Millisecond
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type timed func(now uint32) uint32
@@ -15,13 +17,13 @@ type timed func(now uint32) uint32
 func (f timed) Due(now uint32) uint32 { return f(now) }
 
 func TestDueOnTime(t *testing.T) {
-	for _, after := range []time.Duration{time.Nanosecond, Tick, 10 * time.Second, 31 * time.Second, 32 * time.Second, 5 * time.Minute} {
+	for _, after := range []time.Duration{time.Nanosecond, tick, 10 * time.Second, 31 * time.Second, 32 * time.Second, 5 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
-			w := New()
+			w := New(tick)
 			var e Entry
 			start, done := time.Now(), make(chan time.Duration, 1)
 			w.Add(&e, timed(func(uint32) uint32 { done <- time.Since(start); return 0 }), w.In(after))
-			if got := <-done; got < after.Truncate(Tick) || got > after+2*Tick {
+			if got := <-done; got < after.Truncate(tick) || got > after+2*tick {
 				t.Errorf("due after %v, want about %v", got, after)
 			}
 			w.Wait()
@@ -31,7 +33,7 @@ func TestDueOnTime(t *testing.T) {
 
 func TestRepeatsAndStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := New()
+		w := New(tick)
 		var e Entry
 		n := 0
 		w.Add(&e, timed(func(now uint32) uint32 {
@@ -39,7 +41,7 @@ func TestRepeatsAndStops(t *testing.T) {
 				return 0
 			}
 			return now + 1
-		}), w.In(Tick))
+		}), w.In(tick))
 		w.Wait()
 		if n != 100 {
 			t.Errorf("called %d times, want 100", n)
@@ -49,7 +51,7 @@ func TestRepeatsAndStops(t *testing.T) {
 
 func TestMoveAndRemove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := New()
+		w := New(tick)
 		var moved, removed, self Entry
 		start := time.Now()
 		var at time.Duration
@@ -75,7 +77,7 @@ func TestMoveAndRemove(t *testing.T) {
 
 func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := New()
+		w := New(tick)
 		var e, late Entry
 		w.Add(&e, timed(func(uint32) uint32 { t.Error("called after Stop"); return 0 }), w.In(time.Second))
 		w.Stop()

@@ -1,0 +1,17 @@
+package polywire
+
+// Why connections end, in the words of Socket.IO (its server's documentation,
+// "disconnect reasons"), which its users compare. The transport has further
+// ones: "transport close", "transport error", "parse error", "forced close".
+const (
+	reasonPingTimeout = "ping timeout"
+	reasonShutdown    = "server shutting down"
+	reasonServerClose = "forced server close"
+	reasonPeerLeft    = "client namespace disconnect"
+	reasonLeft        = "server namespace disconnect"
+)
+
+// errString is an error that is its text.
+type errString string
+
+func (e errString) Error() string { return string(e) }

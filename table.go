@@ -1,0 +1,167 @@
+package polywire
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// table holds all connections. Slot and serial find one without a map.
+type table struct {
+	mu     sync.RWMutex
+	slots  []*Conn
+	free   []uint32
+	serial uint32
+}
+
+// eachLink calls f for every link, without the table's lock.
+func (t *table) eachLink(f func(*link)) {
+	t.mu.RLock()
+	all := make([]*link, 0, len(t.slots)-len(t.free))
+	for _, c := range t.slots {
+		if c != nil && c == &c.link.conn {
+			all = append(all, c.link)
+		}
+	}
+	t.mu.RUnlock()
+	for _, l := range all {
+		f(l)
+	}
+}
+
+// put gives a connection a place. t.mu is held.
+func (t *table) put(c *Conn) {
+	t.serial++
+	c.serial = t.serial
+	if n := len(t.free); n > 0 {
+		c.slot = t.free[n-1]
+		t.free = t.free[:n-1]
+		t.slots[c.slot] = c
+		return
+	}
+	c.slot = uint32(len(t.slots))
+	t.slots = append(t.slots, c)
+}
+
+func (t *table) remove(c *Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.slots[c.slot] = nil
+	t.free = append(t.free, c.slot)
+}
+
+// eachConn calls f for every open connection. f must not block or end a connection.
+func (s *Server) eachConn(f func(*Conn)) {
+	s.conns.mu.RLock()
+	defer s.conns.mu.RUnlock()
+	for _, c := range s.conns.slots {
+		if c != nil && c.phase.Load() == phaseOpen {
+			f(c)
+		}
+	}
+}
+
+// find returns the connection of a token, nil if it is gone.
+func (s *Server) find(token uint64) *Conn {
+	slot, serial := uint32(token), uint32(token>>32)
+	s.conns.mu.RLock()
+	defer s.conns.mu.RUnlock()
+	if int(slot) < len(s.conns.slots) {
+		if c := s.conns.slots[slot]; c != nil && c.serial == serial {
+			return c
+		}
+	}
+	return nil
+}
+
+// register gives a link's first connection a place, if there is one for the link.
+func (s *Server) register(l *link) error {
+	addr := hostOf(l.conn.RemoteAddr())
+	if err := s.limits.add(&s.cfg, addr, l.dial != nil); err != nil {
+		s.counters.refused.Add(1)
+		return err
+	}
+	s.conns.mu.Lock()
+	defer s.conns.mu.Unlock()
+	if s.State() != StateRunning { // under the lock: Shutdown sees all links or none comes
+		s.limits.remove(addr)
+		return ErrNotRunning
+	}
+	s.conns.put(&l.conn)
+	s.counters.open.Add(1)
+	s.goes.Add(1)
+	return nil
+}
+
+// seat gives a further connection of a link a place.
+func (s *Server) seat(c *Conn) error {
+	s.conns.mu.Lock()
+	defer s.conns.mu.Unlock()
+	if s.State() != StateRunning {
+		return ErrNotRunning
+	}
+	s.conns.put(c)
+	s.counters.open.Add(1)
+	return nil
+}
+
+// forget is the end of a connection that had a place.
+func (s *Server) forget(c *Conn, why *CloseError) {
+	if c != &c.link.conn { // the link's own is what wakes it: see unregister
+		s.conns.remove(c)
+	}
+	s.limits.removeUser(c.User())
+	s.aliases.remove(c)
+	if c.known.Load() {
+		if h := s.hooks.Disconnect; h != nil {
+			h(c, why)
+		}
+		s.cfg.logger.Info("polywire: connection ended", "conn", c.ID(), "wire", c.link.wire,
+			"code", why.Code, "reason", why.Reason, "remote_closed", why.Remote, "lasted", time.Since(c.OpenedAt()))
+	}
+	s.counters.open.Add(-1) // who sees none open may rely on all hooks having run
+}
+
+// unregister is the end of a link that was registered.
+func (s *Server) unregister(l *link) {
+	s.conns.remove(&l.conn)
+	s.limits.remove(hostOf(l.conn.RemoteAddr()))
+	s.goes.Done()
+}
+
+// aliases finds connections whose id is not made of their token.
+type aliases struct {
+	some  atomic.Bool
+	mu    sync.RWMutex
+	conns map[string]*Conn
+}
+
+func (a *aliases) add(c *Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conns == nil {
+		a.conns = make(map[string]*Conn)
+	}
+	a.conns[c.shared.id] = c
+	a.some.Store(true)
+}
+
+func (a *aliases) remove(c *Conn) {
+	if c.shared == nil || c.shared.id == "" {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.conns[c.shared.id] == c {
+		delete(a.conns, c.shared.id)
+	}
+}
+
+func (a *aliases) find(id string) *Conn {
+	if !a.some.Load() {
+		return nil
+	}
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.conns[id]
+}
