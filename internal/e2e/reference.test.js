@@ -1,0 +1,13 @@
+// Checks the scenarios themselves, against the official server.
+import { after } from "node:test";
+import { register } from "./node/register.js";
+import { start } from "./reference/server.js";
+
+const reference = await start();
+after(() => reference.close());
+const { POLYWIRE_E2E_CLIENTS: versions, POLYWIRE_E2E_MODES: ways } = process.env;
+register(reference.url, {
+  official: true,
+  ...(versions && { versions: versions.split(",").map(Number) }),
+  ...(ways && { ways: ways.split(",") }),
+});

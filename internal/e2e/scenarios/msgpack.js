@@ -1,0 +1,58 @@
+// The MessagePack parser instead of the JSON one.
+
+const server = "msgpack";
+const modern = [3, 4]; // the package wants a client from 3.0
+
+export default [
+  {
+    name: "msgpack: events and acknowledgements, text, numbers and binary",
+    clients: modern,
+    async run(c) {
+      const socket = await c.connect("/", { server });
+      c.equal(await c.answer(socket, "id"), socket.id);
+      const back = c.inbox(socket, "echo");
+      const rows = [[], [1, -1, 127, 128, -129, 65536, 4294967296, 9007199254740991, 0.5, -1.25e-300], ["😀", "", "x".repeat(70_000)],
+        [null, true, [], {}, { a: [{ b: null }] }], [c.bytes(0), c.bytes(300), { deep: [c.bytes(3)] }], Array.from({ length: 20 }, (_, i) => c.bytes(i))];
+      for (const row of rows) socket.emit("echo", ...row);
+      c.equal(await back.take(rows.length), rows);
+      for (const row of rows) c.equal(await c.call(socket, "echo", ...row), row, "acknowledged");
+    },
+  },
+  {
+    name: "msgpack: acknowledgements from the client, rooms and broadcasts",
+    clients: modern,
+    async run(c) {
+      const members = await c.connectAll(3, "/chat", { server });
+      const inboxes = members.map((s) => c.inbox(s, "news"));
+      for (const s of members) {
+        await c.call(s, "join", "room");
+        s.on("vote", (question, ack) => ack({ question, data: c.bytes(4) }));
+      }
+      await c.call(members[0], "others", "room", "news", 1, { data: c.bytes(5) });
+      const { answers, timedOut } = await c.answer(members[1], "poll", "room", 5000, "vote", "?");
+      c.equal(answers, Array(3).fill({ question: "?", data: c.bytes(4) }));
+      c.equal(timedOut, false);
+      const asked = await c.answer(members[2], "ask", 5000, "vote", { n: 1 });
+      c.equal(asked, { answers: [{ question: { n: 1 }, data: c.bytes(4) }], timedOut: false });
+      c.equal(inboxes.map((inbox) => inbox.list), [[], [[1, { data: c.bytes(5) }]], [[1, { data: c.bytes(5) }]]]);
+    },
+  },
+  {
+    name: "msgpack: namespaces, auth, refusals, disconnects",
+    clients: modern,
+    async run(c) {
+      const link = await c.link({ server });
+      const auth = { token: "secret", raw: [1, { x: null }] };
+      const admitted = await link.open("/auth", auth);
+      c.equal((await c.answer(admitted, "handshake")).auth, auth);
+      c.equal((await c.refused(link.socket("/missing"))).message, "Invalid namespace");
+      const refused = await c.refused((await c.link({ server })).socket("/auth", { token: "wrong" }));
+      c.equal(refused, { message: "not authorized", data: { why: "token", given: "wrong" } });
+      const { id } = admitted;
+      const left = c.next(admitted, "disconnect");
+      admitted.emit("kick");
+      c.equal((await left)[0], "io server disconnect");
+      c.equal(await c.reason(id, server), "server namespace disconnect");
+    },
+  },
+];
