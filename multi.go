@@ -155,7 +155,12 @@ func (l *link) knock(p *wire.Packet) error {
 	}
 	hello := *p
 	if l.srv.cfg.auth == nil && !l.srv.guarded(label) {
-		return l.admit(&hello, nil, nil)
+		c := l.newConn(&hello)
+		if c.ns = l.srv.enter(&Handshake{Namespace: label}, c); c.ns == nil {
+			c.ns = l.srv.spaces.main
+			return l.decline(c, label, errInvalidNamespace())
+		}
+		return l.admit(&hello, c, nil)
 	}
 	hello.Payload = p.Payload.Clone()
 	l.srv.goes.Go(func() {
@@ -175,6 +180,10 @@ func (l *link) askDoorkeepers(hello *wire.Packet) error {
 	h := &Handshake{
 		Wire: l.wire, Request: l.multi.request(l), RemoteAddr: l.conn.RemoteAddr(), TLS: l.conn.TLS(),
 		Namespace: hello.Namespace, Hello: true, Header: hello.Header, Payload: hello.Payload, Conn: c,
+	}
+	if c.ns = l.srv.enter(h, c); c.ns == nil {
+		c.ns = l.srv.spaces.main
+		return l.decline(c, hello.Namespace, errInvalidNamespace())
 	}
 	id, err := l.srv.authorized(ctx, h, c)
 	if err != nil {
@@ -203,6 +212,7 @@ func (l *link) newConn(hello *wire.Packet) *Conn {
 // decline is the end of a connection that was not let in.
 func (l *link) decline(c *Conn, label string, why error) error {
 	l.srv.leaveAll(c)
+	c.ns.leave(c)
 	c.mu.Lock()
 	c.values, c.identity = nil, nil
 	c.mu.Unlock()
@@ -240,20 +250,12 @@ func (l *link) forgetDeciding(label string) {
 
 // admit makes the connection part of its namespace, tells the peer, then the hooks.
 func (l *link) admit(hello *wire.Packet, c *Conn, id *Identity) error {
-	if c == nil {
-		c = l.newConn(hello)
-	}
-	ns := l.srv.enter(hello.Namespace, c)
-	if ns == nil {
-		return l.decline(c, hello.Namespace, errInvalidNamespace())
-	}
 	if err := l.identify(c, id); err != nil {
-		ns.leave(c)
 		return l.decline(c, hello.Namespace, err)
 	}
 	if c != &l.conn {
 		if err := l.srv.seat(c); err != nil {
-			ns.leave(c)
+			c.ns.leave(c)
 			l.forgetDeciding(hello.Namespace)
 			return nil //nolint:nilerr // the server is closing, and the link with it
 		}
@@ -308,6 +310,9 @@ func (l *link) welcomeIn(c *Conn, hello *wire.Packet) bool {
 		l.lookSoon()
 	}
 	resume()
+	if c.shared.id != "" {
+		l.srv.aliases.add(c)
+	}
 	welcome.Key, welcome.Resume = c.ID(), c.shared.secret
 	_ = l.send(&welcome, sendAlways) // a link that has ended needs none
 	return true

@@ -166,10 +166,6 @@ func (s *Server) authorized(ctx context.Context, h *Handshake, c *Conn) (id *Ide
 			err = s.panickedIn("authentication", p)
 		}
 	}()
-	n := s.doorOf(h)
-	if n == nil {
-		return nil, errInvalidNamespace()
-	}
 	if s.cfg.auth != nil {
 		if id, err = s.cfg.auth(ctx, h); err != nil {
 			return nil, err
@@ -178,7 +174,7 @@ func (s *Server) authorized(ctx context.Context, h *Handshake, c *Conn) (id *Ide
 		c.identity = id // for the doorkeepers
 		c.mu.Unlock()
 	}
-	for _, ask := range n.admit {
+	for _, ask := range c.ns.admit {
 		if err := ask(ctx, h); err != nil {
 			return nil, err
 		}
@@ -186,60 +182,46 @@ func (s *Server) authorized(ctx context.Context, h *Handshake, c *Conn) (id *Ide
 	return id, nil
 }
 
-// doorOf returns the namespace whose doorkeepers decide, or the template that
-// will make it; nil: there is none.
-func (s *Server) doorOf(h *Handshake) *Namespace {
+// enter puts a connection into the namespace that it wants, which a template
+// makes if it has to; it is no member there before it is open. Nil: there is no
+// such namespace.
+func (s *Server) enter(h *Handshake, c *Conn) *Namespace {
 	if h.Namespace == mainNamespace {
 		return s.spaces.main
 	}
 	s.spaces.mu.RLock()
 	n, templates := s.spaces.named[h.Namespace], s.spaces.templates
 	s.spaces.mu.RUnlock()
-	if n != nil {
-		return n
-	}
-	for _, t := range templates {
-		if t.match(h.Namespace, h) {
-			s.remember(h.Conn, t)
-			return t
+	var by *Namespace
+	if n == nil || n.template != nil {
+		i := slices.IndexFunc(templates, func(t *Namespace) bool { return t.match(h.Namespace, h) })
+		if i < 0 && n == nil {
+			return nil
 		}
-	}
-	return nil
-}
-
-// remember notes which template has said yes to a connection.
-func (s *Server) remember(c *Conn, t *Namespace) { c.ns = t }
-
-// enter puts a connection into a namespace, which a template makes if it has to.
-// Nil: there is no such namespace.
-func (s *Server) enter(name string, c *Conn) *Namespace {
-	if name == mainNamespace {
-		c.ns = s.spaces.main
-		return c.ns
+		if i >= 0 {
+			by = templates[i]
+		}
 	}
 	s.spaces.mu.Lock()
 	defer s.spaces.mu.Unlock()
-	n := s.spaces.named[name]
-	if n == nil {
-		t := c.ns
-		if t == nil || t.match == nil {
-			return nil
+	if n = s.spaces.named[h.Namespace]; n == nil {
+		if by == nil {
+			return nil // it has gone just now, and its template wants no more
 		}
-		n = newNamespace(s, name, 1)
-		n.template, n.mux, n.handler, n.admit = t, t.mux, t.handler, t.admit
-		s.spaces.named[name] = n
+		n = newNamespace(s, h.Namespace, 1)
+		n.template, n.mux, n.handler, n.admit = by, by.mux, by.handler, by.admit
+		s.spaces.named[h.Namespace] = n
 	}
 	n.mu.Lock()
 	n.conns[c] = struct{}{}
 	n.mu.Unlock()
-	c.ns = n
 	return n
 }
 
 // leave takes a connection out; a namespace that a template made goes with the
 // last one.
 func (n *Namespace) leave(c *Conn) {
-	if n == nil || n.name == mainNamespace {
+	if n.name == mainNamespace {
 		return
 	}
 	s := n.srv

@@ -298,7 +298,6 @@ func (r *recovery) begin(c *Conn, hello *wire.Packet) {
 	}
 	c.shared.secret, c.shared.id, c.shared.resumed = s.secret, s.id, true
 	r.live[s.secret] = c
-	r.srv.aliases.add(c)
 	for _, name := range s.rooms {
 		_ = c.join(name, false) // it was in, so the name is good
 	}

@@ -67,6 +67,9 @@ func (t Target) Conns() []*Conn {
 
 // Count returns the number of members.
 func (t Target) Count() int {
+	if len(t.rooms) == 1 && len(t.exceptRooms)+len(t.exceptConns) == 0 && t.ns.match == nil && t.srv.Conn(t.rooms[0]) == nil {
+		return t.ns.rooms.count(t.rooms[0])
+	}
 	n := 0
 	t.each(func(*Conn) { n++ })
 	return n
@@ -171,12 +174,12 @@ func (t Target) each(f func(*Conn)) {
 func (n *Namespace) eachOf(room string, f func(*Conn)) {
 	own := n.srv.Conn(room)
 	if own == nil || own.ns != n {
-		n.rooms.each(room, f)
-		return
+		own = nil
+	} else {
+		f(own)
 	}
-	f(own)
 	n.rooms.each(room, func(c *Conn) {
-		if c != own {
+		if c != own && c.phase.Load() == phaseOpen {
 			f(c)
 		}
 	})

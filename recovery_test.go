@@ -1,0 +1,164 @@
+package polywire_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/wire"
+)
+
+// resume connects to "/" as the session of secret after offset, and returns
+// the kinds of the messages that come before the welcome, and the welcome.
+func (p *peer) resume(secret, offset string) (missed []string, w wire.Packet) {
+	p.t.Helper()
+	p.send(wire.Packet{Type: wire.Hello, Namespace: "/", Resume: secret, Offset: offset})
+	for {
+		f := p.receive()
+		if f.Type != wire.Message {
+			return missed, f
+		}
+		missed = append(missed, f.Kind)
+	}
+}
+
+func TestRecovery(t *testing.T) {
+	type world struct {
+		srv    *polywire.Server
+		secret string
+		id     string
+		offset string
+	}
+	// While the peer is away.
+	away := func(w *world) {
+		ctx := context.Background()
+		srv := w.srv
+		_ = srv.All().Send(ctx, "all", 1)
+		_ = srv.Room("in").Send(ctx, "in", polywire.Args{1, []byte{2}})
+		_ = srv.Room("out").Send(ctx, "out", 1)
+		_ = srv.To("in", "out").Except("in").Send(ctx, "except", 1)
+		_ = srv.Room(w.id).Send(ctx, "own", 1)
+		_ = srv.All().Send(ctx, "volatile", 1, polywire.Volatile())
+		_ = srv.All().Pick(polywire.PatternFunc(func(members []*polywire.Conn) []*polywire.Conn {
+			return slices.DeleteFunc(members, func(c *polywire.Conn) bool { return c.ID() == w.id })
+		})).Send(ctx, "to another", 1)
+		_ = srv.Namespace("/other").All().Send(ctx, "elsewhere", 1)
+	}
+	all := []string{"all", "in", "own"}
+	for name, c := range map[string]struct {
+		end    func(w *world, p *peer)
+		change func(w *world)
+		missed []string // nil: the session is a new one
+	}{
+		"lost":             {missed: all},
+		"still connected":  {end: func(*world, *peer) {}, missed: all},
+		"too late":         {change: func(*world) { time.Sleep(3 * time.Minute) }},
+		"other user":       {change: func(w *world) { w.srv.Handle("user", handle(echo)) }},
+		"unknown secret":   {change: func(w *world) { w.secret = "x" }},
+		"no offset":        {change: func(w *world) { w.offset = "" }},
+		"unknown offset":   {change: func(w *world) { w.offset = w.offset[:7] + "zzzz" }},
+		"malformed offset": {change: func(w *world) { w.offset = w.offset[:7] + "!" }},
+		"too much":         {change: func(w *world) { _ = w.srv.All().Send(context.Background(), "much", make([]byte, 2000)) }},
+		"peer left": {end: func(_ *world, p *peer) {
+			p.send(wire.Packet{Type: wire.Goodbye, Namespace: "/"})
+			synctest.Wait()
+			p.end()
+		}},
+		"sent away": {end: func(w *world, p *peer) {
+			_ = w.srv.Conn(w.id).Close(polywire.CloseForceDisconnect, "")
+			synctest.Wait()
+			p.end()
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{}
+				user := "u"
+				w.srv = newServer(t, func(s *polywire.Server) { s.Namespace("/other") },
+					polywire.WithRecovery(polywire.Recovery{Bytes: 4000, Sessions: 2}),
+					polywire.WithAuth(func(context.Context, *polywire.Handshake) (*polywire.Identity, error) {
+						return &polywire.Identity{User: user}, nil
+					}))
+				other := join(t, w.srv, nil)
+				defer other.end()
+				other.enter("/")
+				p := join(t, w.srv, nil)
+				_, welcome := p.resume("", "")
+				w.id, w.secret = welcome.Key, welcome.Resume
+				conn := w.srv.Conn(w.id)
+				_ = conn.Join("in")
+				conn.SetValue("k", "v")
+				_ = conn.Send(t.Context(), "first", 1)
+				w.offset = p.receive().Offset
+				if w.offset == "" || len(w.secret) != 20 {
+					t.Fatalf("offset %q, secret %q", w.offset, w.secret)
+				}
+				if c.end == nil {
+					p.end()
+				} else {
+					c.end(w, p)
+				}
+				synctest.Wait()
+				away(w)
+				if name == "other user" {
+					user = "v"
+				} else if c.change != nil {
+					c.change(w)
+				}
+				q := join(t, w.srv, nil)
+				defer q.end()
+				missed, again := q.resume(w.secret, w.offset)
+				synctest.Wait()
+				if !slices.Equal(missed, c.missed) {
+					t.Errorf("missed %q, want %q", missed, c.missed)
+				}
+				resumed := c.missed != nil
+				if got := again.Key == w.id && again.Resume == w.secret; got != resumed || again.Resume == "" {
+					t.Errorf("resumed as %q %q, was %q %q", again.Key, again.Resume, w.id, w.secret)
+				}
+				back := w.srv.Conn(again.Key)
+				if back.Resumed() != resumed || back.In("in") != resumed || (back.Value("k") == "v") != resumed {
+					t.Errorf("resumed %v, rooms %v, value %v", back.Resumed(), back.Rooms(), back.Value("k"))
+				}
+				if resumed {
+					if err := conn.Err(); !errors.Is(err, polywire.ErrConnClosed) {
+						t.Errorf("the old one: %v", err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A session is resumed once, and what is kept is bounded.
+func TestRecoveryBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer(t, nil, polywire.WithRecovery(polywire.Recovery{Sessions: 2}))
+		var secrets, offsets []string
+		for range 3 {
+			p := join(t, srv, nil)
+			_, w := p.resume("", "")
+			_ = srv.Conn(w.Key).Send(t.Context(), "x", 1)
+			secrets, offsets = append(secrets, w.Resume), append(offsets, p.receive().Offset)
+			p.end()
+			synctest.Wait()
+		}
+		got := ""
+		for _, i := range []int{0, 1, 2, 1} {
+			p := join(t, srv, nil)
+			_, w := p.resume(secrets[i], offsets[i])
+			got += fmt.Sprint(w.Resume == secrets[i], " ")
+			p.send(wire.Packet{Type: wire.Goodbye, Namespace: "/"})
+			synctest.Wait()
+			p.end()
+		}
+		if got != "false true true false " {
+			t.Errorf("resumed: %s", got)
+		}
+	})
+}
