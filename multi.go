@@ -128,7 +128,7 @@ func (l *link) eachConn(f func(*Conn)) {
 
 // misplaced ends a link whose peer is in no state to send what it sent.
 func misplaced(what string) error {
-	return &wire.ProtocolError{Code: CloseBadRequest, Reason: reasonServerClose, Err: errString(what)}
+	return &wire.ProtocolError{Code: CloseBadRequest, Reason: reasonServerClose, Err: faultError(what)}
 }
 
 // knock is a peer's wish for a connection in a namespace. It returns at once;
@@ -234,7 +234,7 @@ func (l *link) turnAway(label string, why error) error {
 	enough := l.multi.refused > maxRefused
 	l.multi.mu.Unlock()
 	if enough {
-		return &wire.ProtocolError{Code: CloseTooManyRequests, Reason: reasonServerClose, Err: errString("too many refused connects")}
+		return &wire.ProtocolError{Code: CloseTooManyRequests, Reason: reasonServerClose, Err: faultError("too many refused connects")}
 	}
 	body := l.srv.refusalBody(why)
 	_ = l.send(&wire.Packet{Type: wire.Refused, Namespace: label, Err: body}, sendAlways) // or it has gone already

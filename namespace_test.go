@@ -3,6 +3,7 @@ package polywire_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ func join(t *testing.T, srv *polywire.Server, hello *wire.Packet) *peer {
 	t.Helper()
 	a, b := transporttest.Pipe(transporttest.PipeOptions{})
 	p := &peer{t: t, link: b}
-	r := httptest.NewRequest("GET", "/x/?token=7", nil)
+	r := httptest.NewRequest(http.MethodGet, "/x/?token=7", nil)
 	r.Header.Set("Cookie", "a=b")
 	err := srv.Host("plain").Attach(wire.Link{
 		Transport: a, Session: p.sess, Request: r, Namespaces: true, Arguments: true, Hello: hello,

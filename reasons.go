@@ -11,7 +11,7 @@ const (
 	reasonLeft        = "server namespace disconnect"
 )
 
-// errString is an error that is its text.
-type errString string
+// faultError is an error that is its text.
+type faultError string
 
-func (e errString) Error() string { return string(e) }
+func (e faultError) Error() string { return string(e) }

@@ -27,28 +27,59 @@ func (p *peer) resume(secret, offset string) (missed []string, w wire.Packet) {
 	}
 }
 
+// world is what a test of recovery moves in.
+type world struct {
+	srv    *polywire.Server
+	secret string
+	id     string
+	offset string
+	user   string
+}
+
+// away is what is sent while the peer is away; all and in and own are for it.
+func (w *world) away() {
+	ctx := context.Background()
+	srv := w.srv
+	_ = srv.All().Send(ctx, "all", 1)
+	_ = srv.Room("in").Send(ctx, "in", polywire.Args{1, []byte{2}})
+	_ = srv.Room("out").Send(ctx, "out", 1)
+	_ = srv.To("in", "out").Except("in").Send(ctx, "except", 1)
+	_ = srv.Room(w.id).Send(ctx, "own", 1)
+	_ = srv.All().Send(ctx, "volatile", 1, polywire.Volatile())
+	_ = srv.All().Pick(polywire.PatternFunc(func(members []*polywire.Conn) []*polywire.Conn {
+		return slices.DeleteFunc(members, func(c *polywire.Conn) bool { return c.ID() == w.id })
+	})).Send(ctx, "to another", 1)
+	_ = srv.Namespace("/other").All().Send(ctx, "elsewhere", 1)
+}
+
+// begin opens a session that is in room "in", has a value, and one message.
+func (w *world) begin(t *testing.T) (*peer, *polywire.Conn) {
+	t.Helper()
+	w.user = "u"
+	w.srv = newServer(t, func(s *polywire.Server) { s.Namespace("/other") },
+		polywire.WithRecovery(polywire.Recovery{Bytes: 4000, Sessions: 2}),
+		polywire.WithAuth(func(context.Context, *polywire.Handshake) (*polywire.Identity, error) {
+			return &polywire.Identity{User: w.user}, nil
+		}))
+	p := join(t, w.srv, nil)
+	_, welcome := p.resume("", "")
+	w.id, w.secret = welcome.Key, welcome.Resume
+	conn := w.srv.Conn(w.id)
+	if err := conn.Join("in"); err != nil {
+		t.Fatal(err)
+	}
+	conn.SetValue("k", "v")
+	if err := conn.Send(t.Context(), "first", 1); err != nil {
+		t.Fatal(err)
+	}
+	w.offset = p.receive().Offset
+	if w.offset == "" || len(w.secret) != 20 {
+		t.Fatalf("offset %q, secret %q", w.offset, w.secret)
+	}
+	return p, conn
+}
+
 func TestRecovery(t *testing.T) {
-	type world struct {
-		srv    *polywire.Server
-		secret string
-		id     string
-		offset string
-	}
-	// While the peer is away.
-	away := func(w *world) {
-		ctx := context.Background()
-		srv := w.srv
-		_ = srv.All().Send(ctx, "all", 1)
-		_ = srv.Room("in").Send(ctx, "in", polywire.Args{1, []byte{2}})
-		_ = srv.Room("out").Send(ctx, "out", 1)
-		_ = srv.To("in", "out").Except("in").Send(ctx, "except", 1)
-		_ = srv.Room(w.id).Send(ctx, "own", 1)
-		_ = srv.All().Send(ctx, "volatile", 1, polywire.Volatile())
-		_ = srv.All().Pick(polywire.PatternFunc(func(members []*polywire.Conn) []*polywire.Conn {
-			return slices.DeleteFunc(members, func(c *polywire.Conn) bool { return c.ID() == w.id })
-		})).Send(ctx, "to another", 1)
-		_ = srv.Namespace("/other").All().Send(ctx, "elsewhere", 1)
-	}
 	all := []string{"all", "in", "own"}
 	for name, c := range map[string]struct {
 		end    func(w *world, p *peer)
@@ -58,7 +89,7 @@ func TestRecovery(t *testing.T) {
 		"lost":             {missed: all},
 		"still connected":  {end: func(*world, *peer) {}, missed: all},
 		"too late":         {change: func(*world) { time.Sleep(3 * time.Minute) }},
-		"other user":       {change: func(w *world) { w.srv.Handle("user", handle(echo)) }},
+		"other user":       {change: func(w *world) { w.user = "v" }},
 		"unknown secret":   {change: func(w *world) { w.secret = "x" }},
 		"no offset":        {change: func(w *world) { w.offset = "" }},
 		"unknown offset":   {change: func(w *world) { w.offset = w.offset[:7] + "zzzz" }},
@@ -77,37 +108,19 @@ func TestRecovery(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := &world{}
-				user := "u"
-				w.srv = newServer(t, func(s *polywire.Server) { s.Namespace("/other") },
-					polywire.WithRecovery(polywire.Recovery{Bytes: 4000, Sessions: 2}),
-					polywire.WithAuth(func(context.Context, *polywire.Handshake) (*polywire.Identity, error) {
-						return &polywire.Identity{User: user}, nil
-					}))
+				w := new(world)
+				p, conn := w.begin(t)
 				other := join(t, w.srv, nil)
 				defer other.end()
 				other.enter("/")
-				p := join(t, w.srv, nil)
-				_, welcome := p.resume("", "")
-				w.id, w.secret = welcome.Key, welcome.Resume
-				conn := w.srv.Conn(w.id)
-				_ = conn.Join("in")
-				conn.SetValue("k", "v")
-				_ = conn.Send(t.Context(), "first", 1)
-				w.offset = p.receive().Offset
-				if w.offset == "" || len(w.secret) != 20 {
-					t.Fatalf("offset %q, secret %q", w.offset, w.secret)
-				}
 				if c.end == nil {
 					p.end()
 				} else {
 					c.end(w, p)
 				}
 				synctest.Wait()
-				away(w)
-				if name == "other user" {
-					user = "v"
-				} else if c.change != nil {
+				w.away()
+				if c.change != nil {
 					c.change(w)
 				}
 				q := join(t, w.srv, nil)
