@@ -1,6 +1,6 @@
 // Package codec is the port between payload bytes and Go values, with the
-// codecs that need only the standard library: JSON and raw bytes. Others are
-// in the folders below.
+// codecs that need only the standard library: JSON, raw bytes, and JSON with
+// bytes beside it. Others are in the folders below.
 package codec
 
 import (

@@ -15,16 +15,16 @@ type Set struct {
 	codecs []Codec
 }
 
-// NewSet returns a set of the given codecs. JSON and Bytes are added at the
-// end when they are not among them; the first codec is the one for Go values
-// that no codec claims. A nil codec, one without a content type, and two of
+// NewSet returns a set of the given codecs. JSON, Bytes and Parts are added at
+// the end when they are not among them; the first codec is the one for Go
+// values that no codec claims. A nil codec, one without a content type, and two of
 // one content type are errors.
 func NewSet(codecs ...Codec) (*Set, error) {
 	if slices.Contains(codecs, nil) {
 		return nil, errors.New("codec: a nil codec")
 	}
 	s := &Set{codecs: slices.Clone(codecs)}
-	for _, c := range []Codec{JSON{}, Bytes{}} {
+	for _, c := range []Codec{JSON{}, Bytes{}, Parts{}} {
 		if s.Lookup(c.ContentType()) == nil {
 			s.codecs = append(s.codecs, c)
 		}
@@ -84,8 +84,13 @@ func (s *Set) claims(v any) Codec {
 // that is empty or not one for this value, by the codec that [Set.For] returns.
 // A value that a codec claims is said in JSON only when JSON is preferred and
 // the codec is a [ValueJSON]. A nil v is the empty payload, a Payload is
-// returned as it is; raw JSON is validated.
+// returned as it is; raw JSON is validated. Without a preference, what would be
+// JSON becomes [TypeParts] when there are bytes inside that [Parts] sees.
 func (s *Set) Marshal(v any, preferred string) (Payload, error) {
+	return s.marshal(v, preferred, preferred == "")
+}
+
+func (s *Set) marshal(v any, preferred string, parts bool) (Payload, error) {
 	switch v := v.(type) {
 	case nil:
 		return Payload{}, nil
@@ -97,6 +102,9 @@ func (s *Set) Marshal(v any, preferred string) (Payload, error) {
 		return marshalRaw(v)
 	}
 	c := s.For(v, preferred)
+	if parts && c.ContentType() == TypeJSON && holdsBytes(v) {
+		c = s.Lookup(TypeParts)
+	}
 	contentType, encode := c.ContentType(), c.Append
 	if vj, ok := c.(ValueJSON); ok && preferred == TypeJSON && vj.Claims(v) {
 		contentType, encode = TypeJSON, vj.AppendValueJSON
@@ -121,11 +129,16 @@ func marshalRaw(raw json.RawMessage) (Payload, error) {
 
 // MarshalFor makes a payload that a receiver of the given content types (in
 // order of preference; none: any) understands, translating if need be.
+// [TypeParts] is only for receivers that list it; others get JSON.
 func (s *Set) MarshalFor(kind string, v any, types []string) (Payload, error) {
 	if len(types) == 0 {
-		return s.Marshal(v, "")
+		p, err := s.marshal(v, "", false)
+		if err != nil || p.Type != TypeParts {
+			return p, err
+		}
+		return s.Translate(kind, p, TypeJSON)
 	}
-	p, err := s.Marshal(v, types[0])
+	p, err := s.marshal(v, types[0], slices.Contains(types, TypeParts))
 	if err != nil || p.Empty() || slices.Contains(types, p.Type) {
 		return p, err
 	}
