@@ -2,7 +2,6 @@ package load
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -26,6 +25,8 @@ type conn struct {
 	latency *histogram // nil: not measured
 	checked bool       // an answer's payload has been compared
 	failed  bool
+	pings   uint64  // answered
+	poll    *poller // long polling; nc is the socket that its answers come on
 
 	count atomic.Uint64 // answers or deliveries so far
 }
@@ -40,24 +41,56 @@ type request struct {
 // serve reads until the run ends or the connection does. It is interrupted by
 // a deadline when it is time to send the first requests, and at the end.
 func (c *conn) serve() error {
+	if c.poll != nil {
+		return c.servePolls()
+	}
 	err := c.early()
 	if err == nil {
 		err = c.pump()
 	}
 	if p := phase(c.r.phase.Load()); isTimeout(err) && (p == warming || p == measuring) {
-		_ = c.nc.SetDeadline(time.Time{})
-		if phase(c.r.phase.Load()) == stopping { // its deadline may just have been lifted
+		if !c.resume() {
 			return nil
 		}
 		if err = c.begin(); err == nil {
 			err = c.pump()
 		}
 	}
+	return c.ended(err)
+}
+
+// ended notes how the connection did.
+func (c *conn) ended(err error) error {
 	c.failed = err != nil && !isTimeout(err)
 	if c.failed {
-		_ = c.nc.Close() // at once: its descriptor is of no use, and the server may want to know
+		c.close() // at once: its descriptor is of no use, and the server may want to know
 	}
 	return err
+}
+
+// interrupt makes its waits and blocked writes end.
+func (c *conn) interrupt() {
+	_ = c.nc.SetDeadline(time.Unix(1, 0))
+	if c.poll != nil {
+		_ = c.poll.posts.nc.SetDeadline(time.Unix(1, 0))
+	}
+}
+
+// resume is the opposite of interrupt. It reports false when the run is over:
+// the interruption that it has just undone may have been the one that said so.
+func (c *conn) resume() bool {
+	_ = c.nc.SetDeadline(time.Time{})
+	if c.poll != nil {
+		_ = c.poll.posts.nc.SetDeadline(time.Time{})
+	}
+	return phase(c.r.phase.Load()) != stopping
+}
+
+func (c *conn) close() {
+	_ = c.nc.Close()
+	if c.poll != nil {
+		_ = c.poll.posts.nc.Close()
+	}
 }
 
 // early handles what came together with the opening.
@@ -145,7 +178,15 @@ func (c *conn) frames(out, data []byte) (_ []byte, used int, err error) {
 			}
 			continue
 		}
-		counts, slot, err := c.message(f, now, timed)
+		class, id := c.r.wire.classify(f)
+		if class == heartbeat {
+			c.pings++
+			start := len(out)
+			out = c.r.wire.appendPong(c.r.framing.begin(out), f.Data)
+			out = c.r.framing.end(out, start, f.Type)
+			continue
+		}
+		counts, slot, err := c.message(f, class, id, now, timed)
 		if err != nil {
 			return out, used, err
 		}
@@ -171,8 +212,9 @@ func (c *conn) drives() bool {
 func (c *conn) control(out []byte, f transport.Frame) ([]byte, error) {
 	switch f.Type {
 	case transport.Close:
-		return out, fmt.Errorf("closed by the server: %q", f.Data)
+		return out, closedBy(f)
 	case transport.Ping:
+		c.pings++
 		start := len(out)
 		out = append(c.r.framing.begin(out), f.Data...)
 		return c.r.framing.end(out, start, transport.Pong), nil
@@ -193,17 +235,16 @@ func readable(b []byte) string {
 
 // message takes note of a text or binary frame: whether it counts, and the
 // slot that is free because of it.
-func (c *conn) message(f transport.Frame, now int64, timed bool) (counts bool, slot int, err error) {
-	class, id := c.r.wire.classify(f)
+func (c *conn) message(f transport.Frame, class class, id uint64, now int64, timed bool) (counts bool, slot int, err error) {
 	if class == unrelated || c.r.cfg.Mode >= Idle {
 		return false, 0, nil
 	}
 	if class == failure {
-		return false, 0, fmt.Errorf("the server answered with an error: %s", readable(f.Data))
+		return false, 0, failed(f)
 	}
 	if !c.checked {
-		if !bytes.Contains(f.Data, c.r.wire.body()) {
-			return false, 0, fmt.Errorf("an answer without what was sent: %.200q", f.Data)
+		if err := c.r.check(f); err != nil {
+			return false, 0, err
 		}
 		c.checked = true
 	}
@@ -224,7 +265,13 @@ func (c *conn) message(f transport.Frame, now int64, timed bool) (counts bool, s
 	return true, slot, nil
 }
 
-var errUnasked = errors.New("an answer to a request that was not made")
+// check looks for the payload in an answer.
+func (r *runner) check(f transport.Frame) error {
+	if !bytes.Contains(f.Data, r.wire.body()) {
+		return fmt.Errorf("an answer without what was sent: %.200q", f.Data)
+	}
+	return nil
+}
 
 // slot finds the request that an answer belongs to. Wires without ids answer in order.
 func (c *conn) slot(id uint64) (int, error) {

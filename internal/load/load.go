@@ -36,10 +36,15 @@ const (
 	Idle
 	// Connect opens the connections and measures the handshakes.
 	Connect
+	// Handshakes opens DialRate connections a second for Duration, 64 at a
+	// time at most, and closes each as soon as it is open. Those that fail are
+	// counted. A server that is too slow for the rate gets its share later, but
+	// the run ends after twice its Duration.
+	Handshakes
 )
 
 // modeNames are indexed by Mode.
-func modeNames() []string { return []string{"", "echo", "broadcast", "idle", "connect"} }
+func modeNames() []string { return []string{"", "echo", "broadcast", "idle", "connect", "handshakes"} }
 
 // String returns the mode's name in lower case.
 func (m Mode) String() string {
@@ -82,25 +87,26 @@ const (
 // Config says what to do to which server.
 type Config struct {
 	// URL is the server's: ws://host:port/path, tcp://host:port or
-	// unix:///path. A ws URL without a path gets the wire's own. Required.
+	// unix:///path. A ws URL without a path gets the wire's own; http means
+	// the same as ws. Required.
 	URL string
 	// Mode is what to do. Required.
 	Mode Mode
 	// Wire is the message language, one of [Wires]; "": "native".
 	Wire string
-	// Conns is the number of connections; 0: 100.
+	// Conns is the number of connections; 0: 100. Handshakes has no use for it.
 	Conns int
 	// Window is the number of requests in flight on each connection, or of
 	// broadcasts by the publisher; 0: 1. Window times PayloadBytes may be
 	// 2 MiB at most: beyond the sockets' buffers both sides could block in
-	// their writes.
+	// their writes. Long polling takes a Window of 1 only.
 	Window int
 	// PayloadBytes is the size of a message's payload; 0: 100.
 	PayloadBytes int
 	// Warmup is how long to drive load before measuring; 0: not at all.
 	Warmup time.Duration
-	// Duration is how long to measure, or to stay idle; 0: 5 s. Connect has
-	// no use for it.
+	// Duration is how long to measure, to stay idle, or to make handshakes;
+	// 0: 5 s. Connect has no use for it.
 	Duration time.Duration
 	// DialRate is how many connections to open in a second; 0: 2,000,
 	// negative: as many as 64 at a time give.
@@ -108,6 +114,10 @@ type Config struct {
 	// PID is the server's process on this machine, whose CPU time and memory
 	// are read (Linux); 0: none.
 	PID int
+	// Speak makes each connection speak first: it says hello, where the wire
+	// has that, and has one request answered before it counts as open. Not for
+	// Echo and Broadcast, where all speak, and not for long polling.
+	Speak bool
 	// AllowRemote allows a server that is not on the loopback interface.
 	AllowRemote bool
 	// Progress, if not nil, is called about once a second by Run's goroutine.
@@ -116,10 +126,10 @@ type Config struct {
 
 // Progress is how far a run has come.
 type Progress struct {
-	Phase    string        // "open", "warm up", "measure" or "idle"
+	Phase    string        // "open", "warm up", "measure", "idle" or "handshakes"
 	Elapsed  time.Duration // since Run was called
 	Open     int           // connections open now
-	Messages uint64        // answers or deliveries so far
+	Messages uint64        // answers, deliveries or (Handshakes) handshakes so far
 }
 
 // withDefaults returns the configuration with defaults in place of zeros, or
@@ -132,7 +142,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.DialRate, defaultDialRate)
 	setDefault(&c.Duration, defaultDuration)
 	switch {
-	case c.Mode < Echo || c.Mode > Connect:
+	case c.Mode < Echo || c.Mode > Handshakes:
 		return c, errors.New("load: Mode is not set")
 	case c.Conns < 0 || c.Conns > maxConns:
 		return c, fmt.Errorf("load: Conns is %d, must be 1 to %d", c.Conns, maxConns)
@@ -143,7 +153,32 @@ func (c Config) withDefaults() (Config, error) {
 	case !slices.Contains(Wires(), c.Wire):
 		return c, fmt.Errorf("load: unknown wire %q, known are %q", c.Wire, Wires())
 	}
-	return c, nil
+	return c, c.fits()
+}
+
+// fits reports whether what is asked for goes together.
+func (c Config) fits() error {
+	load, polls := c.Mode == Echo || c.Mode == Broadcast, c.Wire == wirePolling
+	switch {
+	case c.Speak && (load || polls):
+		return fmt.Errorf("load: Speak has no meaning for mode %s on wire %q", c.Mode, c.Wire)
+	case polls && (c.Mode == Broadcast || c.Mode == Idle):
+		return fmt.Errorf("load: wire %q has no mode %s", c.Wire, c.Mode)
+	case polls && c.Window > 1:
+		return fmt.Errorf("load: wire %q has one request in flight", c.Wire)
+	}
+	return nil
+}
+
+// descriptors is how many files a run needs at a time, at most.
+func (c Config) descriptors() int {
+	switch {
+	case c.Mode == Handshakes:
+		return 2*concurrentDials + spareDescriptors
+	case c.Wire == wirePolling:
+		return 2*c.Conns + spareDescriptors
+	}
+	return c.Conns + spareDescriptors
 }
 
 func setDefault[T comparable](field *T, value T) {
@@ -170,7 +205,7 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := raiseDescriptorLimit(cfg.Conns + spareDescriptors); err != nil {
+	if err := raiseDescriptorLimit(cfg.descriptors()); err != nil {
 		return Result{}, err
 	}
 	r, err := newRunner(cfg, t)

@@ -21,11 +21,11 @@ type Result struct {
 	Window       int    `json:"window,omitempty"`
 	PayloadBytes int    `json:"payload_bytes,omitempty"`
 
-	// Seconds that were measured: of load or, in modes Idle and Connect, of
-	// opening.
+	// Seconds that were measured: of load or, in the other modes, of opening.
 	Seconds float64 `json:"seconds"`
 	// Messages counts answers (Echo), deliveries (Broadcast), or handshakes.
 	Messages  uint64  `json:"messages"`
+	Asked     uint64  `json:"asked,omitempty"` // handshakes that were begun
 	PerSecond float64 `json:"per_second"`
 	// Latency of an answer, a sampled delivery, or a handshake.
 	Latency Latency `json:"latency"`
@@ -42,6 +42,8 @@ type Result struct {
 	ServerMiB       float64 `json:"server_mib,omitempty"`
 	KiBPerConn      float64 `json:"kib_per_conn,omitempty"`
 
+	// Pings that the server sent and that were answered, after the opening.
+	Pings uint64 `json:"pings,omitempty"`
 	// Errors counts connections that failed; FirstError says how the first did.
 	Errors     int    `json:"errors"`
 	FirstError string `json:"first_error,omitempty"`
@@ -57,17 +59,21 @@ type Latency struct {
 
 // result puts together what the run's goroutines have counted, after they have ended.
 func (r *runner) result(i interval, handshakes *histogram) Result {
-	res := Result{Mode: r.cfg.Mode, Wire: r.cfg.Wire, URL: r.cfg.URL, Conns: r.cfg.Conns,
+	res := Result{Mode: r.cfg.Mode, Wire: r.cfg.Wire, URL: r.cfg.URL, Conns: len(r.conns),
 		Seconds: i.elapsed.Seconds(), Messages: i.messages, Errors: r.failed()}
 	lat := new(histogram)
 	if r.cfg.Mode >= Idle {
-		lat, res.Messages = handshakes, handshakes.total
+		lat, res.Messages, res.Asked = handshakes, handshakes.total, r.asked
 	} else {
 		res.Window, res.PayloadBytes = r.cfg.Window, r.cfg.PayloadBytes
-		for _, c := range r.conns {
-			if c != nil && c.latency != nil {
-				lat.merge(c.latency)
-			}
+	}
+	for _, c := range r.conns {
+		if c == nil {
+			continue
+		}
+		res.Pings += c.pings
+		if c.latency != nil {
+			lat.merge(c.latency)
 		}
 	}
 	if err := r.first(); err != nil {
@@ -113,9 +119,11 @@ func (r Result) Table() string {
 	}
 	load := r.Mode == Echo || r.Mode == Broadcast
 	row(true, "run", "%s, wire %s, %s", r.Mode, r.Wire, r.URL)
-	row(true, "connections", "%d of %d", r.OpenConns, r.Conns)
+	row(r.Mode != Handshakes, "connections", "%d of %d", r.OpenConns, r.Conns)
 	row(load, "in flight", "%d of %d bytes", r.Window, r.PayloadBytes)
 	row(true, r.unit(), "%d in %.2f s, %.0f a second", r.Messages, r.Seconds, r.PerSecond)
+	row(r.Mode == Handshakes, "lost", "%d of %d", r.Asked-r.Messages, r.Asked)
+	row(r.Pings > 0, "pings", "%d answered", r.Pings)
 	row(true, "latency", "p50 %.3f ms, p99 %.3f ms, p99.9 %.3f ms, most %.3f ms",
 		r.Latency.P50, r.Latency.P99, r.Latency.P999, r.Latency.Max)
 	row(r.ServerMicros > 0, "server's CPU", "%.2f us each, %.2f processors", r.ServerMicros, r.ServerCPUs)

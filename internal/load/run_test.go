@@ -267,8 +267,12 @@ func TestRefusals(t *testing.T) {
 		{"conns", "Conns", func(c *Config) { c.Conns = -1 }},
 		{"window", "Window", func(c *Config) { c.Window = -1 }},
 		{"in flight", "2097152", func(c *Config) { c.Window, c.PayloadBytes = 3, 1<<20 }},
-		{"scheme", "scheme", func(c *Config) { c.URL = "http://127.0.0.1:1" }},
+		{"scheme", "scheme", func(c *Config) { c.URL = "https://127.0.0.1:1" }},
 		{"no port", "no port", func(c *Config) { c.URL, c.Wire = "tcp://127.0.0.1", "native" }},
+		{"speaking loads", "Speak", func(c *Config) { c.Speak = true }},
+		{"speaking polls", "Speak", func(c *Config) { c.Speak, c.Mode, c.Wire = true, Connect, "socketio-polling" }},
+		{"quiet polls", "no mode", func(c *Config) { c.Mode, c.Wire = Idle, "socketio-polling" }},
+		{"many polls", "one request", func(c *Config) { c.Window, c.Wire = 2, "socketio-polling" }},
 		{"bad url", "parse", func(c *Config) { c.URL = "ws://[::1" }},
 		{"raw on tcp", "ws URL", func(c *Config) { c.URL = "tcp://127.0.0.1:1" }},
 		{"remote", "not a loopback", func(c *Config) { c.URL = "ws://192.0.2.1:80" }},
@@ -330,7 +334,7 @@ func TestProgress(t *testing.T) {
 }
 
 func TestModeText(t *testing.T) {
-	for m := Echo; m <= Connect; m++ {
+	for m := Echo; m <= Handshakes; m++ {
 		text, err := json.Marshal(m)
 		var back Mode
 		if err != nil || json.Unmarshal(text, &back) != nil || back != m {

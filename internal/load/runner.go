@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,7 @@ type runner struct {
 	target  target
 	framing framing
 	wire    wire
+	polls   bool // long polling
 	began   time.Time
 	buffers bufferPool
 
@@ -39,12 +41,16 @@ type runner struct {
 	phase atomic.Int32
 	open  atomic.Int64
 	news  broadcasts
+	asked uint64 // connections so far, of which some may fail
+	done  uint64 // handshakes so far, as told to Progress
 
 	failMu   sync.Mutex
 	failures int
 	firstErr error
 	over     chan struct{} // closed when the run cannot go on
 	overOnce sync.Once
+	started  chan struct{} // closed when load is to be driven, or the run ends before
+	startOne sync.Once
 }
 
 func newRunner(cfg Config, t target) (*runner, error) {
@@ -52,14 +58,15 @@ func newRunner(cfg Config, t target) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !t.stream && t.path == "" {
-		t.path = w.path()
-	}
 	if t.stream && w.subprotocol() == "" {
 		return nil, fmt.Errorf("load: wire %q needs a ws URL", cfg.Wire)
 	}
-	r := &runner{cfg: cfg, target: t, wire: w, began: time.Now(),
-		conns: make([]*conn, cfg.Conns), over: make(chan struct{})}
+	t.path = w.path(t.path)
+	r := &runner{cfg: cfg, target: t, wire: w, polls: cfg.Wire == wirePolling, began: time.Now(),
+		over: make(chan struct{}), started: make(chan struct{})}
+	if cfg.Mode != Handshakes {
+		r.conns = make([]*conn, cfg.Conns)
+	}
 	maxFrame := 2*cfg.PayloadBytes + 4<<10
 	r.framing = webSocketFraming{maxFrame}
 	if t.stream {
@@ -81,7 +88,7 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	switch r.cfg.Mode {
-	case Connect:
+	case Connect, Handshakes:
 	case Idle:
 		err = r.wait(ctx, r.cfg.Duration, "idle")
 	default:
@@ -101,9 +108,41 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 	return res.withMemory(before, after), err
 }
 
-// openAll dials all connections at the configured rate. A failure ends it,
+// openAll opens all connections at the configured rate. A failure ends it,
 // unless handshakes are what the run is about.
 func (r *runner) openAll(ctx context.Context) (*histogram, error) {
+	var (
+		counted = r.cfg.Mode >= Connect
+		lat     *histogram
+	)
+	if r.cfg.Mode == Handshakes {
+		lat = r.openings(ctx, "handshakes", r.handshakesAsked(), r.handshake)
+	} else {
+		more := func(i int) bool { return i < len(r.conns) && (counted || r.failed() == 0) }
+		lat = r.openings(ctx, "open", more, r.openOne)
+	}
+	if err := ctx.Err(); err != nil {
+		return lat, err
+	}
+	if r.failed() > 0 && (!counted || lat.total == 0) {
+		return lat, r.first()
+	}
+	return lat, nil
+}
+
+// handshakesAsked says for how many handshakes it is time.
+func (r *runner) handshakesAsked() func(i int) bool {
+	began, d := time.Now(), r.cfg.Duration
+	total := int(min(math.MaxInt32, float64(r.cfg.DialRate)*d.Seconds()))
+	if r.cfg.DialRate < 0 {
+		return func(int) bool { return time.Since(began) < d }
+	}
+	return func(i int) bool { return i < total && time.Since(began) < 2*d }
+}
+
+// openings opens connections at the configured rate, some at a time, and
+// returns how long each took. Failures are noted with the runner.
+func (r *runner) openings(ctx context.Context, name string, more func(i int) bool, open func(context.Context, int) error) *histogram {
 	var (
 		group sync.WaitGroup
 		mu    sync.Mutex
@@ -112,43 +151,65 @@ func (r *runner) openAll(ctx context.Context) (*histogram, error) {
 		pace  = newPacer(r.cfg.DialRate)
 		tell  = r.began.Add(progressInterval)
 	)
-	for i := range r.conns {
-		if pace.wait(ctx) != nil || (r.failed() > 0 && r.cfg.Mode != Connect) {
-			break
-		}
+	for i := 0; more(i) && pace.wait(ctx) == nil; i++ {
 		slots <- struct{}{}
+		r.asked++
 		group.Go(func() {
 			defer func() { <-slots }()
 			began := time.Now()
-			if err := r.openOne(ctx, i); err != nil {
+			if err := open(ctx, i); err != nil {
 				r.fail(fmt.Errorf("load: connection %d: %w", i, err))
 				return
 			}
+			took := time.Since(began)
 			mu.Lock()
-			lat.record(int64(time.Since(began)))
+			lat.record(int64(took))
 			mu.Unlock()
 		})
 		if now := time.Now(); now.After(tell) {
 			tell = now.Add(progressInterval)
-			r.progress("open")
+			if r.cfg.Mode == Handshakes {
+				mu.Lock()
+				r.done = lat.total
+				mu.Unlock()
+			}
+			r.progress(name)
 		}
 	}
 	group.Wait()
-	if err := ctx.Err(); err != nil {
-		return &lat, err
+	return &lat
+}
+
+// handshake opens connection i and closes it.
+func (r *runner) handshake(ctx context.Context, i int) error {
+	c, err := r.dial(ctx, i)
+	if err == nil {
+		c.close()
 	}
-	if r.failed() > 0 && (r.cfg.Mode != Connect || lat.total == 0) {
-		return &lat, r.first()
+	return err
+}
+
+// dial opens connection i.
+func (r *runner) dial(ctx context.Context, i int) (*conn, error) {
+	if r.polls {
+		p, err := r.target.dialPolls(ctx, i, r.wire, r.buffers.size)
+		if err != nil {
+			return nil, err
+		}
+		return &conn{r: r, nc: p.gets.nc, index: i, poll: p}, nil
 	}
-	return &lat, nil
+	nc, early, err := r.target.dial(ctx, i, r.wire, r.framing, r.cfg.Speak)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{r: r, nc: nc, index: i, left: early}, nil
 }
 
 func (r *runner) openOne(ctx context.Context, i int) error {
-	nc, early, err := r.target.dial(ctx, i, r.wire, r.framing)
+	c, err := r.dial(ctx, i)
 	if err != nil {
 		return err
 	}
-	c := &conn{r: r, nc: nc, index: i, left: early}
 	if r.cfg.Mode == Echo {
 		c.sent = make([]request, r.cfg.Window)
 	}
@@ -174,13 +235,17 @@ func (r *runner) openOne(ctx context.Context, i int) error {
 func (r *runner) start() {
 	r.phase.Store(int32(warming))
 	r.interrupt()
+	r.release()
 }
+
+// release lets the sessions go that wait without reading. They are interrupted before.
+func (r *runner) release() { r.startOne.Do(func() { close(r.started) }) }
 
 // interrupt makes every wait and every blocked write end.
 func (r *runner) interrupt() {
 	for _, c := range r.conns {
 		if c != nil {
-			_ = c.nc.SetDeadline(time.Unix(1, 0))
+			c.interrupt()
 		}
 	}
 }
@@ -190,6 +255,7 @@ func (r *runner) interrupt() {
 func (r *runner) stop() {
 	r.phase.Store(int32(stopping))
 	r.interrupt()
+	r.release()
 	r.group.Wait()
 	for _, c := range r.conns {
 		if c != nil && !c.failed && hungUp(c.nc) {
@@ -202,9 +268,10 @@ func (r *runner) close() {
 	r.phase.Store(int32(stopping))
 	for _, c := range r.conns {
 		if c != nil {
-			_ = c.nc.Close()
+			c.close()
 		}
 	}
+	r.release()
 	r.group.Wait()
 }
 
@@ -237,10 +304,10 @@ func (r *runner) progress(name string) {
 
 // messages is the number of answers or deliveries so far.
 func (r *runner) messages() uint64 {
-	var n uint64
 	if phase(r.phase.Load()) == opening {
-		return 0
+		return r.done
 	}
+	var n uint64
 	for _, c := range r.conns {
 		if c != nil {
 			n += c.count.Load()

@@ -24,6 +24,7 @@ type testServer struct {
 	stream      bool
 	subprotocol string
 	opened      func(c *testConn) // nil: nothing happens then
+	pongs       atomic.Int32
 	ln          net.Listener
 	group       sync.WaitGroup
 	mu          sync.Mutex
@@ -32,6 +33,7 @@ type testServer struct {
 
 type testConn struct {
 	opened atomic.Bool // a broadcast of another run must not come before the handshake
+	joined atomic.Bool // the same, on a wire with an opening of its own
 	net.Conn
 	mu     sync.Mutex
 	stream bool

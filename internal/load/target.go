@@ -18,8 +18,6 @@ import (
 	"runtime"
 	"syscall"
 	"time"
-
-	"github.com/polywire/polywire/transport"
 )
 
 // target is where the server is, as addresses.
@@ -43,11 +41,11 @@ func resolve(ctx context.Context, u *url.URL, remote bool) (target, error) {
 	case "unix":
 		t.network, t.address = "unix", u.Path
 		return t, nil
-	case "ws":
+	case "ws", "http":
 		t.stream = false
 	case "tcp":
 	default:
-		return t, fmt.Errorf("load: URL scheme %q is not ws, tcp or unix", u.Scheme)
+		return t, fmt.Errorf("load: URL scheme %q is not ws, http, tcp or unix", u.Scheme)
 	}
 	port := u.Port()
 	if port == "" {
@@ -102,60 +100,66 @@ type socket interface {
 	syscall.Conn
 }
 
-// dial opens connection i and does the opening of its wire. early is what the
-// server sent after that.
-func (t target) dial(ctx context.Context, i int, w wire, fr framing) (_ socket, early []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
+// connect opens the connection for i.
+func (t target) connect(ctx context.Context, i int) (socket, error) {
 	d := net.Dialer{LocalAddr: t.source(i), KeepAlive: -1}
 	dialled, err := d.DialContext(ctx, t.network, t.address)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	nc, ok := dialled.(socket)
 	if !ok {
-		return nil, nil, errors.Join(fmt.Errorf("a %T gives no access to its socket", dialled), dialled.Close())
+		return nil, errors.Join(fmt.Errorf("a %T gives no access to its socket", dialled), dialled.Close())
 	}
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
-	if t.stream {
-		early, err = greet(nc, w.subprotocol(), fr)
-	} else {
-		early, err = t.upgrade(nc, w.subprotocol())
-	}
-	if err == nil && !stop() {
-		err = context.Cause(ctx)
-	}
-	if err != nil {
-		stop()
-		_ = nc.Close()
-		return nil, nil, fmt.Errorf("opening: %w", err)
-	}
-	return nc, early, nil
+	return nc, nil
 }
 
-// greet says which protocol will be spoken, and waits for the server to agree.
-func greet(nc net.Conn, name string, fr framing) (early []byte, err error) {
-	hello := fr.end(append(fr.begin(nil), name...), 0, transport.Text)
-	if _, err := nc.Write(hello); err != nil {
-		return nil, err
-	}
-	var b []byte
-	for {
-		f, n, err := fr.next(b)
-		switch {
-		case err != nil:
-			return nil, err
-		case n > 0 && f.Type == transport.Text && string(f.Data) == name:
-			return b[n:], nil
-		case n > 0:
-			return nil, fmt.Errorf("the server answered %s %q", f.Type, f.Data)
-		case len(b) > handshakeMaxBytes:
-			return nil, errors.New("no answer of an acceptable length")
+// within does the opening of connections, for as long as ctx lives, and closes
+// them when it fails.
+func within(ctx context.Context, open func() error, links ...socket) error {
+	stop := context.AfterFunc(ctx, func() {
+		for _, nc := range links {
+			_ = nc.SetDeadline(time.Unix(1, 0))
 		}
-		if b, err = readMore(nc, b); err != nil {
-			return nil, err
-		}
+	})
+	err := open()
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
 	}
+	if err == nil {
+		return nil
+	}
+	for _, nc := range links {
+		_ = nc.Close()
+	}
+	return fmt.Errorf("opening: %w", err)
+}
+
+// dial opens connection i and does the opening of its wire; with speak it also
+// says hello and has a request answered. early is what the server sent after that.
+func (t target) dial(ctx context.Context, i int, w wire, fr framing, speak bool) (_ socket, early []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	nc, err := t.connect(ctx, i)
+	if err != nil {
+		return nil, nil, err
+	}
+	l := line{nc: nc, fr: fr, w: w}
+	err = within(ctx, func() (err error) {
+		if t.stream {
+			err = l.greet(w.subprotocol())
+		} else {
+			l.rest, err = t.upgrade(nc, w.subprotocol())
+		}
+		if err == nil {
+			err = w.open(&l)
+		}
+		if err == nil && speak {
+			err = l.speak()
+		}
+		return err
+	}, nc)
+	return nc, l.rest, err
 }
 
 // upgrade makes a WebSocket of the connection: RFC 6455 section 4.

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -12,6 +13,8 @@ import (
 
 // nativeWire speaks the envelope of wire/native/nativepb/polywire.proto.
 type nativeWire struct {
+	simple
+
 	payload []byte
 	news    bool   // Broadcast
 	tail    []byte // a request's fields after the id
@@ -29,6 +32,7 @@ const (
 	typeCall    = 1
 	typeReply   = 2
 	typeError   = 3
+	typeHello   = 8
 	typeOther   = math.MaxUint64 // of no interest here
 
 	contentBytes = 4
@@ -56,7 +60,8 @@ func appendBytesField(dst []byte, field byte, v []byte) []byte {
 	return append(dst, v...)
 }
 
-func (*nativeWire) path() string                   { return "/polywire" }
+func (*nativeWire) path(given string) string       { return cmp.Or(given, "/polywire") }
+func (*nativeWire) hello() []byte                  { return []byte{fieldType<<3 | protoVarint, typeHello} }
 func (*nativeWire) subprotocol() string            { return "polywire.v1.proto" }
 func (*nativeWire) frameType() transport.FrameType { return transport.Binary }
 func (w *nativeWire) body() []byte                 { return w.payload }
@@ -160,6 +165,8 @@ func uvarint(b []byte) (uint64, int) {
 
 // jsonWire speaks the envelope's text form: docs/wire-native.md, section 2.3.
 type jsonWire struct {
+	simple
+
 	payload []byte // as a JSON string
 	news    bool   // Broadcast
 	tail    []byte // a request's members after the id
@@ -175,7 +182,8 @@ func newJSONWire(m Mode, payload []byte) *jsonWire {
 	return w
 }
 
-func (*jsonWire) path() string                   { return "/polywire" }
+func (*jsonWire) path(given string) string       { return cmp.Or(given, "/polywire") }
+func (*jsonWire) hello() []byte                  { return []byte(`{"type":"hello"}`) }
 func (*jsonWire) subprotocol() string            { return "polywire.v1.json" }
 func (*jsonWire) frameType() transport.FrameType { return transport.Text }
 func (w *jsonWire) body() []byte                 { return w.payload }
