@@ -41,8 +41,12 @@ type packet struct {
 	data   []byte
 }
 
-// errParse is what everything is that cannot be decoded.
-var errParse = errors.New("engineio: malformed packet")
+var (
+	// errParse is what everything is that cannot be decoded.
+	errParse = errors.New("engineio: malformed packet")
+	// errNotText is the errParse of text that is not UTF-8.
+	errNotText = fmt.Errorf("%w: text is not UTF-8", errParse)
+)
 
 // malformed returns an errParse that says what is wrong.
 func malformed(what string) error { return fmt.Errorf("%w: %s", errParse, what) }

@@ -49,7 +49,7 @@ func decodePayload(v version, octets bool, body []byte, each func(packet) error)
 // deliverText gives each the packet that a part of a text payload is.
 func deliverText(v version, text []byte, each func(packet) error) error {
 	if !utf8.Valid(text) {
-		return malformed("text is not UTF-8")
+		return errNotText
 	}
 	p, err := decodeText(v, slices.Clip(text))
 	if err != nil {
