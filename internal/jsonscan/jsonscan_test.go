@@ -3,6 +3,7 @@ package jsonscan
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -76,6 +77,12 @@ func TestUint(t *testing.T) {
 		s := Scanner{Data: []byte(text)}
 		if got, err := s.Uint(limit); err == nil {
 			t.Errorf("%s: %d, want an error", text, got)
+		}
+	}
+	for limit := range uint64(12) {
+		s := Scanner{Data: fmt.Append(nil, limit+1)}
+		if got, err := s.Uint(limit); err == nil {
+			t.Errorf("%d, which is over %d", got, limit)
 		}
 	}
 	s := Scanner{Data: []byte(`18446744073709551615`)}

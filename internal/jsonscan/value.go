@@ -131,7 +131,7 @@ func (s *Scanner) Uint(limit uint64) (uint64, error) {
 			return 0, &SyntaxError{start, "expected a whole number"}
 		}
 		d := uint64(c - '0')
-		if n > (limit-d)/10 || i > 19 {
+		if d > limit || n > (limit-d)/10 || i > 19 {
 			return 0, &SyntaxError{start, fmt.Sprintf("number over %d", limit)}
 		}
 		n = n*10 + d
