@@ -38,5 +38,9 @@ func (w *Writer) Frame(t FrameType, payload []byte) error {
 	return w.End(append(w.Begin(), payload...), t)
 }
 
+// Truncate drops the frames behind the first n bytes, as Bytes had them when
+// that was its length.
+func (w *Writer) Truncate(n int) { w.buf = w.buf[:n] }
+
 // Bytes returns everything written. It is valid until the next call of Begin.
 func (w *Writer) Bytes() []byte { return w.buf }

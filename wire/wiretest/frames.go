@@ -87,6 +87,9 @@ func Diff(got, want wire.Packet) string {
 		{"Args", texts(got.Args), texts(want.Args)},
 		{"Err", errText(got.Err), errText(want.Err)},
 		{"Codes", fmt.Sprint(got.Codes), fmt.Sprint(want.Codes)},
+		{"Namespace", got.Namespace, want.Namespace},
+		{"Resume", got.Resume, want.Resume},
+		{"Offset", got.Offset, want.Offset},
 	} {
 		if f.got != f.want {
 			return fmt.Sprintf("%s is %v, want %v", f.name, f.got, f.want)

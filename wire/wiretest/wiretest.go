@@ -27,6 +27,17 @@ type Wire struct {
 	Arrives func(toServer bool, p *wire.Packet)
 	// Unsayable are packets that a server's session must refuse to encode.
 	Unsayable []wire.Packet
+	// Namespace is the one that packets are in, on links that have such; the
+	// packets of their connections are tried too. Empty: there are none.
+	Namespace string
+}
+
+// last is the last packet type that the wire may know.
+func (w Wire) last() wire.Type {
+	if w.Namespace != "" {
+		return wire.Goodbye
+	}
+	return wire.Pong
 }
 
 // Kind is the kind that the suite's packets have; hosts of the suite know it.
@@ -65,10 +76,11 @@ func (w Wire) samples() []sample {
 	var all []sample
 	for _, toServer := range []bool{true, false} {
 		_, to := w.ends(toServer)
-		for t := wire.Message; t <= wire.Pong; t++ {
+		for t := wire.Message; t <= w.last(); t++ {
 			for _, payload := range payloads(to.ContentTypes()) {
 				for _, full := range []bool{false, true} {
 					p := packet(t, payload, full)
+					w.place(&p, full)
 					if w.Adapt == nil || w.Adapt(toServer, &p) {
 						name := fmt.Sprintf("to server %v/%s/%s/full %v", toServer, t, payload.Type, full)
 						all = append(all, sample{name, toServer, p})
@@ -78,6 +90,21 @@ func (w Wire) samples() []sample {
 		}
 	}
 	return all
+}
+
+// place puts a packet into the wire's namespace.
+func (w Wire) place(p *wire.Packet, full bool) {
+	if p.Namespace = w.Namespace; w.Namespace == "" || !full {
+		return
+	}
+	switch p.Type {
+	case wire.Hello:
+		p.Resume, p.Offset = "secret", "place"
+	case wire.Welcome:
+		p.Resume = "secret"
+	case wire.Message:
+		p.Offset = "place"
+	}
 }
 
 func payloads(types []string) []codec.Payload {
@@ -94,6 +121,9 @@ func payloads(types []string) []codec.Payload {
 			data = []byte("\x0a\x01x")
 		case codec.TypeMsgpack:
 			data = []byte("\x81\xa1a\x01")
+		case codec.TypeParts:
+			text := `{"a":{"_placeholder":true,"num":0},"b":[{"_placeholder":true,"num":1}]}`
+			data = codec.AppendParts(nil, []byte(text), []byte("\x00\xff"), nil)
 		}
 		all = append(all, codec.Payload{Type: t, Data: data})
 	}
@@ -120,6 +150,8 @@ func packet(t wire.Type, payload codec.Payload, full bool) wire.Packet {
 		p.Room = "a room"
 	case wire.Welcome:
 		p.Key = "connection"
+	case wire.Refused:
+		p.Err = &wire.ErrorBody{Code: "forbidden", Message: "not you", Details: payload}
 	}
 	if full {
 		fill(&p, payload)
@@ -223,14 +255,14 @@ func (w Wire) wrongFrameType(t *testing.T) {
 }
 
 // sane checks what must be true of any result of Decode.
-func sane(to wire.Session, f transport.Frame) error {
+func (w Wire) sane(to wire.Session, f transport.Frame) error {
 	var p wire.Packet
 	ok, err := to.Decode(f, &p)
 	var violation *wire.ProtocolError
 	switch {
 	case ok && err != nil:
 		return fmt.Errorf("a packet and an error: %w", err)
-	case ok && (p.Type < wire.Message || p.Type > wire.Pong):
+	case ok && (p.Type < wire.Message || p.Type > w.last()):
 		return fmt.Errorf("a packet of type %d", p.Type)
 	case ok && p.Type == wire.Error && p.Err == nil:
 		return errors.New("an error packet without Err")
@@ -244,7 +276,7 @@ func (w Wire) emptyFrame(t *testing.T) {
 	for _, toServer := range []bool{true, false} {
 		for _, ft := range []transport.FrameType{transport.Text, transport.Binary} {
 			_, to := w.ends(toServer)
-			if err := sane(to, transport.Frame{Type: ft}); err != nil {
+			if err := w.sane(to, transport.Frame{Type: ft}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -263,12 +295,12 @@ func (w Wire) damaged(t *testing.T) {
 		for _, f := range frames {
 			for i := range f.Data {
 				_, to := w.ends(s.toServer)
-				if err := sane(to, transport.Frame{Type: f.Type, Data: f.Data[:i:i]}); err != nil {
+				if err := w.sane(to, transport.Frame{Type: f.Type, Data: f.Data[:i:i]}); err != nil {
 					t.Fatalf("%s, cut to %d bytes: %v", s.name, i, err)
 				}
 				changed := bytes.Clone(f.Data)
 				changed[i] ^= 0x11
-				if err := sane(to, transport.Frame{Type: f.Type, Data: changed}); err != nil {
+				if err := w.sane(to, transport.Frame{Type: f.Type, Data: changed}); err != nil {
 					t.Fatalf("%s, changed at %d: %v", s.name, i, err)
 				}
 			}
@@ -277,7 +309,7 @@ func (w Wire) damaged(t *testing.T) {
 }
 
 func (w Wire) unsayable(t *testing.T) {
-	for _, p := range append(w.Unsayable, wire.Packet{}, wire.Packet{Type: wire.Pong + 1}) {
+	for _, p := range append(w.Unsayable, wire.Packet{}, wire.Packet{Type: w.last() + 1}) {
 		_, server := w.ends(true)
 		out := transport.NewWriter(framer{}, nil)
 		if err := out.Frame(transport.Text, []byte("before")); err != nil {
