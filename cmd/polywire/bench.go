@@ -69,21 +69,25 @@ func newBenchRun() *cobra.Command {
 	var cfg load.Config
 	var asJSON, quiet bool
 	c := &cobra.Command{
-		Use:       "run {echo | broadcast | idle | connect}",
+		Use:       "run {echo | broadcast | idle | connect | handshakes}",
 		Short:     "Drive load against a server and print what it did",
-		ValidArgs: []string{"echo", "broadcast", "idle", "connect"},
+		ValidArgs: []string{"echo", "broadcast", "idle", "connect", "handshakes"},
 		Long: `Open connections to a server and measure:
 
-  echo       requests with an answer, --window in flight on each connection
-  broadcast  one connection makes the server send to all of them
-  idle       connections that do nothing: the server's memory for each
-  connect    handshakes
+  echo        requests with an answer, --window in flight on each connection
+  broadcast   one connection makes the server send to all of them
+  idle        connections that do nothing but answer pings: the server's memory
+              for each; with --speak each has made one call before
+  connect     handshakes of connections that stay
+  handshakes  --dial-rate handshakes a second for the --duration, 64 at once at
+              most, each connection closed when it is open
 
 With --pid, the server's CPU time for a message and memory for a connection are
 read from its process. Against our own counterpart:
 
   polywire bench serve &
   polywire bench run echo --conns 100 --window 16 --pid $!
+  polywire bench run echo --wire socketio-polling --conns 200 --pid $!
 
 Only servers on this machine are driven, unless --remote is given.`,
 		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
@@ -97,13 +101,14 @@ Only servers on this machine are driven, unless --remote is given.`,
 			return benchRun(c, cfg, asJSON, quiet)
 		},
 	}
-	c.Flags().StringVarP(&cfg.URL, "url", "u", "ws://127.0.0.1:8080", "server `URL`: ws, tcp or unix")
+	c.Flags().StringVarP(&cfg.URL, "url", "u", "ws://127.0.0.1:8080", "server `URL`: ws, http, tcp or unix")
 	c.Flags().StringVar(&cfg.Wire, "wire", "native", "what to speak: "+strings.Join(load.Wires(), ", "))
 	c.Flags().IntVarP(&cfg.Conns, "conns", "c", 100, "connections")
 	c.Flags().IntVarP(&cfg.Window, "window", "w", 1, "requests (or broadcasts) in flight, per connection (per publisher)")
 	c.Flags().IntVarP(&cfg.PayloadBytes, "size", "s", 100, "payload `bytes`")
 	c.Flags().DurationVarP(&cfg.Duration, "duration", "d", 5*time.Second, "how long to measure")
 	c.Flags().DurationVar(&cfg.Warmup, "warmup", time.Second, "how long to drive load before measuring")
+	c.Flags().BoolVar(&cfg.Speak, "speak", false, "idle, connect, handshakes: each connection says hello and makes one call first")
 	c.Flags().IntVar(&cfg.DialRate, "dial-rate", 2000, "new connections a second; negative is as fast as it goes")
 	c.Flags().IntVar(&cfg.PID, "pid", 0, "server `process` to read CPU time and memory of; 0 is none")
 	c.Flags().BoolVar(&cfg.AllowRemote, "remote", false, "allow a server on another machine")
@@ -146,7 +151,7 @@ type bar struct {
 
 func progress(w io.Writer, cfg load.Config) *bar {
 	total := cfg.Warmup + cfg.Duration
-	if cfg.Mode == load.Connect || cfg.Mode == load.Idle {
+	if cfg.Mode != load.Echo && cfg.Mode != load.Broadcast {
 		total = cfg.Duration
 	}
 	return &bar{

@@ -196,9 +196,10 @@ func TestPublishIsRefusedByDefault(t *testing.T) {
 func TestBench(t *testing.T) {
 	line := strings.Fields(start(t, 1, "bench", "serve", "--listen", "127.0.0.1:0")[0])
 	url, pid := strings.TrimSuffix(line[2], ","), line[len(line)-1]
-	for _, mode := range []string{"echo", "broadcast", "idle", "connect"} {
-		out, _, err := run(t, "", "bench", "run", mode, "--url", url, "--pid", pid, "--conns", "10", "--window", "2",
-			"--duration", "100ms", "--warmup", "10ms", "--json")
+	for _, mode := range []string{"echo", "broadcast", "idle", "idle --speak", "connect", "handshakes --dial-rate 200"} {
+		args := append([]string{"bench", "run", "--url", url, "--pid", pid, "--conns", "10", "--window", "2",
+			"--duration", "100ms", "--warmup", "10ms", "--json"}, strings.Fields(mode)...)
+		out, _, err := run(t, "", args...)
 		var result struct {
 			Messages uint64
 			Errors   int
