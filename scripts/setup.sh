@@ -28,7 +28,7 @@ node_major=20
 node_version=22.23.3
 
 # Folders whose package-lock.json is installed, where there is one.
-npm_folders='sdk/js internal/e2e bench'
+npm_folders='sdk/js internal/e2e bench/socketio-node'
 
 fail() { echo "setup: $*" >&2; exit 1; }
 
