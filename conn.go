@@ -240,24 +240,24 @@ func (c *Conn) context() context.Context {
 func (c *Conn) Send(ctx context.Context, kind string, v any, opts ...SendOption) error {
 	o := applySend(opts)
 	if c.link.srv.sender == nil || o.direct {
-		return c.transmit(ctx, kind, v, o.header, o.volatile)
+		return c.transmit(ctx, kind, v, o.header, o.flags)
 	}
 	out := &Outgoing{Kind: kind, Header: o.header, Value: v, conn: c}
 	out.deliver = func(ctx context.Context, out *Outgoing) error {
-		return c.transmit(ctx, out.Kind, out.Value, out.Header, o.volatile)
+		return c.transmit(ctx, out.Kind, out.Value, out.Header, o.flags)
 	}
 	return c.link.srv.sender.Send(ctx, out)
 }
 
-func (c *Conn) transmit(ctx context.Context, kind string, v any, header map[string]string, volatile bool) error {
+func (c *Conn) transmit(ctx context.Context, kind string, v any, header map[string]string, flags sendFlags) error {
 	l := c.link
-	if volatile && !l.writable() {
+	if flags.volatile && !l.writable() {
 		l.srv.dropped(c, kind, DropVolatile)
 		return c.Err()
 	}
 	p := wire.Packet{Type: wire.Message, Kind: kind, Header: header}
-	if l.srv.recovery != nil && c.shared != nil && !volatile {
-		return l.srv.recovery.send(ctx, c, p, v)
+	if l.srv.recovery != nil && c.shared != nil && !flags.volatile {
+		return l.srv.recovery.send(ctx, c, p, v, flags)
 	}
 	if err := l.fill(&p, v); err != nil {
 		return err
@@ -265,12 +265,12 @@ func (c *Conn) transmit(ctx context.Context, kind string, v any, header map[stri
 	if err := c.waitToSend(ctx); err != nil {
 		return err
 	}
-	return c.sendPacket(p)
+	return c.sendPacket(p, flags)
 }
 
 // sendPacket encodes a packet of the caller's into the outbox, with the
 // numeric code in place of the kind where the peer knows it.
-func (c *Conn) sendPacket(p wire.Packet) error {
+func (c *Conn) sendPacket(p wire.Packet, flags sendFlags) error {
 	l := c.link
 	if c.shared != nil {
 		if c.phase.Load() == phaseEnded {
@@ -282,9 +282,10 @@ func (c *Conn) sendPacket(p wire.Packet) error {
 		p.Code, p.Kind = code, ""
 	}
 	sc := l.srv.scratch.Get().(*scratch) //nolint:forcetypeassert // the pool has nothing else
-	sc.p = p
+	sc.p, sc.flags = p, flags
 	err := l.sendWith(sc, sendOpen)
 	sc.p.Reset()
+	sc.flags = sendFlags{}
 	l.srv.scratch.Put(sc)
 	return err
 }

@@ -117,7 +117,7 @@ func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, header *map[stri
 	if p.ID, err = c.open(waiting); err != nil {
 		return err
 	}
-	if err := c.sendPacket(p); err != nil {
+	if err := c.sendPacket(p, sendFlags{}); err != nil {
 		if !c.forget(p.ID) {
 			<-waiting.done // the connection's end was faster
 		}

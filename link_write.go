@@ -47,8 +47,9 @@ type buffer struct {
 
 // scratch is what encoding needs besides the bytes.
 type scratch struct {
-	w transport.Writer
-	p wire.Packet
+	w     transport.Writer
+	p     wire.Packet
+	flags sendFlags
 }
 
 // sendMode says what may be sent when.
@@ -83,7 +84,7 @@ func (l *link) sendWith(sc *scratch, mode sendMode) error {
 	}
 	b := l.srv.ensure(&o.buf)
 	before := len(b.b)
-	sc.w.Reset(l.t.Framer(), b.b)
+	sc.w.Reset(l.framer(sc.flags), b.b)
 	err := l.sess.Encode(&sc.w, &sc.p)
 	if err == nil {
 		b.b = sc.w.Bytes()
@@ -106,6 +107,17 @@ func (l *link) writable() bool {
 	l.out.mu.Lock()
 	defer l.out.mu.Unlock()
 	return !l.out.flushing
+}
+
+// framer returns what makes the frames of a message.
+func (l *link) framer(flags sendFlags) transport.Framer {
+	f := l.t.Framer()
+	if flags.uncompressed {
+		if c, ok := f.(transport.Compressor); ok {
+			return c.Uncompressed()
+		}
+	}
+	return f
 }
 
 // sendBytes queues frames that were encoded for all links of this one's format.

@@ -251,3 +251,49 @@ func TestMaxOpening(t *testing.T) {
 		}
 	})
 }
+
+// squeezing is a link whose framer compresses, or says that it does.
+type squeezing struct{ transport.Conn }
+
+type squeezer struct {
+	transport.Framer
+	plain *atomic.Int32
+}
+
+func (s squeezer) Uncompressed() transport.Framer { s.plain.Add(1); return s.Framer }
+
+func (s squeezing) Framer() transport.Framer {
+	return squeezer{s.Conn.Framer(), s.Conn.(interface{ count() *atomic.Int32 }).count()}
+}
+
+type counted struct {
+	transport.Conn
+	n atomic.Int32
+}
+
+func (c *counted) count() *atomic.Int32 { return &c.n }
+
+func TestUncompressed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer(t, nil)
+		a, b := transporttest.Pipe(transporttest.PipeOptions{})
+		link := &counted{Conn: a}
+		p := &peer{t: t, link: b}
+		defer p.end()
+		if err := srv.Host("plain").Attach(wire.Link{Transport: squeezing{link}, Session: p.sess}); err != nil {
+			t.Fatal(err)
+		}
+		conn := srv.All().Conns()[0]
+		for range 2 {
+			_ = conn.Send(t.Context(), "x", 1)
+			_ = conn.Send(t.Context(), "x", 1, polywire.Uncompressed())
+			_ = srv.All().Send(t.Context(), "x", 1, polywire.Uncompressed())
+		}
+		for range 6 {
+			p.receive()
+		}
+		if n := link.n.Load(); n != 4 {
+			t.Errorf("%d messages went uncompressed, want 4", n)
+		}
+	})
+}

@@ -74,7 +74,7 @@ func (s *Server) relay(ctx context.Context, t Target, r *request) error {
 	if len(r.args) > 0 {
 		out.Value = r.allArgs()
 	}
-	out.deliver = func(_ context.Context, o *Outgoing) error { return t.deliver(r.conn, o, false) }
+	out.deliver = func(_ context.Context, o *Outgoing) error { return t.deliver(r.conn, o, sendFlags{}) }
 	return s.throughPipes(ctx, out, false)
 }
 

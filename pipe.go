@@ -45,10 +45,16 @@ func (o *Outgoing) IsReply() bool { return o.reply }
 type SendOption interface{ applySend(o *sendOptions) }
 
 type sendOptions struct {
-	header   map[string]string
-	answer   *map[string]string // where the answer's headers go
-	direct   bool
-	volatile bool
+	header map[string]string
+	answer *map[string]string // where the answer's headers go
+	direct bool
+	flags  sendFlags
+}
+
+// sendFlags are how a one-way message is sent.
+type sendFlags struct {
+	volatile     bool
+	uncompressed bool
 }
 
 type sendOptionFunc func(o *sendOptions)
@@ -77,7 +83,13 @@ func Direct() SendOption { return sendOptionFunc(func(o *sendOptions) { o.direct
 // Volatile says that the message is worth nothing later: a receiver that
 // cannot take it now (a write to it is under way, or it does not poll just now)
 // goes without, which the hook Dropped is told. It has no effect on calls.
-func Volatile() SendOption { return sendOptionFunc(func(o *sendOptions) { o.volatile = true }) }
+func Volatile() SendOption { return sendOptionFunc(func(o *sendOptions) { o.flags.volatile = true }) }
+
+// Uncompressed sends the message as it is to peers whose links compress what
+// is worth it: a JPEG, say. It has no effect on calls.
+func Uncompressed() SendOption {
+	return sendOptionFunc(func(o *sendOptions) { o.flags.uncompressed = true })
+}
 
 func applySend(opts []SendOption) (o sendOptions) {
 	for _, opt := range opts {

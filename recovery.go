@@ -159,7 +159,7 @@ func (r *recovery) fanOut(t Target, f *fanout) error {
 }
 
 // send keeps a message to one connection and sends it.
-func (r *recovery) send(ctx context.Context, c *Conn, p wire.Packet, v any) error {
+func (r *recovery) send(ctx context.Context, c *Conn, p wire.Packet, v any, flags sendFlags) error {
 	settled, err := r.settle(v)
 	if err != nil {
 		return err
@@ -176,7 +176,7 @@ func (r *recovery) send(ctx context.Context, c *Conn, p wire.Packet, v any) erro
 	if err := c.link.fill(&p, settled); err != nil {
 		return err
 	}
-	return c.sendPacket(p)
+	return c.sendPacket(p, flags)
 }
 
 func connIDs(conns []*Conn) []string {
@@ -362,7 +362,7 @@ func (r *recovery) replay(c *Conn, k *kept) {
 	p.Args = nil
 	err := c.link.fill(&p, args)
 	if err == nil {
-		err = c.sendPacket(p)
+		err = c.sendPacket(p, sendFlags{})
 	}
 	if err != nil {
 		r.srv.dropped(c, k.packet.Kind, DropUntranslated)

@@ -104,12 +104,12 @@ func (t Target) Disconnect(code CloseCode, reason string) {
 func (t Target) Send(ctx context.Context, kind string, v any, opts ...SendOption) error {
 	o := applySend(opts)
 	out := &Outgoing{Kind: kind, Header: o.header, Value: v}
-	out.deliver = func(_ context.Context, out *Outgoing) error { return t.deliver(nil, out, o.volatile) }
+	out.deliver = func(_ context.Context, out *Outgoing) error { return t.deliver(nil, out, o.flags) }
 	return t.srv.throughPipes(ctx, out, o.direct)
 }
 
 // deliver sends to the members, on behalf of a peer if sender is one.
-func (t Target) deliver(sender *Conn, o *Outgoing, volatile bool) error {
+func (t Target) deliver(sender *Conn, o *Outgoing, flags sendFlags) error {
 	b := &Broadcast{Kind: o.Kind, Rooms: t.rooms, Payload: o.Value, Header: o.Header}
 	h := &t.srv.hooks
 	if sender != nil && h.BeforePeerBroadcast != nil {
@@ -124,8 +124,8 @@ func (t Target) deliver(sender *Conn, o *Outgoing, volatile bool) error {
 	}
 	f := t.srv.newFanout(o, room)
 	defer f.done()
-	f.volatile = volatile
-	if r := t.srv.recovery; r != nil && !volatile {
+	f.flags = flags
+	if r := t.srv.recovery; r != nil && !flags.volatile {
 		if err := r.fanOut(t, f); err != nil {
 			return err
 		}
@@ -231,7 +231,7 @@ type fanout struct {
 	encoded   []encoding
 	failed    []failure // told to the hooks when no lock is held any more
 	receivers int
-	volatile  bool
+	flags     sendFlags
 	err       error
 }
 
@@ -272,7 +272,7 @@ func (f *fanout) send(c *Conn) {
 	}
 	var err error
 	switch {
-	case f.volatile && !l.writable():
+	case f.flags.volatile && !l.writable():
 		f.failed = append(f.failed, failure{c, DropVolatile})
 		return
 	case l.format == 0:
@@ -305,7 +305,7 @@ func (f *fanout) sendAlone(c *Conn) error {
 	if err := c.link.fill(&p, f.out.Value); err != nil {
 		return err
 	}
-	return c.sendPacket(p)
+	return c.sendPacket(p, f.flags)
 }
 
 // encoding returns the bytes for links like l, made once.
@@ -326,7 +326,7 @@ func (f *fanout) encoding(c *Conn) *encoding {
 	if e.err = l.fillAs(&p, f.out.Kind, f.out.Value); e.err == nil {
 		sc := f.srv.scratch.Get().(*scratch) //nolint:forcetypeassert // the pool has nothing else
 		sc.p = p
-		sc.w.Reset(l.t.Framer(), nil)
+		sc.w.Reset(l.framer(f.flags), nil)
 		e.err = l.sess.Encode(&sc.w, &sc.p)
 		e.bytes = sc.w.Bytes()
 		*sc = scratch{}
@@ -474,7 +474,7 @@ func (c *Conn) start(o *Outgoing, into *collection) uint64 {
 		return 0
 	}
 	p.ID = id
-	if err := c.sendPacket(p); err != nil && c.forget(id) {
+	if err := c.sendPacket(p, sendFlags{}); err != nil && c.forget(id) {
 		waiting.finish(Payload{}, err)
 		return 0
 	}

@@ -111,6 +111,13 @@ type Framer interface {
 	Format() string
 }
 
+// Compressor is implemented by framers that compress what is worth it.
+type Compressor interface {
+	// Uncompressed returns a framer of the same format that leaves messages
+	// as they are.
+	Uncompressed() Framer
+}
+
 // Sleeper is implemented by connections that can wait without a goroutine.
 type Sleeper interface {
 	// Interrupt makes a Wait that is blocked, or else the next one that would

@@ -44,6 +44,22 @@ func deflateRules(t testing.TB) []rule {
 	}
 }
 
+// Framers that compress can be told not to, in the same format.
+func TestUncompressed(t *testing.T) {
+	for name, f := range map[string]transport.Framer{
+		"server": deflateFramer{&Compression{}}, "client": clientFramer{&Compression{}},
+	} {
+		plain := f.(transport.Compressor).Uncompressed()
+		w := transport.NewWriter(plain, nil)
+		if err := w.Frame(transport.Text, bytes.Repeat([]byte("a"), 2000)); err != nil {
+			t.Fatal(err)
+		}
+		if w.Bytes()[0] != 0x81 || plain.Format() != f.Format() {
+			t.Errorf("%s: first byte %#x, format %q", name, w.Bytes()[0], plain.Format())
+		}
+	}
+}
+
 // Compressed frames have RSV1 where that is smaller, and never below MinBytes.
 func TestDeflateFramer(t *testing.T) {
 	long := strings.Repeat("compress me, ", 100)

@@ -34,6 +34,9 @@ func (f deflateFramer) End(dst []byte, start int, t transport.FrameType) ([]byte
 	return endFrame(dst, start, t, f.compression, false)
 }
 
+// Uncompressed implements [transport.Compressor].
+func (deflateFramer) Uncompressed() transport.Framer { return deflateFramer{} }
+
 // clientFramer makes masked frames, each with a mask of its own, which nobody
 // shares.
 type clientFramer struct{ compression *Compression }
@@ -41,6 +44,9 @@ type clientFramer struct{ compression *Compression }
 func (clientFramer) Format() string { return "" }
 
 func (clientFramer) Begin(dst []byte) []byte { return append(dst, 0, 0, 0, 0, 0, 0) }
+
+// Uncompressed implements [transport.Compressor].
+func (clientFramer) Uncompressed() transport.Framer { return clientFramer{} }
 
 func (f clientFramer) End(dst []byte, start int, t transport.FrameType) ([]byte, error) {
 	return endFrame(dst, start, t, f.compression, true)
