@@ -38,6 +38,7 @@ type Error struct {
 	Details any
 
 	remote bool
+	fault  bool // no handler chose it
 	codecs *codec.Set
 }
 
@@ -164,8 +165,10 @@ func (e *CloseError) Unwrap() []error {
 // in the log.
 func (s *Server) errorBody(err error) *wire.ErrorBody {
 	var e *Error
+	fault := true
 	switch {
 	case errors.As(err, &e):
+		fault = e.fault
 	case errors.Is(err, context.DeadlineExceeded):
 		e = Errorf(CodeDeadlineExceeded, "the handler ran out of time")
 	case errors.Is(err, context.Canceled):
@@ -173,7 +176,7 @@ func (s *Server) errorBody(err error) *wire.ErrorBody {
 	default:
 		e = Errorf(CodeInternal, "internal error")
 	}
-	b := &wire.ErrorBody{Code: string(e.Code), Message: e.Message}
+	b := &wire.ErrorBody{Code: string(e.Code), Message: e.Message, Fault: fault}
 	if e.Details != nil {
 		p, err := s.cfg.codecs.Marshal(e.Details, codec.TypeJSON)
 		if err != nil {

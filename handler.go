@@ -36,6 +36,20 @@ type Answerer interface {
 // Middleware wraps a handler. It sees every message, also of unknown kinds.
 type Middleware func(next Handler) Handler
 
+// Chain returns a handler that runs others in order on the same message, which
+// they may tell each other something by (see [Message.SetValue]). The first
+// error ends it; the result is the last one's.
+func Chain(handlers ...Handler) Handler {
+	return HandlerFunc(func(ctx context.Context, m *Message) (result any, err error) {
+		for _, h := range handlers {
+			if result, err = h.Handle(ctx, m); err != nil {
+				return nil, err
+			}
+		}
+		return result, nil
+	})
+}
+
 // HandleFunc registers a typed handler: the payload is decoded into a new In,
 // and a payload that does not decode is refused with [CodeBadRequest]. A nil
 // Out is an empty reply. [MessageFrom] finds the message in ctx.

@@ -207,7 +207,7 @@ func (r *reader) handle(p *wire.Packet) (goOn bool, err error) {
 		}
 		return true, err
 	case wire.Ping:
-		return true, l.send(&wire.Packet{Type: wire.Pong, ID: p.ID}, sendAlways)
+		return true, l.send(&wire.Packet{Type: wire.Pong, ID: p.ID, Key: p.Key}, sendAlways)
 	case wire.Pong:
 		return true, nil
 	case wire.Hello:

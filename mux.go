@@ -117,7 +117,9 @@ func (m *Mux) Handler() Handler {
 	return HandlerFunc(func(ctx context.Context, msg *Message) (any, error) {
 		h := m.Lookup(msg.kind)
 		if h == nil {
-			return nil, Errorf(CodeNotFound, "no handler for kind %q", msg.kind)
+			e := Errorf(CodeNotFound, "no handler for kind %q", msg.kind)
+			e.fault = true
+			return nil, e
 		}
 		return h.Handle(ctx, msg)
 	})

@@ -3,8 +3,10 @@ package polywire_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/polywire/polywire"
 )
@@ -103,4 +105,50 @@ func TestCodeMistakes(t *testing.T) {
 	if !errors.Is(err, polywire.ErrConfig) || strings.Count(err.Error(), "\n") != 3 {
 		t.Errorf("Start: %v, want four mistakes", err)
 	}
+}
+
+func TestChain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		step := func(name string, err error) polywire.Handler {
+			return handle(func(_ context.Context, m *polywire.Message) (any, error) {
+				seen, _ := m.Value("seen").(string)
+				m.SetValue("seen", seen+name)
+				return seen + name, err
+			})
+		}
+		srv := newServer(t, func(s *polywire.Server) {
+			s.Handle("all", polywire.Chain(step("a", nil), step("b", nil), step("c", nil)))
+			s.Handle("stops", polywire.Chain(step("a", nil), step("b", polywire.Errorf("stop", "here")), step("c", nil)))
+			s.Handle("none", polywire.Chain())
+		})
+		p := connect(t, srv)
+		defer p.end()
+		for kind, want := range map[string]string{"all": `"abc" <nil>`, "stops": ` &{stop here { []} false}`, "none": ` <nil>`} {
+			p.send(call(1, kind, ""))
+			if got := p.receive(); fmt.Sprintf("%s %v", got.Payload.Data, got.Err) != want {
+				t.Errorf("%s: %s %v", kind, got.Payload.Data, got.Err)
+			}
+		}
+	})
+}
+
+// A wire can tell what a handler said from what nobody said.
+func TestFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer(t, func(s *polywire.Server) {
+			s.Handle("said", handle(func(context.Context, *polywire.Message) (any, error) {
+				return nil, polywire.Errorf(polywire.CodeNotFound, "no such user")
+			}))
+			s.Handle("plain", handle(func(context.Context, *polywire.Message) (any, error) { return nil, errors.New("oh") }))
+			s.Handle("panic", handle(func(context.Context, *polywire.Message) (any, error) { panic("oh") }))
+		})
+		p := connect(t, srv)
+		defer p.end()
+		for kind, fault := range map[string]bool{"said": false, "plain": true, "panic": true, "unknown": true} {
+			p.send(call(1, kind, ""))
+			if got := p.receive(); got.Err == nil || got.Err.Fault != fault {
+				t.Errorf("%s: %+v", kind, got.Err)
+			}
+		}
+	})
 }

@@ -115,7 +115,7 @@ func (s *Server) panicked(r *request, p any) error {
 		return err
 	}
 	s.reportError(r.conn, err)
-	return Errorf(CodeInternal, "internal error")
+	return &Error{Code: CodeInternal, Message: "internal error", fault: true}
 }
 
 // reply answers a call, once.

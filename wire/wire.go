@@ -31,7 +31,7 @@ const (
 	Broadcast                   // the message is for everybody
 	Hello                       // a client introduces itself: Header (credentials), Payload, Codes
 	Welcome                     // the server's answer: Key is the connection's id, Codes
-	Ping                        // asks for a Pong, on transports without pings of their own
+	Ping                        // asks for a Pong with the same ID and Key, on transports without pings of their own
 	Pong
 	Refused // answers a Hello on a link with namespaces: Err; the link stays
 	Goodbye // the sender ends the connection in Namespace; the link stays
@@ -76,6 +76,10 @@ type ErrorBody struct {
 	Code    string // one of the core's codes, or the application's
 	Message string
 	Details codec.Payload
+	// Fault says that no handler chose this answer: there was none for the
+	// kind, it panicked, or its error is not for the peer to see. For wires
+	// that tell an exception from an error.
+	Fault bool
 }
 
 // Session speaks a protocol on one link. Decode is called by one goroutine at
