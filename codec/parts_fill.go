@@ -15,7 +15,7 @@ func fillParts(v, tree any) {
 
 func fill(v reflect.Value, tree any) {
 	for v.Kind() == reflect.Pointer {
-		if _, own := v.Interface().(json.Unmarshaler); own {
+		if _, own := reflect.TypeAssert[json.Unmarshaler](v); own {
 			return // what it has made of the JSON is its own affair
 		}
 		v = v.Elem()
@@ -63,7 +63,7 @@ func fillElement(v reflect.Value, tree any) {
 
 // fillBytes replaces the base64 of b.
 func fillBytes(v reflect.Value, b []byte) {
-	s, ok := v.Interface().(string)
+	s, ok := reflect.TypeAssert[string](v)
 	if ok && v.NumMethod() == 0 && v.CanSet() && len(s) == base64.StdEncoding.EncodedLen(len(b)) {
 		v.Set(reflect.ValueOf(b))
 	}

@@ -128,11 +128,10 @@ func TestPartsInto(t *testing.T) {
 		Skip   any `json:"-"`
 		Data   []byte
 		Same   any
-		hidden any
 	}
 	text := `{"any":` + place(0) + `,"body":{"x":[1,` + place(1) + `]},"List":[{},{"Any":` + place(0) + `}],
 		"ByName":{"k":{"Any":` + place(1) + `}},"Ptr":{"Any":` + place(1) + `},"Raw":` + place(1) + `,
-		"Text":` + place(0) + `,"Skip":` + place(0) + `,"Data":` + place(0) + `,"Same":"` + "YQ==" + `","hidden":` + place(1) + `,"unknown":` + place(0) + `}`
+		"Text":` + place(0) + `,"Skip":` + place(0) + `,"Data":` + place(0) + `,"Same":"` + "YQ==" + `","unknown":` + place(0) + `}`
 	a, b := []byte("a"), []byte("bb")
 	var got outer
 	if err := (codec.Parts{}).Unmarshal(parts(text, "a", "bb"), &got); err != nil {
