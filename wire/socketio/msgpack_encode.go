@@ -1,0 +1,221 @@
+package socketio
+
+import (
+	"fmt"
+
+	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/transport"
+	"github.com/polywire/polywire/wire"
+)
+
+// Encode writes a packet as a binary frame. In version 4 a client's Hello for
+// the main namespace is no frame at all, as in text.
+func (s *msgpackSession) Encode(w *transport.Writer, p *wire.Packet) error {
+	namespace, err := s.target(p)
+	if err != nil {
+		return unsayable(p.Type, err)
+	}
+	b := w.Begin()
+	switch p.Type {
+	case wire.Hello:
+		if s.version == 4 && namespace == mainNamespace && s.dialled {
+			if len(p.Header) > 0 || !p.Payload.Empty() {
+				return unsayable(p.Type, errMainHasNoAuth)
+			}
+			return nil
+		}
+		b, err = s.appendHello(b, namespace, p)
+	case wire.Welcome:
+		b, err = s.appendWelcome(b, namespace, p)
+	case wire.Refused:
+		b, err = s.appendRefused(b, namespace, p)
+	case wire.Goodbye:
+		b = appendMembers(b, typeDisconnect, namespace, 0)
+	default:
+		b, err = appendEvent(b, namespace, p)
+	}
+	if err != nil {
+		return unsayable(p.Type, err)
+	}
+	return w.End(b, transport.Binary)
+}
+
+// appendMembers appends the map that a packet is, with its type and namespace;
+// so many members are yet to come.
+func appendMembers(b []byte, typ byte, namespace string, more int) []byte {
+	b = appendMapHeader(b, 2+more)
+	b = append(appendStr(b, "type"), typ-typeConnect)
+	return appendStr(appendStr(b, "nsp"), namespace)
+}
+
+func appendEvent(b []byte, namespace string, p *wire.Packet) ([]byte, error) {
+	y, err := sayingOf(p)
+	if err != nil {
+		return b, err
+	}
+	more, elements := 1, y.spoken+y.count()
+	if y.id != 0 {
+		more++
+	}
+	if y.err != nil {
+		elements++
+	}
+	if y.offset != "" {
+		elements++
+	}
+	b = appendMembers(b, y.typ, namespace, more)
+	b = appendArrayHeader(appendStr(b, "data"), elements)
+	for _, word := range y.words[:y.spoken] {
+		b = appendStr(b, word)
+	}
+	for i := range y.count() {
+		if b, err = appendMsgpack(b, y.arg(i)); err != nil {
+			return b, err
+		}
+	}
+	if y.err != nil {
+		if b, err = appendFailure(b, y.err); err != nil {
+			return b, err
+		}
+	}
+	if y.offset != "" {
+		b = appendStr(b, y.offset)
+	}
+	if y.id != 0 {
+		b = appendUint(appendStr(b, "id"), y.id-1)
+	}
+	return b, nil
+}
+
+// appendMsgpack appends an argument, which is checked: it may come from a peer,
+// and must not break out of the array.
+func appendMsgpack(b []byte, a codec.Payload) ([]byte, error) {
+	switch {
+	case a.Empty():
+		return append(b, 0xc0), nil
+	case a.Type == codec.TypeBytes:
+		return appendBin(b, a.Data), nil
+	case a.Type != codec.TypeMsgpack:
+		return b, errContentType
+	}
+	if err := validMsgpack(a.Data); err != nil {
+		return b, fmt.Errorf("%w: %w", errNotMsgpack, err)
+	}
+	return append(b, a.Data...), nil
+}
+
+// appendFailure appends the argument of an answer that is an error.
+func appendFailure(b []byte, e *wire.ErrorBody) ([]byte, error) {
+	members := 2
+	if !e.Details.Empty() {
+		members++
+	}
+	b = appendStr(appendMapHeader(b, 1), "error")
+	b = appendStr(appendMapHeader(b, members), "code")
+	b = appendStr(appendStr(b, validUTF8(e.Code)), "message")
+	b = appendStr(b, validUTF8(e.Message))
+	if members == 2 {
+		return b, nil
+	}
+	return appendMsgpack(appendStr(b, "details"), e.Details)
+}
+
+func (s *msgpackSession) appendHello(b []byte, namespace string, p *wire.Packet) ([]byte, error) {
+	if !s.dialled {
+		return b, errWrongSide
+	}
+	var object []byte
+	pairs := 0
+	if !p.Payload.Empty() {
+		if p.Payload.Type != codec.TypeMsgpack || validMsgpack(p.Payload.Data) != nil || !mpIs(p.Payload.Data, mpMap) {
+			return b, errNotMsgpack
+		}
+		object, pairs = p.Payload.Data, int(mpLen(p.Payload))
+	}
+	var members []member
+	if s.version != 4 && p.Resume != "" {
+		members = append(members, member{"pid", p.Resume})
+		if p.Offset != "" {
+			members = append(members, member{"offset", p.Offset})
+		}
+	}
+	for _, k := range sortedKeys(p.Header) {
+		members = append(members, member{k, p.Header[k]})
+	}
+	if s.version == 4 {
+		if object != nil {
+			return b, errPayload // its names and values are not all strings
+		}
+		return appendMembers(b, typeConnect, string(appendQuery([]byte(namespace), p.Header, nil)), 0), nil
+	}
+	own := members[:0]
+	for _, m := range members {
+		if msgpackMember(object, m.key).Empty() {
+			own = append(own, m)
+		}
+	}
+	if len(own)+pairs == 0 && object == nil {
+		return appendMembers(b, typeConnect, namespace, 0), nil
+	}
+	if len(own)+pairs > MaxArgs {
+		return b, errManyArgs
+	}
+	b = appendMembers(b, typeConnect, namespace, 1)
+	b = appendMapHeader(appendStr(b, "data"), len(own)+pairs)
+	for _, m := range own {
+		b = appendStr(appendStr(b, validUTF8(m.key)), validUTF8(m.value))
+	}
+	if object != nil {
+		r := mpReader{b: object}
+		if _, err := r.head(); err != nil {
+			return b, err
+		}
+		b = append(b, object[r.pos:]...)
+	}
+	return b, nil
+}
+
+func (s *msgpackSession) appendWelcome(b []byte, namespace string, p *wire.Packet) ([]byte, error) {
+	if s.dialled {
+		return b, errWrongSide
+	}
+	if s.version == 4 {
+		return appendMembers(b, typeConnect, namespace, 0), nil
+	}
+	pairs := 1
+	if p.Resume != "" {
+		pairs++
+	}
+	b = appendMembers(b, typeConnect, namespace, 1)
+	b = appendMapHeader(appendStr(b, "data"), pairs)
+	b = appendStr(appendStr(b, "sid"), validUTF8(p.Key))
+	if p.Resume != "" {
+		b = appendStr(appendStr(b, "pid"), validUTF8(p.Resume))
+	}
+	return b, nil
+}
+
+// appendRefused appends a connect error. Details of another type are left out,
+// as in text.
+func (s *msgpackSession) appendRefused(b []byte, namespace string, p *wire.Packet) ([]byte, error) {
+	switch {
+	case s.dialled:
+		return b, errWrongSide
+	case p.Err == nil:
+		return b, errNoError
+	}
+	b = appendStr(appendMembers(b, typeConnectError, namespace, 1), "data")
+	details := p.Err.Details
+	told := details.Type == codec.TypeBytes || details.Type == codec.TypeMsgpack && validMsgpack(details.Data) == nil
+	if s.version == 4 {
+		if told {
+			return appendMsgpack(b, details)
+		}
+		return appendStr(b, spoken(p.Err)), nil
+	}
+	if !told {
+		return appendStr(appendStr(appendMapHeader(b, 1), "message"), spoken(p.Err)), nil
+	}
+	b = appendStr(appendStr(appendMapHeader(b, 2), "message"), spoken(p.Err))
+	return appendMsgpack(appendStr(b, "data"), details)
+}
