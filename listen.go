@@ -75,6 +75,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the server is not configured correctly", http.StatusInternalServerError)
 		return
 	}
+	if s.misdirected(w, r) {
+		return
+	}
 	d, ok := s.httpDoor(r.URL.Path)
 	if !ok {
 		s.routes.ServeHTTP(w, r)

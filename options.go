@@ -68,6 +68,7 @@ type config struct {
 	plugins    []Plugin
 	tls        *tls.Config
 	origins    map[string]bool // nil: same origin only
+	hosts      *hostnames      // nil: any
 	subscribe  func(ctx context.Context, c *Conn, room string) error
 	publish    func(ctx context.Context, c *Conn, room, kind string) error
 	broadcast  func(ctx context.Context, c *Conn, kind string) error
@@ -133,6 +134,9 @@ func (c *config) finish() error {
 		c.Wires = append(c.Wires, w.Name())
 	}
 	c.ContentTypes = c.codecs.ContentTypes()
+	if err := c.finishHostnames(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	return nil
 }
 
