@@ -30,6 +30,7 @@ func newBench() *cobra.Command {
 
 func newBenchServe() *cobra.Command {
 	var f listenFlags
+	var prof profileFlags
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server that `bench run` measures",
@@ -52,14 +53,17 @@ payload to everybody.
 			srv.Handle("broadcast", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
 				return nil, srv.All().Send(ctx, "news", m.Payload())
 			}))
-			return f.run(c.Context(), srv, func(urls []string) {
-				for _, u := range urls {
-					fmt.Fprintf(c.OutOrStdout(), "listening on %s, process %d\n", u, os.Getpid())
-				}
+			return prof.during(c.Context(), func(ctx context.Context) error {
+				return f.run(ctx, srv, func(urls []string) {
+					for _, u := range urls {
+						fmt.Fprintf(c.OutOrStdout(), "listening on %s, process %d\n", u, os.Getpid())
+					}
+				})
 			})
 		},
 	}
 	f.register(c, "127.0.0.1:8080")
+	prof.register(c)
 	c.Flag("log-level").DefValue = "warn"
 	f.logLevel = "warn"
 	return c

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -211,6 +213,27 @@ func TestBench(t *testing.T) {
 	out, _, err := run(t, "", "bench", "run", "echo", "--url", url, "--conns", "2", "--duration", "50ms", "--warmup", "0s")
 	if err != nil || !strings.Contains(out, "p99") {
 		t.Errorf("the table: %v\n%s", err, out)
+	}
+}
+
+func TestBenchServeProfiles(t *testing.T) {
+	dir := t.TempDir()
+	cpu, heap := filepath.Join(dir, "cpu.prof"), filepath.Join(dir, "heap.prof")
+	t.Run("a server that is told to end", func(t *testing.T) {
+		start(t, 1, "bench", "serve", "--listen", "127.0.0.1:0", "--cpu-profile", cpu, "--heap-profile", heap)
+	})
+	for _, path := range []string{cpu, heap} {
+		if b, err := os.ReadFile(path); err != nil || !bytes.HasPrefix(b, []byte{0x1f, 0x8b}) { // gzip
+			t.Errorf("%s: %v, %d bytes", path, err, len(b))
+		}
+	}
+	for _, flag := range []string{"--cpu-profile", "--heap-profile"} {
+		if _, _, err := run(t, "", "bench", "serve", "--listen", "256.0.0.1:0", flag, filepath.Join(dir, "nowhere", "x")); err == nil {
+			t.Errorf("%s: no error", flag)
+		}
+	}
+	if err := writeHeap(filepath.Join(dir, "nowhere", "x")); err == nil {
+		t.Error("a profile was written into a folder that is not there")
 	}
 }
 
