@@ -31,9 +31,9 @@ const (
 // The session ends with a [transport.CloseError] whose Reason is "transport
 // close", "transport error" or "parse error"; Code is that of a WebSocket's
 // close frame (1000, which no official peer sends, is reported as 1005), 1005
-// where nothing is known, and with Local what RFC 6455 has for the fault. It
-// is io.EOF, too, when the connection below was cut. After a close frame was
-// sent to a client that polls, and taken by it, Wait returns io.EOF.
+// where nothing is known, and with Local what RFC 6455 has for the fault. An end
+// without a close frame is io.EOF, too, unless it is Local. After a close
+// frame was sent to a client that polls, and taken by it, Wait returns io.EOF.
 type Conn struct {
 	srv *Server
 	// ws is set at the beginning, or once, by the upgrade.
@@ -322,6 +322,7 @@ func pong(ws *websocket.Conn, data []byte) error {
 var (
 	errDirection  = errors.New("engineio: a heartbeat of the other side's")
 	errPeerClosed = errors.New("engineio: a close packet")
+	errGivenUp    = errors.New("engineio: the client has given a request up")
 	errOverlap    = errors.New("engineio: two requests of a kind at once")
 )
 
@@ -356,7 +357,13 @@ type ending struct {
 	cause error
 }
 
-func (e *ending) Unwrap() []error { return []error{e.CloseError, e.cause} }
+// Unwrap returns the CloseError, io.EOF unless that is Local, and the cause.
+func (e *ending) Unwrap() []error {
+	if e.Local {
+		return []error{e.CloseError, e.cause}
+	}
+	return []error{e.CloseError, io.EOF, e.cause}
+}
 
 // cut is the end of a session whose client went away.
 func cut(reason string, cause error) error {
@@ -394,6 +401,3 @@ func socketEnd(err error) error {
 	}
 	return &transport.CloseError{Code: code, Reason: reasonClose}
 }
-
-// errAborted is the end of a session whose client gave a request up.
-func errAborted() error { return cut(reasonError, io.EOF) }

@@ -285,7 +285,7 @@ func (p *polling) abandon(g *get) {
 		p.get = nil
 	}
 	p.mu.Unlock()
-	p.end(errAborted(), kindClose)
+	p.end(cut(reasonError, errGivenUp), kindClose)
 }
 
 // begin takes a POST, or says how to answer it.
@@ -344,7 +344,7 @@ func (p *polling) deliver(ctx context.Context, frames []transport.Frame) error {
 	case <-b.done:
 		return nil
 	case <-ctx.Done():
-		p.end(errAborted(), kindClose)
+		p.end(cut(reasonError, errGivenUp), kindClose)
 	case <-p.gone:
 		select {
 		case <-b.done:

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"net/http"
 	"os"
 	"strconv"
@@ -114,7 +113,7 @@ func (s *Server) servePoll(w http.ResponseWriter, r *request, p *polling) {
 func (s *Server) answerPoll(w http.ResponseWriter, r *request, p *polling, neutral []byte) {
 	body, octets, err := encodePayload(nil, p.c.version, p.noBinary, neutral)
 	if err != nil { // somebody wrote what no framer makes
-		p.end(&ending{&transport.CloseError{Code: transport.CloseNoStatus, Reason: reasonError}, err}, kindClose)
+		p.end(cut(reasonError, err), kindClose)
 		s.fail(w, http.StatusInternalServerError)
 		return
 	}
@@ -294,11 +293,11 @@ func readBody(r io.Reader, length int64, limit int) ([]byte, error) {
 	if length > int64(limit) {
 		return nil, errTooBig
 	}
-	size := int64(math.MaxInt)
+	size := limit
 	if length >= 0 {
-		size = length
+		size = int(length)
 	}
-	body := make([]byte, 0, min(size, firstRead, int64(limit))+1) // one more, to see the end
+	body := make([]byte, 0, min(size, firstRead)+1) // one more, to see the end
 	for {
 		n, err := r.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
@@ -311,7 +310,7 @@ func readBody(r io.Reader, length int64, limit int) ([]byte, error) {
 			return nil, err
 		}
 		if len(body) == cap(body) {
-			more := make([]byte, len(body), min(int64(2*cap(body)), size+1, int64(limit)+1))
+			more := make([]byte, len(body), min(2*cap(body), limit+1))
 			copy(more, body)
 			body = more
 		}

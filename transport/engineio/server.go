@@ -20,8 +20,9 @@ import (
 type Server struct {
 	o        Options
 	upgrades []string
-	zippers  sync.Pool // *gzip.Writer
-	scratch  sync.Pool // *[]byte, for frames that are made anew
+	noops    time.Duration // noopEvery
+	zippers  sync.Pool     // *gzip.Writer
+	scratch  sync.Pool     // *[]byte, for frames that are made anew
 
 	mu       sync.Mutex
 	sessions map[sessionID]*Conn
@@ -33,7 +34,7 @@ func NewServer(o Options) (*Server, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, upgrades: []string{}, sessions: make(map[sessionID]*Conn)}
+	s := &Server{o: o, upgrades: []string{}, noops: noopEvery, sessions: make(map[sessionID]*Conn)}
 	if !o.NoWebSocket && !o.NoUpgrades {
 		s.upgrades = []string{transportWebSocket}
 	}

@@ -185,7 +185,7 @@ func (p *polling) startNoops() {
 	if p.state != pollOpen || p.noops != nil {
 		return
 	}
-	p.noops = time.AfterFunc(noopEvery, p.noop)
+	p.noops = time.AfterFunc(p.c.srv.noops, p.noop)
 }
 
 func (p *polling) noop() {
@@ -197,7 +197,7 @@ func (p *polling) noop() {
 	if p.get != nil {
 		p.release(appendControl(nil, p.c.version, kindNoop, ""))
 	}
-	p.noops.Reset(noopEvery)
+	p.noops.Reset(p.c.srv.noops)
 }
 
 // moveTo makes the session go on with a WebSocket: what waits for the client
