@@ -12,8 +12,8 @@ import (
 	"github.com/polywire/polywire/transport/websocket"
 )
 
-// ClientConn is the client's side of a session. It is a [transport.Conn] and a
-// [transport.Heart], with their rules on concurrent use. Bytes given to Write
+// ClientConn is the client's side of a session. It is a [transport.Conn], a
+// [transport.Heart] and a [transport.Gate], with their rules on concurrent use. Bytes given to Write
 // must be whole frames. While it polls, Write hands them to a goroutine that
 // posts, and blocks while more than 64 KiB wait for it.
 //
@@ -58,6 +58,7 @@ type ClientConn struct {
 var (
 	_ transport.Conn  = (*ClientConn)(nil)
 	_ transport.Heart = (*ClientConn)(nil)
+	_ transport.Gate  = (*ClientConn)(nil)
 )
 
 const (
@@ -146,6 +147,13 @@ func (c *ClientConn) Heartbeat() transport.Heartbeat { return c.beat }
 
 // Framer implements [transport.Conn].
 func (c *ClientConn) Framer() transport.Framer { return framer{c.v} }
+
+// Ready implements [transport.Gate]: while polling, nothing is being posted.
+func (c *ClientConn) Ready() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.socket != nil || c.waiting == 0 && !c.paused
+}
 
 // Next implements [transport.Reader].
 func (c *ClientConn) Next() (transport.Frame, bool, error) {

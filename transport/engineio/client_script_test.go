@@ -24,6 +24,7 @@ type reply struct {
 	status      int // 0: 200
 	contentType string
 	body        string
+	retryAfter  string
 	cut         bool // the connection is cut in place of an answer
 }
 
@@ -76,6 +77,8 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	q := r.URL.Query()
 	switch {
+	case r.Method == http.MethodConnect:
+		send(w, reply{status: http.StatusBadGateway})
 	case q.Get("transport") == transportWebSocket:
 		s.serveSocket(w, r)
 	case r.Method == http.MethodPost:
@@ -118,6 +121,9 @@ func send(w http.ResponseWriter, a reply) {
 		a.contentType = "text/plain; charset=UTF-8"
 	}
 	w.Header().Set("Content-Type", a.contentType)
+	if a.retryAfter != "" {
+		w.Header().Set("Retry-After", a.retryAfter)
+	}
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}
@@ -140,6 +146,13 @@ func (s *script) serveSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	s.t.Cleanup(func() { conn.Close() })
 	s.sockets <- conn
+}
+
+// first returns the first request.
+func (s *script) first() *http.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.requests[0]
 }
 
 // answer answers the next poll.

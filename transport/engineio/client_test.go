@@ -173,7 +173,7 @@ func TestClientSocketFirst(t *testing.T) {
 		receives(t, c, row.ping, "text hello", "binary \x01\x02")
 		write(t, c, row.sends...)
 		receives(t, c, "text b64", "binary \x01\x02\x03\x04")
-		if r := s.requests[0]; r.Host != "example.org" || r.URL.Query().Get("sid") != "" {
+		if r := s.first(); r.Host != "example.org" || r.URL.Query().Get("sid") != "" {
 			t.Fatal(r.Host, r.URL)
 		}
 		c.Close()
@@ -340,6 +340,47 @@ func TestClientPostRefused(t *testing.T) {
 		if tryWrite(c, "text b") == nil {
 			t.Fatal("Write succeeded")
 		}
+	}
+}
+
+// While polling, what is written leaves at once when nothing is being posted.
+func TestClientReady(t *testing.T) {
+	s := newScript(t)
+	s.answers = make(chan reply)
+	c := s.dial(DialOptions{})
+	if !c.Ready() {
+		t.Fatal("not ready")
+	}
+	write(t, c, "text a")
+	if c.Ready() {
+		t.Fatal("ready while a POST is not answered")
+	}
+	take(t, s.posts, "POST")
+	s.answers <- reply{body: "ok"}
+	write(t, c, "text b") // what is posted after the first one
+	take(t, s.posts, "POST")
+	if c.Ready() {
+		t.Fatal("ready while a POST is not answered")
+	}
+}
+
+// Writing to a WebSocket takes no memory.
+func TestClientWriteAllocatesNothing(t *testing.T) {
+	s := newScript(t)
+	go func() { s.socket().say(openText()) }()
+	c := s.dial(DialOptions{NoPolling: true})
+	masked := c.socket.Framer()
+	w := transport.NewWriter(framer{v4}, nil)
+	for _, size := range []int{10, 1000} {
+		if err := w.Frame(transport.Text, make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	neutral := w.Bytes()
+	if n := testing.AllocsPerRun(100, func() {
+		c.out, _ = reframe(c.out[:0], masked, neutral)
+	}); n != 0 || len(c.out) != len(neutral)+8 {
+		t.Fatalf("%v allocations, %d bytes of %d", n, len(c.out), len(neutral))
 	}
 }
 

@@ -47,6 +47,9 @@ type DialOptions struct {
 	// websocket.DefaultMaxMessageBytes. An answer to a poll, which carries all
 	// that has waited for it, may be 16 times as long.
 	MaxMessageBytes int
+	// MaxFragments bounds the fragments of a message that comes through a
+	// WebSocket. Zero or less: no limit but that of its bytes.
+	MaxFragments int
 	// UpgradeTimeout bounds going over to a WebSocket, after which polling
 	// goes on. Zero or less: 10 seconds.
 	UpgradeTimeout time.Duration
@@ -64,10 +67,11 @@ const (
 // RefusedError is an answer of the server other than what was asked for: of
 // [Dial], or what has ended a polling session.
 type RefusedError struct {
-	StatusCode int    // of HTTP
-	Code       int    // of the protocol, 0 to 5; -1 when there is none
-	Message    string // at most 200 bytes of the answer; the server's words
-	Err        error  // of the WebSocket's handshake; nil while polling
+	StatusCode int           // of HTTP
+	Code       int           // of the protocol, 0 to 5; -1 when there is none
+	Message    string        // the server's words, at most 200 bytes of them
+	RetryAfter time.Duration // as the server asks to wait; zero when it does not
+	Err        error         // of the WebSocket's handshake; nil while polling
 }
 
 // Error returns the status, the code and the message.
@@ -87,8 +91,8 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 
 // newRefusal makes the error of an answer. Official servers say what is wrong
 // in JSON, and as plain text in answers to WebSockets.
-func newRefusal(status int, body []byte, err error) *RefusedError {
-	e := &RefusedError{StatusCode: status, Code: -1, Err: err}
+func newRefusal(status int, body []byte, wait time.Duration, err error) *RefusedError {
+	e := &RefusedError{StatusCode: status, Code: -1, RetryAfter: wait, Err: err}
 	var said struct {
 		Code    *int   `json:"code"`
 		Message string `json:"message"`
@@ -107,6 +111,17 @@ func newRefusal(status int, body []byte, err error) *RefusedError {
 		e.Message = http.StatusText(status)
 	}
 	return e
+}
+
+// retryAfter parses seconds or a date (RFC 9110 section 10.2.3).
+func retryAfter(s string) time.Duration {
+	if seconds, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(s); err == nil {
+		return max(0, time.Until(at))
+	}
+	return 0
 }
 
 // Dial opens a session with the server that a http, https, ws or wss URL
@@ -247,7 +262,7 @@ func (r *requester) do(req *http.Request, contentType string) (*http.Response, e
 	}
 	defer resp.Body.Close()                                          //nolint:errcheck // a part will do
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, clientKeptBody)) // the same
-	return nil, newRefusal(resp.StatusCode, body, nil)
+	return nil, newRefusal(resp.StatusCode, body, retryAfter(resp.Header.Get("Retry-After")), nil)
 }
 
 // get polls. The body is at most as long as the options allow.
@@ -321,13 +336,14 @@ func (r *requester) socket(ctx context.Context, sid string) (*websocket.Conn, er
 		Proxy:           r.o.Proxy,
 		NetDial:         r.o.NetDial,
 		MaxMessageBytes: r.o.MaxMessageBytes + 1, // the packet's type
+		MaxFragments:    r.o.MaxFragments,
 	})
 	if resp != nil && resp.Body != nil {
 		_ = resp.Body.Close() // the error has what of it matters
 	}
 	var refused *websocket.HandshakeError
 	if errors.As(err, &refused) && !refused.Proxy {
-		return nil, newRefusal(refused.StatusCode, refused.Body, err)
+		return nil, newRefusal(refused.StatusCode, refused.Body, refused.RetryAfter, err)
 	}
 	return conn, err
 }

@@ -9,6 +9,9 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/polywire/polywire/transport/websocket"
 )
 
 func TestDialContext(t *testing.T) {
@@ -97,6 +100,46 @@ func TestDialRefused(t *testing.T) {
 	}
 }
 
+func TestDialRetryAfter(t *testing.T) {
+	soon := time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)
+	for said, want := range map[string]time.Duration{
+		"7": 7 * time.Second, soon: time.Hour, "": 0, "-1": 0, "99999999999": 0, "x": 0, "Mon, 02 Jan 2006 15:04:05 GMT": 0,
+	} {
+		for _, noPolling := range []bool{true, false} {
+			s := newScript(t)
+			s.handshake = reply{status: 503, retryAfter: said}
+			s.refuse = &s.handshake
+			_, err := Dial(context.Background(), s.url(), DialOptions{NoPolling: noPolling})
+			refused, ok := errors.AsType[*RefusedError](err)
+			if !ok || refused.RetryAfter > want || refused.RetryAfter < want-time.Minute {
+				t.Errorf("%q: %v, %+v", said, err, refused)
+			}
+		}
+	}
+}
+
+// Everything goes through a proxy, WebSockets by a tunnel.
+func TestDialProxy(t *testing.T) {
+	s := newScript(t)
+	o := DialOptions{Proxy: func(*http.Request) (*url.URL, error) { return s.url(), nil }}
+	c, err := Dial(context.Background(), &url.URL{Scheme: "http", Host: "polywire.invalid"}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s.answer("4a")
+	receives(t, c, "text a")
+	if host := s.first().URL.Host; host != "polywire.invalid" {
+		t.Fatal(host)
+	}
+	o.NoPolling = true
+	_, err = Dial(context.Background(), &url.URL{Scheme: "http", Host: "polywire.invalid"}, o)
+	refused, ok := errors.AsType[*websocket.HandshakeError](err)
+	if !ok || !refused.Proxy {
+		t.Fatal(err)
+	}
+}
+
 func TestDialMalformed(t *testing.T) {
 	rows := map[string]string{
 		"empty":          "",
@@ -170,9 +213,9 @@ func TestDialUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	name, password, _ := s.requests[0].BasicAuth()
-	if name != "me" || password != "secret" || s.requests[0].URL.Path != "/chat/" {
-		t.Fatal(name, password, s.requests[0].URL)
+	name, password, _ := s.first().BasicAuth()
+	if name != "me" || password != "secret" || s.first().URL.Path != "/chat/" {
+		t.Fatal(name, password, s.first().URL)
 	}
 }
 
