@@ -36,6 +36,11 @@ func (s *Server) openDoors() error {
 		to[key] = d
 	}
 	for _, w := range s.cfg.wires {
+		if c, ok := w.(wire.Checker); ok {
+			if err := c.Check(); err != nil {
+				errs = append(errs, fmt.Errorf("%w: wire %q: %w", ErrConfig, w.Name(), err))
+			}
+		}
 		for _, d := range w.Doors() {
 			open := door{d, host{s, w.Name()}}
 			if d.HTTP != nil {

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/wire"
+	"github.com/polywire/polywire/wire/native"
 )
 
 func named(name string) polywire.Handler {
@@ -104,6 +106,21 @@ func TestCodeMistakes(t *testing.T) {
 	err = srv.Start()
 	if !errors.Is(err, polywire.ErrConfig) || strings.Count(err.Error(), "\n") != 3 {
 		t.Errorf("Start: %v, want four mistakes", err)
+	}
+}
+
+// brokenWire says that its options are wrong.
+type brokenWire struct{ wire.Protocol }
+
+func (brokenWire) Check() error { return errors.New("no such carrier") }
+
+func TestWireMistakes(t *testing.T) {
+	srv, err := polywire.New(polywire.WithWires(brokenWire{native.New()}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Start(); !errors.Is(err, polywire.ErrConfig) || !strings.Contains(err.Error(), "no such carrier") {
+		t.Errorf("Start: %v", err)
 	}
 }
 

@@ -126,6 +126,12 @@ type Protocol interface {
 	Doors() []Door
 }
 
+// Checker is implemented by protocols whose options can be wrong.
+type Checker interface {
+	// Check returns what is wrong with the options, nil if nothing is.
+	Check() error
+}
+
 // Door is one way into a server: an HTTP path, or a kind of listener.
 type Door struct {
 	// Path is the HTTP path that HTTP serves, such as "/polywire"; a trailing

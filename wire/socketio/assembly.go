@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,7 +125,7 @@ func (a *assembly) add(data []byte, limit int) (h head, parts [][]byte, err erro
 		a.parts = append(a.parts, append(make([]byte, 0, len(data)), data...))
 		return h, nil, nil
 	}
-	h, parts = a.head, append(a.parts, data[:len(data):len(data)])
+	h, parts = a.head, append(a.parts, slices.Clip(data))
 	if a.name != mainNamespace {
 		h.namespace = []byte(a.name)
 	}

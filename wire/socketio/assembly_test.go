@@ -99,7 +99,7 @@ func TestAttachmentsTooLarge(t *testing.T) {
 		half := row.limit / 2
 		rest := row.limit - half - len(`["a"]`)
 		for _, over := range []int{0, 1} {
-			s := assembling(nil, row.options...)
+			s := assembling(new(closer), row.options...)
 			take(t, s, text(header))
 			take(t, s, binary(strings.Repeat("x", half)))
 			ok, err := s.Decode(binary(strings.Repeat("x", rest+over)), &p)
@@ -111,7 +111,7 @@ func TestAttachmentsTooLarge(t *testing.T) {
 		}
 	}
 	var p wire.Packet
-	_, err := assembling(nil, socketio.WithMaxAttachmentBytes(5)).Decode(text(`51-["abc"]`), &p)
+	_, err := assembling(new(closer), socketio.WithMaxAttachmentBytes(5)).Decode(text(`51-["abc"]`), &p)
 	wantEnd(t, err, "forced close")
 }
 
@@ -131,7 +131,7 @@ func TestMaxAttachments(t *testing.T) {
 			t.Errorf("limit %d: %v", limit, err)
 		}
 		if limit == 0 {
-			_, err := assembling(nil, o).Decode(text(`51-["a"]`), &p)
+			_, err := assembling(new(closer), o).Decode(text(`51-["a"]`), &p)
 			wantEnd(t, err, "forced close")
 		}
 		message.Args = append(message.Args, raw("x"))

@@ -2,6 +2,7 @@ package socketio_test
 
 import (
 	"encoding/hex"
+	"slices"
 	"testing"
 
 	"github.com/polywire/polywire/codec"
@@ -25,62 +26,66 @@ type example struct {
 
 const token = `{"token":"123"}`
 
+// The packets that examples are made of.
+
+func message(ns, kind string, args ...codec.Payload) wire.Packet {
+	p := wire.Packet{Type: wire.Message, Namespace: ns, Kind: kind}
+	if len(args) > 0 {
+		p.Payload, p.Args = args[0], args[1:]
+	}
+	return p
+}
+
+func call(id uint64, p wire.Packet) wire.Packet {
+	p.Type, p.ID = wire.Call, id
+	return p
+}
+
+func reply(ns string, id uint64, args ...codec.Payload) wire.Packet {
+	p := message(ns, "", args...)
+	p.Type, p.ID = wire.Reply, id
+	return p
+}
+
+func refused(ns string, e wire.ErrorBody) wire.Packet {
+	return wire.Packet{Type: wire.Refused, Namespace: ns, Err: &e}
+}
+
+func goodbye(ns string) wire.Packet { return wire.Packet{Type: wire.Goodbye, Namespace: ns} }
+
+func hello(ns string, payload codec.Payload) wire.Packet {
+	return wire.Packet{Type: wire.Hello, Namespace: ns, Payload: payload}
+}
+
+// keyed gives a packet of version 4 the id that both sides make.
+func keyed(p wire.Packet) wire.Packet {
+	p.Key = engineID
+	if p.Namespace != "/" {
+		p.Key = p.Namespace + "#" + engineID
+	}
+	return p
+}
+
 // examples are what the protocol's documents and official peers write.
 func examples() []example {
-	message := func(ns, kind string, args ...codec.Payload) wire.Packet {
-		p := wire.Packet{Type: wire.Message, Namespace: ns, Kind: kind}
-		if len(args) > 0 {
-			p.Payload, p.Args = args[0], args[1:]
-		}
-		return p
-	}
-	with := func(p wire.Packet, t wire.Type, id uint64) wire.Packet {
-		p.Type, p.ID = t, id
-		return p
-	}
-	reply := func(ns string, id uint64, args ...codec.Payload) wire.Packet {
-		return with(message(ns, "", args...), wire.Reply, id)
-	}
-	hello := wire.Packet{Type: wire.Hello, Namespace: "/"}
-	auth := wire.Packet{Type: wire.Hello, Namespace: "/", Payload: json(token)}
-	admin := wire.Packet{Type: wire.Hello, Namespace: "/admin"}
-	adminAuth := wire.Packet{Type: wire.Hello, Namespace: "/admin", Payload: json(token)}
+	return slices.Concat(connecting5(), connecting4(), saidExamples(), binaryExamples(), ownExamples(), readExamples())
+}
+
+func connecting5() []example {
+	none := codec.Payload{}
 	welcome := wire.Packet{Type: wire.Welcome, Namespace: "/", Key: "wZX3oN0bSVIhsaknAAAI"}
-	resumable := welcome
-	resumable.Resume = "secret"
 	adminWelcome := wire.Packet{Type: wire.Welcome, Namespace: "/admin", Key: "oSO0OpakMV_3jnilAAAA"}
-	resume := wire.Packet{Type: wire.Hello, Namespace: "/", Resume: "p", Offset: "o", Payload: json(token)}
-	resumeRead := resume
-	resumeRead.Payload = json(`{"pid":"p","offset":"o","token":"123"}`)
-	refused := func(ns string, e wire.ErrorBody) wire.Packet {
-		return wire.Packet{Type: wire.Refused, Namespace: ns, Err: &e}
-	}
-	goodbye := func(ns string) wire.Packet { return wire.Packet{Type: wire.Goodbye, Namespace: ns} }
-	two := message("/admin", "baz", raw("\x01\x02\x03\x04"), raw("\x05"))
-	deep := message("/", "baz", parts(`{"a":[{"_placeholder":true,"num":0}],"b":{"_placeholder":true,"num":1}}`, "\x01", "\x02"), json("1"), raw("\x03"))
-	v4 := func(p wire.Packet) wire.Packet {
-		p.Key = engineID
-		if p.Namespace != "/" {
-			p.Key = p.Namespace + "#" + engineID
-		}
-		return p
-	}
-	v4Query := v4(admin)
-	v4Query.Payload = json(`{"token":"1234","uid":"abcd"}`)
-	v4QuerySaid := admin
-	v4QuerySaid.Payload = v4Query.Payload
-	v4Main := v4(wire.Packet{Type: wire.Welcome, Namespace: "/"})
-	v4Admin := v4(wire.Packet{Type: wire.Welcome, Namespace: "/admin"})
-	offset := message("/", "hello", json(`"world"`))
-	offset.Offset = "PXJ0k2a"
-	offsetRead := message("/", "hello", json(`"world"`), json(`"PXJ0k2a"`))
+	resumable, resume, resumeRead := welcome, hello("/", json(token)), hello("/", json(`{"pid":"p","offset":"o","token":"123"}`))
+	resumable.Resume = "secret"
+	resume.Resume, resume.Offset = "p", "o"
+	resumeRead.Resume, resumeRead.Offset = "p", "o"
 	return []example{
-		{wire: `0`, fromClient: true, version: 5, packet: hello},
-		{wire: `0` + token, fromClient: true, version: 5, packet: auth},
-		{wire: `0/admin,`, fromClient: true, version: 5, packet: admin},
-		{wire: `0/admin`, fromClient: true, version: 5, packet: admin, onlyRead: true},
-		{wire: `0/admin,` + token, fromClient: true, version: 5, packet: adminAuth},
-		{wire: `0/admin?x=1,`, fromClient: true, version: 5, packet: wire.Packet{Type: wire.Hello, Namespace: "/admin?x=1"}},
+		{wire: `0`, fromClient: true, version: 5, packet: hello("/", none)},
+		{wire: `0` + token, fromClient: true, version: 5, packet: hello("/", json(token))},
+		{wire: `0/admin,`, fromClient: true, version: 5, packet: hello("/admin", none)},
+		{wire: `0/admin`, fromClient: true, version: 5, packet: hello("/admin", none), onlyRead: true},
+		{wire: `0/admin,` + token, fromClient: true, version: 5, packet: hello("/admin", json(token))},
+		{wire: `0/admin?x=1,`, fromClient: true, version: 5, packet: hello("/admin?x=1", none)},
 		{wire: `0{"pid":"p","offset":"o","token":"123"}`, fromClient: true, version: 5, packet: resume, reads: &resumeRead},
 		{wire: `0{"sid":"wZX3oN0bSVIhsaknAAAI"}`, version: 5, packet: welcome},
 		{wire: `0/admin,{"sid":"oSO0OpakMV_3jnilAAAA"}`, version: 5, packet: adminWelcome},
@@ -95,14 +100,20 @@ func examples() []example {
 			packet: refused("/random", wire.ErrorBody{Code: "not_found", Message: "Invalid namespace"}),
 		},
 		{wire: `4"Not authorized"`, version: 5, packet: refused("/", *errNotAuthorized), onlyRead: true},
+	}
+}
 
-		{wire: `0`, version: 4, packet: v4Main},
-		{wire: `0/admin,`, version: 4, packet: v4Admin},
-		{wire: `0/admin,`, fromClient: true, version: 4, packet: admin, reads: new(v4(admin))},
-		{wire: `0/admin`, fromClient: true, version: 4, packet: v4(admin), onlyRead: true},
-		{wire: `0/admin?token=1234&uid=abcd,`, fromClient: true, version: 4, packet: v4QuerySaid, reads: &v4Query},
-		{wire: `0/admin?token=1&uid=abcd&token=1234`, fromClient: true, version: 4, packet: v4Query, onlyRead: true},
-		{wire: `0`, fromClient: true, version: 4, packet: v4(hello), onlyRead: true},
+func connecting4() []example {
+	admin := hello("/admin", codec.Payload{})
+	query := hello("/admin", json(`{"token":"1234","uid":"abcd"}`))
+	return []example{
+		{wire: `0`, version: 4, packet: keyed(wire.Packet{Type: wire.Welcome, Namespace: "/"})},
+		{wire: `0/admin,`, version: 4, packet: keyed(wire.Packet{Type: wire.Welcome, Namespace: "/admin"})},
+		{wire: `0/admin,`, fromClient: true, version: 4, packet: admin, reads: new(keyed(admin))},
+		{wire: `0/admin`, fromClient: true, version: 4, packet: keyed(admin), onlyRead: true},
+		{wire: `0/admin?token=1234&uid=abcd,`, fromClient: true, version: 4, packet: query, reads: new(keyed(query))},
+		{wire: `0/admin?token=1&uid=abcd&token=1234`, fromClient: true, version: 4, packet: keyed(query), onlyRead: true},
+		{wire: `0`, fromClient: true, version: 4, packet: keyed(hello("/", codec.Payload{})), onlyRead: true},
 		{wire: `4/admin,"Not authorized"`, version: 4, packet: refused("/admin", *errNotAuthorized)},
 		{
 			wire: `4{"why":1}`, version: 4, packet: refused("/", wire.ErrorBody{Code: "unauthorized", Message: "Not authorized", Details: json(`{"why":1}`)}),
@@ -112,7 +123,14 @@ func examples() []example {
 			wire: `4/x,{"message":"Invalid namespace"}`, version: 4, onlyRead: true,
 			packet: refused("/x", wire.ErrorBody{Code: "not_found", Message: "Invalid namespace"}),
 		},
+	}
+}
 
+func saidExamples() []example {
+	offset := message("/", "hello", json(`"world"`))
+	offset.Offset = "PXJ0k2a"
+	offsetRead := message("/", "hello", json(`"world"`), json(`"PXJ0k2a"`))
+	return []example{
 		{wire: `1`, packet: goodbye("/")},
 		{wire: `1/admin,`, packet: goodbye("/admin")},
 		{wire: `1/admin,`, fromClient: true, packet: goodbye("/admin")},
@@ -120,12 +138,26 @@ func examples() []example {
 		{wire: `2["foo"]`, packet: message("/", "foo")},
 		{wire: `2["foo"]`, fromClient: true, packet: message("/", "foo")},
 		{wire: `2/admin,["bar"]`, fromClient: true, packet: message("/admin", "bar")},
-		{wire: `212["foo"]`, fromClient: true, packet: with(message("/", "foo"), wire.Call, 13)},
-		{wire: `20["foo"]`, fromClient: true, packet: with(message("/", "foo"), wire.Call, 1)},
-		{wire: `2/admin,456["project:delete",123]`, packet: with(message("/admin", "project:delete", json("123")), wire.Call, 457)},
+		{wire: `212["foo"]`, fromClient: true, packet: call(13, message("/", "foo"))},
+		{wire: `20["foo"]`, fromClient: true, packet: call(1, message("/", "foo"))},
+		{wire: `2/admin,456["project:delete",123]`, packet: call(457, message("/admin", "project:delete", json("123")))},
 		{wire: `3/admin,13["bar"]`, fromClient: true, packet: reply("/admin", 14, json(`"bar"`))},
 		{wire: `312[]`, fromClient: true, packet: reply("/", 13)},
 		{wire: `312[]`, packet: reply("/", 13)},
+		{wire: `2["auth",{}]`, packet: message("/", "auth", json("{}"))},
+		{wire: `2["message-back",1,"2",{"3":[true]}]`, packet: message("/", "message-back", json("1"), json(`"2"`), json(`{"3":[true]}`))},
+		{wire: `3456[1,"2",{"3":[false]}]`, packet: reply("/", 457, json("1"), json(`"2"`), json(`{"3":[false]}`))},
+		{wire: `2["hello","world","PXJ0k2a"]`, packet: offset, reads: &offsetRead},
+		{wire: `2["k",null,1]`, packet: message("/", "k", codec.Payload{}, json("1")), reads: new(message("/", "k", json("null"), json("1")))},
+		{wire: `2["<é😀&\"\\>",12345678901234567890.50]`, packet: message("/", `<é😀&"\>`, json("12345678901234567890.50"))},
+	}
+}
+
+func binaryExamples() []example {
+	two := message("/admin", "baz", raw("\x01\x02\x03\x04"), raw("\x05"))
+	inside := parts(`{"a":[{"_placeholder":true,"num":0}],"b":{"_placeholder":true,"num":1}}`, "\x01", "\x02")
+	deep := message("/", "baz", inside, json("1"), raw("\x03"))
+	return []example{
 		{wire: `51-["baz",{"_placeholder":true,"num":0}] | 01 02 03 04`, packet: message("/", "baz", raw("\x01\x02\x03\x04"))},
 		{
 			wire:   `52-/admin,["baz",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}] | 01020304 | 05`,
@@ -133,19 +165,19 @@ func examples() []example {
 		},
 		{
 			wire:   `51-/cool,23["a",{"_placeholder":true,"num":0}] | 00`,
-			packet: with(message("/cool", "a", raw("\x00")), wire.Call, 24), fromClient: true,
+			packet: call(24, message("/cool", "a", raw("\x00"))), fromClient: true,
 		},
 		{wire: `61-15["bar",{"_placeholder":true,"num":0}] | ff`, packet: reply("/", 16, json(`"bar"`), raw("\xff"))},
 		{
 			wire:   `53-["baz",{"a":[{"_placeholder":true,"num":0}],"b":{"_placeholder":true,"num":1}},1,{"_placeholder":true,"num":2}] | 01 | 02 | 03`,
 			packet: deep,
 		},
-		{wire: `2["auth",{}]`, packet: message("/", "auth", json("{}"))},
-		{wire: `2["message-back",1,"2",{"3":[true]}]`, packet: message("/", "message-back", json("1"), json(`"2"`), json(`{"3":[true]}`))},
-		{wire: `3456[1,"2",{"3":[false]}]`, packet: reply("/", 457, json("1"), json(`"2"`), json(`{"3":[false]}`))},
-		{wire: `2["hello","world","PXJ0k2a"]`, packet: offset, reads: &offsetRead},
-		{wire: `2["k",null,1]`, packet: message("/", "k", codec.Payload{}, json("1")), reads: new(message("/", "k", json("null"), json("1")))},
-		{wire: `2["<é😀&\"\\>",12345678901234567890.50]`, packet: message("/", `<é😀&"\>`, json("12345678901234567890.50"))},
+	}
+}
+
+// ownExamples are of this server's own making, in official packets.
+func ownExamples() []example {
+	return []example{
 		{
 			wire:   `37[{"error":{"code":"not_found","message":"no such thing"}}]`,
 			packet: wire.Packet{Type: wire.Error, Namespace: "/", ID: 8, Err: &wire.ErrorBody{Code: "not_found", Message: "no such thing"}},
@@ -165,8 +197,12 @@ func examples() []example {
 			packet: wire.Packet{Type: wire.Publish, Namespace: "/", ID: 8, Room: "news", Kind: "said", Payload: json("1"), Args: []codec.Payload{json("2")}},
 		},
 		{wire: `2["$broadcast","said"]`, fromClient: true, packet: wire.Packet{Type: wire.Broadcast, Namespace: "/", Kind: "said"}},
+	}
+}
 
-		// What official decoders take and no encoder writes.
+// readExamples are what official decoders take and no encoder writes.
+func readExamples() []example {
+	return []example{
 		{wire: `2[5,"x"]`, fromClient: true, packet: message("/", "5", json(`"x"`)), onlyRead: true},
 		{wire: `2 [ "a" , 1 ] `, fromClient: true, packet: message("/", "a", json("1")), onlyRead: true},
 		{wire: `2/,["a"]`, fromClient: true, packet: message("/", "a"), onlyRead: true},
@@ -176,7 +212,7 @@ func examples() []example {
 		{wire: `60-7["x"]`, fromClient: true, packet: reply("/", 8, json(`"x"`)), onlyRead: true},
 		{wire: `2["$publish","news"]`, fromClient: true, packet: message("/", "$publish", json(`"news"`)), onlyRead: true},
 		{wire: `2["$subscribe",1]`, fromClient: true, packet: message("/", "$subscribe", json(`1`)), onlyRead: true},
-		{wire: `218446744073709551614["a"]`, fromClient: true, packet: with(message("/", "a"), wire.Call, 1<<64-1), onlyRead: true},
+		{wire: `218446744073709551614["a"]`, fromClient: true, packet: call(1<<64-1, message("/", "a")), onlyRead: true},
 		{wire: `52-["x",{"num":1,"_placeholder":true,"more":[]}] | 01 | 02`, fromClient: true, packet: message("/", "x", raw("\x02")), onlyRead: true},
 		{
 			wire:   `51-["x",[{"_placeholder":true,"num":0}],{"_placeholder":true,"num":0}] | 01`,

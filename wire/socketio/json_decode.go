@@ -192,10 +192,10 @@ func (s *jsonSession) array(h head, parts [][]byte, p *wire.Packet) (err error) 
 				return err
 			}
 		}
-		switch {
-		case n == 0:
+		switch n {
+		case 0:
 			p.Payload = argument
-		case n == MaxArgs:
+		case MaxArgs:
 			return errManyArgs
 		default:
 			p.Args = append(p.Args, argument)

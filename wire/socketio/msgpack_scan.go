@@ -84,7 +84,7 @@ func (r *mpReader) head() (h mpHead, err error) {
 
 // long reads the beginning of a value whose first byte c is from 0xc0 to 0xdf.
 func (r *mpReader) long(c byte) (h mpHead, err error) {
-	size := 0 // bytes of the length
+	var size int // bytes of the length
 	switch c {
 	case 0xc0:
 		return mpHead{kind: mpNil}, nil

@@ -219,7 +219,7 @@ func roomEvent(p *wire.Packet, text func(codec.Payload) (string, bool)) {
 		return
 	}
 	payload, args := p.Payload, p.Args
-	for i := range want {
+	for i := range words[:want] {
 		word, ok := text(payload)
 		if !ok || word == "" {
 			return

@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -18,8 +19,13 @@ func (p *Protocol) Doors() []wire.Door {
 
 // Check returns what is wrong with the options, nil if nothing is.
 func (p *Protocol) Check() error {
-	if p.parser != JSON && p.parser != Msgpack {
+	switch {
+	case p.parser != JSON && p.parser != Msgpack:
 		return fmt.Errorf("socketio: there is no %s", p.parser)
+	case p.carriers < PollingFirst || p.carriers > PollingOnly:
+		return errors.New("socketio: unknown carriers to dial")
+	case p.dialVersion != 4 && p.dialVersion != 5:
+		return fmt.Errorf("socketio: there is no protocol %d to dial", p.dialVersion)
 	}
 	o := p.engine
 	o.Accept = func(*engineio.Conn, *http.Request) error { return nil }

@@ -80,6 +80,7 @@ type Protocol struct {
 var (
 	_ wire.Protocol = (*Protocol)(nil)
 	_ wire.Dialer   = (*Protocol)(nil)
+	_ wire.Checker  = (*Protocol)(nil)
 )
 
 // Option changes what [New] makes.
