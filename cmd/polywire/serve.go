@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -11,19 +10,19 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/middleware"
+	"github.com/polywire/polywire/wire/socketio"
 )
 
 // serveFlags configure `polywire serve`.
 type serveFlags struct {
 	listenFlags
-	allow           []string
-	origins         []string
-	tlsCert, tlsKey string
-	maxMessage      int
-	maxOutbox       int
-	maxConns        int
-	maxPerAddr      int
-	handlerTimeout  time.Duration
+	placeFlags
+	allow          []string
+	maxMessage     int
+	maxOutbox      int
+	maxConns       int
+	maxPerAddr     int
+	handlerTimeout time.Duration
 }
 
 func newServe() *cobra.Command {
@@ -37,7 +36,14 @@ Clients subscribe to rooms by themselves. Publishing to rooms and broadcasting
 to everybody are refused unless allowed here. The kind "echo" answers with its
 payload, "time" with the server's clock.
 
+JavaScript clients of Socket.IO, versions 2 to 4, find the server at its usual
+path. In rooms they take part with the events $subscribe(room),
+$unsubscribe(room), $publish(room, kind, ...) and $broadcast(kind, ...).
+
   polywire serve
+  polywire serve --port 9999 --cors https://app.example.com
+  polywire serve --host 0.0.0.0 --port 443 --secure --ssl-cert cert.pem \
+      --ssl-key key.pem --reject-invalid-hostnames
   polywire serve --listen 127.0.0.1:8080 --listen tcp://127.0.0.1:7000 --allow publish
   polywire serve --listen wss://:8443 --tls-cert cert.pem --tls-key key.pem \
       --origin https://app.example.com
@@ -46,11 +52,9 @@ Ends on SIGINT and SIGTERM, after telling every peer.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.serve(c) },
 	}
-	f.register(c, "127.0.0.1:8080")
+	f.listenFlags.register(c, "127.0.0.1:8080")
+	f.placeFlags.register(c)
 	c.Flags().StringSliceVar(&f.allow, "allow", nil, "what clients may do besides subscribing: publish, broadcast")
-	c.Flags().StringSliceVar(&f.origins, "origin", nil, "web `origins` whose pages may connect, besides the server's own; * is all")
-	c.Flags().StringVar(&f.tlsCert, "tls-cert", "", "certificate `file` (PEM) for wss and tls")
-	c.Flags().StringVar(&f.tlsKey, "tls-key", "", "key `file` (PEM) of the certificate")
 	c.Flags().IntVar(&f.maxMessage, "max-message-bytes", 1<<20, "largest inbound message")
 	c.Flags().IntVar(&f.maxOutbox, "max-outbox-bytes", 1<<20, "most that may wait for one slow reader")
 	c.Flags().IntVar(&f.maxConns, "max-connections", 0, "most connections; 0 is no limit")
@@ -64,27 +68,27 @@ func (f *serveFlags) serve(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	opts := append(baseOptions(logger),
+	address, err := f.address(c)
+	if err != nil {
+		return err
+	}
+	if address != "" {
+		f.listen = []string{address}
+	}
+	opts := append(baseOptions(logger, socketio.WithPath(f.path)),
 		polywire.WithMaxMessageBytes(f.maxMessage),
 		polywire.WithOutboxBytes(f.maxOutbox),
 		polywire.WithMaxConnections(f.maxConns, f.maxPerAddr, 0),
-		polywire.WithHandlerTimeout(f.handlerTimeout),
-		polywire.WithOrigins(f.origins...))
+		polywire.WithHandlerTimeout(f.handlerTimeout))
 	allowed, err := f.policies()
 	if err != nil {
 		return err
 	}
-	opts = append(opts, allowed...)
-	if (f.tlsCert == "") != (f.tlsKey == "") {
-		return errors.New("--tls-cert and --tls-key go together")
+	placed, err := f.options(f.addresses())
+	if err != nil {
+		return err
 	}
-	if f.tlsCert != "" {
-		t, err := loadTLS(f.tlsCert, f.tlsKey)
-		if err != nil {
-			return err
-		}
-		opts = append(opts, polywire.WithTLS(t))
-	}
+	opts = slices.Concat(opts, allowed, placed)
 	srv, err := polywire.New(opts...)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"github.com/polywire/polywire/codec/protobuf"
 	"github.com/polywire/polywire/wire"
 	"github.com/polywire/polywire/wire/native"
+	"github.com/polywire/polywire/wire/socketio"
 )
 
 // listenFlags are those of every command that serves.
@@ -54,13 +55,16 @@ func (f *listenFlags) logger(w io.Writer) (*slog.Logger, error) {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
 }
 
-// everyWire lists the wires that serving commands speak.
-func everyWire() []wire.Protocol { return []wire.Protocol{native.New()} }
+// everyWire lists the wires that serving commands speak. The options are those
+// of Socket.IO.
+func everyWire(o ...socketio.Option) []wire.Protocol {
+	return []wire.Protocol{native.New(), socketio.New(append(o, socketio.WithRoomEvents())...)}
+}
 
 // baseOptions are those of every server that this program runs.
-func baseOptions(logger *slog.Logger) []polywire.Option {
+func baseOptions(logger *slog.Logger, o ...socketio.Option) []polywire.Option {
 	return []polywire.Option{
-		polywire.WithWires(everyWire()...),
+		polywire.WithWires(everyWire(o...)...),
 		polywire.WithCodecs(codec.JSON{}, protobuf.Codec{}, msgpack.Codec{}),
 		polywire.WithLogger(logger),
 	}
