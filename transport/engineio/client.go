@@ -40,7 +40,7 @@ type ClientConn struct {
 	mu     sync.Mutex
 	// changed is for all that follows.
 	changed  sync.Cond
-	inbox    [][]transport.Frame // answers that the reader has not taken
+	inbox    [][]transport.Frame // answers, or parts of one, that the reader has not taken
 	pending  []byte              // neutral bytes to post
 	waiting  int                 // bytes of pending, and of what is being posted
 	socket   *websocket.Conn     // after an upgrade, or from the beginning
@@ -64,6 +64,7 @@ var (
 const (
 	clientWaitingBytes = 64 << 10 // Write blocks while more is to be posted
 	clientInbox        = 2        // no GET while so many answers wait for the reader
+	clientPart         = 256      // frames that wait for the reader as one
 	clientKeptBytes    = 4 << 10  // of the writer's buffer
 	clientBatchBytes   = 1e6      // of a POST to a server that does not say its limit
 )

@@ -92,7 +92,7 @@ func dialPolling(ctx context.Context, r *requester) (*ClientConn, error) {
 // openPolling does the handshake. Old servers say more than the open packet in
 // their first answer.
 func openPolling(ctx context.Context, r *requester) (c *ClientConn, upgrade bool, err error) {
-	body, octets, cookies, err := r.get(ctx, "")
+	body, octets, cookies, err := r.get(ctx, "", clientOpenBytes+r.o.MaxMessageBytes)
 	if err != nil {
 		return nil, false, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"net"
 
 	"github.com/polywire/polywire/transport"
 )
@@ -13,7 +14,7 @@ import (
 func (c *ClientConn) poll(ctx context.Context) {
 	defer c.leave()
 	for c.mayPoll() {
-		body, octets, _, err := c.r.get(ctx, c.sid)
+		body, octets, _, err := c.r.get(ctx, c.sid, clientBodyFactor*c.r.o.MaxMessageBytes)
 		if err != nil {
 			if !errors.Is(err, errLongAnswer) {
 				c.fail(lost(err))
@@ -42,16 +43,39 @@ func (c *ClientConn) mayPoll() bool {
 	}
 }
 
-// decode makes frames of an answer. Those before an error count.
+// decode makes frames of an answer. Those before an error count. It gives the
+// reader many of them in parts: a frame is more than the shortest packet.
 func (c *ClientConn) decode(octets bool, body []byte) (frames []transport.Frame, err error) {
 	err = decodePayload(c.v, octets, body, func(p packet) error {
 		f, ok, err := c.frameOf(p)
-		if ok {
-			frames = append(frames, f)
+		if !ok {
+			return err
 		}
-		return err
+		if len(frames) == clientPart {
+			if !c.deliverPart(frames) {
+				return net.ErrClosed
+			}
+			frames = nil
+		}
+		frames = append(frames, f)
+		return nil
 	})
 	return frames, malformedEnd(err)
+}
+
+// deliverPart waits until the reader has time for more frames of an answer.
+func (c *ClientConn) deliverPart(frames []transport.Frame) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.over && len(c.inbox) >= clientInbox {
+		c.changed.Wait()
+	}
+	if c.over {
+		return false
+	}
+	c.inbox = append(c.inbox, frames)
+	c.changed.Broadcast()
+	return true
 }
 
 // deliver gives the reader the frames of an answer, and what has ended the

@@ -513,6 +513,27 @@ func clientStates() map[string]func(t *testing.T, s *script) *ClientConn {
 	}
 }
 
+// An answer of many short packets takes no more memory than a long one.
+func TestClientTakesAnswersInParts(t *testing.T) {
+	const count = 3*clientPart*clientInbox + 1
+	s := newScript(t)
+	c := s.dial(DialOptions{})
+	s.answer(strings.Repeat("4\x1e", count-1) + "4")
+	for range count {
+		receives(t, c, "text ")
+		c.mu.Lock()
+		parts := len(c.inbox)
+		c.mu.Unlock()
+		if parts > clientInbox+1 { // the last part does not wait
+			t.Fatalf("%d parts", parts)
+		}
+	}
+	s.answer(strings.Repeat("4\x1e", count) + "1") // the reader does not come any more
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Close ends whatever blocks, in every state.
 func TestClientClose(t *testing.T) {
 	for name, state := range clientStates() {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -43,9 +44,9 @@ type DialOptions struct {
 	NoUpgrade bool
 	// Version of the protocol: 4 or 3. Zero: 4.
 	Version int
-	// MaxMessageBytes bounds an inbound message. Zero or less:
-	// websocket.DefaultMaxMessageBytes. An answer to a poll, which carries all
-	// that has waited for it, may be 16 times as long.
+	// MaxMessageBytes bounds an inbound message; 128 MiB at most. Zero or
+	// less: websocket.DefaultMaxMessageBytes. An answer to a poll, which
+	// carries all that has waited for it, may be 16 times as long.
 	MaxMessageBytes int
 	// MaxFragments bounds the fragments of a message that comes through a
 	// WebSocket. Zero or less: no limit but that of its bytes.
@@ -59,6 +60,7 @@ const (
 	defaultPath = "/socket.io/"
 
 	clientHeadBytes   = 64 << 10 // of an answer
+	clientOpenBytes   = 4 << 10  // of the open packet
 	clientKeptBody    = 1 << 10  // of a refusal
 	clientBodyFactor  = 16       // how many of the longest messages one answer may be
 	clientReasonBytes = 200      // of a refusal's message
@@ -178,7 +180,7 @@ func newRequester(u *url.URL, o DialOptions) (*requester, error) {
 	if r.o.MaxMessageBytes <= 0 {
 		r.o.MaxMessageBytes = websocket.DefaultMaxMessageBytes
 	}
-	r.o.MaxMessageBytes = min(r.o.MaxMessageBytes, 1<<30)
+	r.o.MaxMessageBytes = min(r.o.MaxMessageBytes, math.MaxInt32/clientBodyFactor)
 	if r.o.UpgradeTimeout <= 0 {
 		r.o.UpgradeTimeout = defaultUpgradeTimeout
 	}
@@ -265,8 +267,8 @@ func (r *requester) do(req *http.Request, contentType string) (*http.Response, e
 	return nil, newRefusal(resp.StatusCode, body, retryAfter(resp.Header.Get("Retry-After")), nil)
 }
 
-// get polls. The body is at most as long as the options allow.
-func (r *requester) get(ctx context.Context, sid string) (body []byte, octets bool, cookies []*http.Cookie, err error) {
+// get polls. The body is of most bytes, or errLongAnswer.
+func (r *requester) get(ctx context.Context, sid string, most int) (body []byte, octets bool, cookies []*http.Cookie, err error) {
 	// With a body that cannot be read again net/http never repeats the
 	// request: what the lost answer carried would be lost in silence.
 	nothing := io.NopCloser(strings.NewReader(""))
@@ -279,12 +281,11 @@ func (r *requester) get(ctx context.Context, sid string) (body []byte, octets bo
 		return nil, false, nil, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // it has been read
-	most := int64(r.o.MaxMessageBytes) * clientBodyFactor
-	body, err = io.ReadAll(io.LimitReader(resp.Body, most+1))
+	body, err = io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
 	switch {
 	case err != nil:
 		return nil, false, nil, err
-	case int64(len(body)) > most:
+	case len(body) > most:
 		return nil, false, nil, errLongAnswer
 	}
 	octets = strings.HasPrefix(resp.Header.Get("Content-Type"), "application/octet-stream")
