@@ -34,7 +34,7 @@ func (f *peerFlags) register(c *cobra.Command) {
 	if env := os.Getenv("POLYWIRE_URL"); env != "" {
 		def = env
 	}
-	c.Flags().StringVarP(&f.url, "url", "u", def, "server `URL`: ws, wss, tcp, tls or unix (POLYWIRE_URL)")
+	c.Flags().StringVarP(&f.url, "url", "u", def, "server `URL`: ws, wss, tcp, tls, unix or socketio+http, ... (POLYWIRE_URL)")
 	c.Flags().StringArrayVarP(&f.headers, "header", "H", nil, "`name=value` for the server's authenticator; may be repeated")
 	c.Flags().DurationVar(&f.timeout, "timeout", 10*time.Second, "time to connect, and to wait for an answer")
 	c.Flags().BoolVar(&f.insecure, "insecure-skip-verify", false, "do not verify the server's certificate")
@@ -54,6 +54,7 @@ func (f *peerFlags) dial(ctx context.Context, opts ...client.Option) (*client.Cl
 		headers[name] = value
 	}
 	opts = append(opts,
+		client.WithWires(everyWire()...),
 		client.WithDialTimeout(f.timeout),
 		client.WithPeer(polywire.WithCodecs(codec.JSON{}, protobuf.Codec{}, msgpack.Codec{})),
 		client.WithCredentials(func(context.Context) (map[string]string, error) { return headers, nil }))

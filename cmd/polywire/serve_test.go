@@ -257,3 +257,16 @@ func securePage(t *testing.T, address, sni, host string) *page {
 	}
 	return b
 }
+
+// The tools speak Socket.IO, too, and publish to those of other wires.
+func TestToolsSpeakSocketIO(t *testing.T) {
+	ws := last(start(t, 1, "serve", "--port", "0", "--allow", "publish,broadcast")[0])
+	address := strings.TrimPrefix(ws, "ws://")
+	for _, scheme := range []string{"socketio+http://", "socketio+ws://"} {
+		out, _, err := run(t, "", "call", "echo", `{"a": [1, 2]}`, "--url", scheme+address)
+		if err != nil || out != `{"a": [1, 2]}`+"\n" {
+			t.Errorf("call echo on %s: %q, %v", scheme, out, err)
+		}
+	}
+	meetInRoom(t, ws, ws, "socketio+ws://"+address)
+}
