@@ -47,6 +47,7 @@ bench: ## the Go benchmarks; BENCH=regexp BENCHTIME=1s
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
 
 bench-peers: ## this server beside its peers, under one load, as ratios
+	@scripts/setup.sh node npm bench/socketio-node
 	cd bench && $(GO) run ./cmd/peers -write
 
 lint: $(linter) ## gofmt, go vet, golangci-lint, JavaScript

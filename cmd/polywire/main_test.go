@@ -198,8 +198,13 @@ func TestPublishIsRefusedByDefault(t *testing.T) {
 func TestBench(t *testing.T) {
 	line := strings.Fields(start(t, 1, "bench", "serve", "--listen", "127.0.0.1:0")[0])
 	url, pid := strings.TrimSuffix(line[2], ","), line[len(line)-1]
-	for _, mode := range []string{"echo", "broadcast", "idle", "idle --speak", "connect", "handshakes --dial-rate 200"} {
-		args := append([]string{"bench", "run", "--url", url, "--pid", pid, "--conns", "10", "--window", "2",
+	for _, mode := range []string{
+		"echo --window 2", "broadcast --window 2", "idle", "idle --speak", "connect", "handshakes --dial-rate 200",
+		"echo --wire native-json", "echo --wire socketio --window 2", "broadcast --wire socketio --window 2",
+		"idle --wire socketio --speak", "handshakes --wire socketio --dial-rate 200",
+		"echo --wire socketio-polling", "handshakes --wire socketio-polling --dial-rate 200",
+	} {
+		args := append([]string{"bench", "run", "--url", url, "--pid", pid, "--conns", "10",
 			"--duration", "100ms", "--warmup", "10ms", "--json"}, strings.Fields(mode)...)
 		out, _, err := run(t, "", args...)
 		var result struct {

@@ -15,6 +15,7 @@ type figures struct {
 	P50       float64 `json:"p50_ms,omitempty"`
 	P99       float64 `json:"p99_ms,omitempty"`
 	KiB       float64 `json:"kib_per_conn,omitempty"`
+	Lost      float64 `json:"lost,omitempty"` // handshakes that failed, or could not be begun in time
 }
 
 // side is a server and the load on it.
@@ -23,55 +24,141 @@ type side struct {
 	measure func(ctx context.Context, l *lab) (figures, error)
 }
 
+// rule is how a case is judged.
+type rule string
+
+const (
+	// ratioAtLeast: our value is at least bar times the peer's. The default.
+	ratioAtLeast rule = ""
+	// atMost: our value is at most the bar.
+	atMost rule = "at most"
+	// noneOver: in every round our value was at most the bar, nothing was lost
+	// and the rate was kept.
+	noneOver rule = "none over"
+	// noBar: for the record.
+	noBar rule = "no bar"
+)
+
 // comparison is one row of the table.
 type comparison struct {
-	id    string
-	title string
-	unit  string // of figures.Value
-	ours  side
-	peer  side
-	bar   float64
-	// absolute: the bar is the most that our value may be. Otherwise it is
-	// the least that our value may be as a multiple of the peer's.
-	absolute bool
+	section string // heading of the table that it stands in; empty for the first
+	id      string
+	title   string
+	unit    string // of figures.Value
+	ours    side
+	peer    side
+	bar     float64
+	rule    rule
+	rate    float64 // noneOver: handshakes a second
 }
 
 // size scales the cases down for tests.
-type size struct{ echo, broadcast, idle, calls int }
+type size struct{ echo, broadcast, idle, calls, handshakes, polls int }
 
-func fullSize() size { return size{echo: 100, broadcast: 1000, idle: 10_000, calls: 100} }
+func fullSize() size {
+	return size{echo: 100, broadcast: 1000, idle: 10_000, calls: 100, handshakes: 2000, polls: 200}
+}
 
-func comparisons(n size) []comparison {
-	perCPU := func(r loadResult) float64 { return 1e6 / max(r.ServerMicros, 1e-3) }
-	perSecond := func(r loadResult) float64 { return r.PerSecond }
-	kib := func(r loadResult) float64 { return r.KiBPerConn }
+// task is what the load generator does.
+type task struct {
+	mode          string
+	conns, window int
+	rate          int  // handshakes a second
+	speak         bool // idle: each connection has a request answered first
+	beats         bool // idle: long enough for a heartbeat on each connection
+}
+
+func comparisons(n size) []comparison { return append(ownWire(n), socketIO(n)...) }
+
+func perCPU(r loadResult) float64    { return 1e6 / max(r.ServerMicros, 1e-3) }
+func perSecond(r loadResult) float64 { return r.PerSecond }
+func kib(r loadResult) float64       { return r.KiBPerConn }
+func slowest(r loadResult) float64   { return r.Latency.Max }
+
+const (
+	perCPUUnit     = "messages per server CPU second"
+	deliveriesUnit = "deliveries per second"
+	memoryUnit     = "KiB of memory per connection"
+)
+
+// ownWire has the cases of our own wire.
+func ownWire(n size) []comparison {
+	busy, single := task{mode: "echo", conns: n.echo, window: 16}, task{mode: "echo", conns: n.echo, window: 1}
+	broadcast, idle := task{mode: "broadcast", conns: n.broadcast, window: 16}, task{mode: "idle", conns: n.idle, window: 1}
+	spoken := idle
+	spoken.speak = true
 	return []comparison{
 		{
-			id: "echo-16", title: num(n.echo) + " connections, 16 echoes in flight on each",
-			unit: "messages per server CPU second", bar: 2,
-			ours: native(perCPU, "echo", n.echo, 16), peer: gwsRaw(perCPU, "echo", n.echo, 16),
+			id: "echo-16", title: num(n.echo) + " connections, 16 echoes in flight on each", unit: perCPUUnit, bar: 2,
+			ours: native(perCPU, busy), peer: gwsRaw(perCPU, busy),
 		},
 		{
-			id: "echo-1", title: num(n.echo) + " connections, one echo in flight on each",
-			unit: "messages per server CPU second", bar: 0.9,
-			ours: native(perCPU, "echo", n.echo, 1), peer: gwsRaw(perCPU, "echo", n.echo, 1),
+			id: "echo-1", title: num(n.echo) + " connections, one echo in flight on each", unit: perCPUUnit, bar: 0.9,
+			ours: native(perCPU, single), peer: gwsRaw(perCPU, single),
 		},
 		{
-			id: "broadcast", title: "broadcasts to " + num(n.broadcast) + " connections, 16 in flight",
-			unit: "deliveries per second", bar: 3,
-			ours: native(perSecond, "broadcast", n.broadcast, 16), peer: gwsRaw(perSecond, "broadcast", n.broadcast, 16),
+			id: "broadcast", title: "broadcasts to " + num(n.broadcast) + " connections, 16 in flight", unit: deliveriesUnit, bar: 3,
+			ours: native(perSecond, broadcast), peer: gwsRaw(perSecond, broadcast),
 		},
 		{
-			id: "idle", title: num(n.idle) + " connections, quiet for ten seconds",
-			unit: "KiB of memory per connection", bar: 3.5, absolute: true,
-			ours: native(kib, "idle", n.idle, 1), peer: gwsRaw(kib, "idle", n.idle, 1),
+			id: "idle", title: num(n.idle) + " connections, quiet for ten seconds", unit: memoryUnit, bar: 3.5, rule: atMost,
+			ours: native(kib, idle), peer: gwsRaw(kib, idle),
 		},
 		{
-			id: "call", title: num(n.calls) + " calls in flight on one TCP connection",
-			unit: "calls per CPU second of client and server", bar: 4,
+			id: "idle-spoken", title: num(n.idle) + " connections, each after one echo, quiet for ten seconds", unit: memoryUnit, rule: noBar,
+			ours: native(kib, spoken), peer: gwsRaw(kib, spoken),
+		},
+		{
+			id: "call", title: num(n.calls) + " calls in flight on one TCP connection", bar: 4,
+			unit: "calls per CPU second of client and server",
 			ours: clientCall(n.calls), peer: grpcUnary(n.calls),
 		},
 	}
+}
+
+// socketIO has the cases of the Socket.IO wire.
+func socketIO(n size) []comparison {
+	busy, single := task{mode: "echo", conns: n.echo, window: 16}, task{mode: "echo", conns: n.echo, window: 1}
+	broadcast := task{mode: "broadcast", conns: n.broadcast, window: 16}
+	idle := task{mode: "idle", conns: n.idle, window: 1, beats: true}
+	polls := task{mode: "echo", conns: n.polls, window: 1}
+	handshakes := task{mode: "handshakes", conns: 1, window: 1, rate: n.handshakes}
+	all := []comparison{
+		{
+			id: "sio-echo-16", title: num(n.echo) + " connections, 16 acknowledged events in flight on each", unit: perCPUUnit, bar: 4,
+			ours: socketIOOurs(perCPU, "socketio", busy), peer: socketIONode(perCPU, "socketio", busy),
+		},
+		{
+			id: "sio-echo-16-gws", title: "the same beside bare frames", unit: perCPUUnit, bar: 1.5,
+			ours: socketIOOurs(perCPU, "socketio", busy), peer: gwsRaw(perCPU, busy),
+		},
+		{
+			id: "sio-echo-1", title: num(n.echo) + " connections, one acknowledged event in flight on each", unit: perCPUUnit, bar: 1.5,
+			ours: socketIOOurs(perCPU, "socketio", single), peer: socketIONode(perCPU, "socketio", single),
+		},
+		{
+			id: "sio-broadcast", title: "broadcasts to " + num(n.broadcast) + " connections, 16 in flight", unit: deliveriesUnit, bar: 8,
+			ours: socketIOOurs(perSecond, "socketio", broadcast), peer: socketIONode(perSecond, "socketio", broadcast),
+		},
+		{
+			id: "sio-idle", title: num(n.idle) + " connections, quiet but for heartbeats", unit: memoryUnit, bar: 4.5, rule: atMost,
+			ours: socketIOOurs(kib, "socketio", idle), peer: socketIONode(kib, "socketio", idle),
+		},
+		{
+			id: "sio-handshakes", title: num(n.handshakes) + " handshakes a second, 64 at once at most",
+			unit: "ms of the slowest in all rounds", bar: 1000, rule: noneOver, rate: float64(n.handshakes),
+			ours: socketIOOurs(slowest, "socketio", handshakes), peer: socketIONode(slowest, "socketio", handshakes),
+		},
+		{
+			id: "sio-polling", title: num(n.polls) + " long-polling clients, one acknowledged event after another", bar: 1.5,
+			unit: "events per server CPU second",
+			ours: socketIOOurs(perCPU, "socketio-polling", polls), peer: socketIONode(perCPU, "socketio-polling", polls),
+		},
+	}
+	for i := range all {
+		all[i].section = "Socket.IO"
+	}
+	return all
 }
 
 func ids(all []comparison) []string {
@@ -90,20 +177,38 @@ func num(n int) string {
 	return s
 }
 
+// ourServer has every wire.
+func ourServer() []string { return []string{"polywire", "bench", "serve", "--listen", "127.0.0.1:0"} }
+
 // native is `polywire bench serve`, on its own wire in the binary form over
 // WebSocket: ids, kinds and content types are decoded and encoded, a handler
 // runs for each message.
-func native(value func(loadResult) float64, mode string, conns, window int) side {
+func native(value func(loadResult) float64, t task) side {
 	return side{"Polywire", func(ctx context.Context, l *lab) (figures, error) {
-		return l.underLoad(ctx, value, []string{"polywire", "bench", "serve", "--listen", "127.0.0.1:0"},
-			"native", mode, conns, window)
+		return l.underLoad(ctx, value, ourServer(), "native", t)
 	}}
 }
 
 // gwsRaw is a server of bare WebSocket messages.
-func gwsRaw(value func(loadResult) float64, mode string, conns, window int) side {
+func gwsRaw(value func(loadResult) float64, t task) side {
 	return side{"gws, raw frames", func(ctx context.Context, l *lab) (figures, error) {
-		return l.underLoad(ctx, value, []string{"gws-raw", "-listen", "127.0.0.1:0"}, "raw", mode, conns, window)
+		return l.underLoad(ctx, value, []string{"gws-raw", "-listen", "127.0.0.1:0"}, "raw", t)
+	}}
+}
+
+// socketIOOurs is the same server as native, on the Socket.IO wire.
+func socketIOOurs(value func(loadResult) float64, wire string, t task) side {
+	return side{"Polywire", func(ctx context.Context, l *lab) (figures, error) {
+		return l.underLoad(ctx, value, ourServer(), wire, t)
+	}}
+}
+
+const nodeServer = "socket.io on Node"
+
+// socketIONode is the official server.
+func socketIONode(value func(loadResult) float64, wire string, t task) side {
+	return side{nodeServer, func(ctx context.Context, l *lab) (figures, error) {
+		return l.underLoad(ctx, value, []string{"node", l.nodeScript(), "127.0.0.1:0"}, wire, t)
 	}}
 }
 

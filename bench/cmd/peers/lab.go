@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,14 +29,18 @@ const (
 	startTimeout = 10 * time.Second
 	stopTimeout  = 15 * time.Second
 	idleQuiet    = 10 * time.Second
+	// Connections are opened in five seconds, and pinged every 25.
+	idleBeats = 35 * time.Second
 )
 
 // lab has the programs, and runs them.
 type lab struct {
 	dir              string // of the programs
+	root             string // of the checkout
 	progress         io.Writer
 	duration, warmup time.Duration
 	quiet            time.Duration // of idle connections
+	beats            time.Duration // the same, where heartbeats belong to it
 }
 
 // findRoot returns the folder above the bench module that the current folder
@@ -58,7 +63,7 @@ func newLab(ctx context.Context, root string, progress io.Writer) (*lab, error) 
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{dir: dir, progress: progress, quiet: idleQuiet}
+	l := &lab{dir: dir, root: root, progress: progress, quiet: idleQuiet, beats: idleBeats}
 	l.say("building")
 	for _, b := range []struct {
 		module   string
@@ -82,10 +87,27 @@ func (l *lab) close() { _ = os.RemoveAll(l.dir) } // a temporary folder; the sys
 
 func (l *lab) say(format string, v ...any) { fmt.Fprintf(l.progress, format+"\n", v...) }
 
+// program returns the path of one of the lab's programs, or of Node: the one
+// that scripts/setup.sh has brought, or the system's.
+func (l *lab) program(name string) string {
+	if name != "node" {
+		return filepath.Join(l.dir, name)
+	}
+	own := filepath.Join(l.root, ".cache", "bin", name)
+	if _, err := os.Stat(own); err == nil {
+		return own
+	}
+	return name
+}
+
+func (l *lab) nodeScript() string {
+	return filepath.Join(l.root, "bench", "socketio-node", "server.js")
+}
+
 // command prepares one of the lab's programs. When ctx ends it is asked to
 // end, and killed if it does not.
 func (l *lab) command(ctx context.Context, args []string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(l.dir, args[0]), args[1:]...) //nolint:gosec // our own programs
+	cmd := exec.CommandContext(ctx, l.program(args[0]), args[1:]...) //nolint:gosec // our own programs, and node
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopTimeout
 	return cmd
@@ -127,7 +149,7 @@ func (l *lab) serve(ctx context.Context, args []string) (*server, error) {
 		}
 	}
 	stop()
-	return nil, fmt.Errorf("%s did not say where it listens: %s", args[0], errs.Bytes())
+	return nil, fmt.Errorf("%s did not say where it listens (make setup installs what it needs): %s", args[0], errs.Bytes())
 }
 
 // drive runs a client program and decodes the JSON that it prints.
@@ -146,30 +168,50 @@ func (l *lab) drive(ctx context.Context, args []string, result any) error {
 
 // underLoad starts a server and drives it with the load generator, in a
 // process of its own.
-func (l *lab) underLoad(ctx context.Context, value func(loadResult) float64, args []string, wire, mode string, conns, window int) (figures, error) {
+func (l *lab) underLoad(ctx context.Context, value func(loadResult) float64, args []string, wire string, t task) (figures, error) {
 	s, err := l.serve(ctx, args)
 	if err != nil {
 		return figures{}, err
 	}
 	defer s.stop()
 	d := l.duration
-	if mode == "idle" {
+	switch {
+	case t.beats:
+		d = l.beats
+	case t.mode == "idle":
 		d = l.quiet
 	}
-	var r loadResult
-	err = l.drive(ctx, []string{
-		"polywire", "bench", "run", mode, "--json", "--url", s.url, "--wire", wire,
-		"--pid", strconv.Itoa(s.pid), "--conns", strconv.Itoa(conns), "--window", strconv.Itoa(window),
+	run := []string{
+		"polywire", "bench", "run", t.mode, "--json", "--url", s.url, "--wire", wire,
+		"--pid", strconv.Itoa(s.pid), "--conns", strconv.Itoa(t.conns), "--window", strconv.Itoa(t.window),
 		"--duration", d.String(), "--warmup", l.warmup.String(),
-	}, &r)
-	if err != nil {
+	}
+	if t.rate > 0 {
+		run = append(run, "--dial-rate", strconv.Itoa(t.rate))
+	}
+	if t.speak {
+		run = append(run, "--speak")
+	}
+	var r loadResult
+	if err = l.drive(ctx, run, &r); err != nil {
 		return figures{}, err
 	}
-	if r.Errors > 0 || r.Messages == 0 {
-		return figures{}, fmt.Errorf("%s, %s: %d messages, %d errors, first: %s", args[0], mode, r.Messages, r.Errors, r.FirstError)
+	return t.figures(args[0], value, r, d)
+}
+
+// figures takes what is compared from a result.
+func (t task) figures(server string, value func(loadResult) float64, r loadResult, d time.Duration) (figures, error) {
+	f := figures{Value: value(r), PerSecond: r.PerSecond, CPUMicros: r.ServerMicros,
+		P50: r.Latency.P50, P99: r.Latency.P99, KiB: r.KiBPerConn}
+	switch {
+	case r.Messages > 0 && r.Mode == load.Handshakes:
+		f.Lost = max(0, math.Floor(float64(t.rate)*d.Seconds())-float64(r.Messages))
+	case r.Messages == 0, r.Errors > 0:
+		return f, fmt.Errorf("%s, %s: %d messages, %d errors, first: %s", server, t.mode, r.Messages, r.Errors, r.FirstError)
+	case t.beats && d >= idleBeats && r.Pings < uint64(t.conns):
+		return f, fmt.Errorf("%s, %s: %d pings to %d connections", server, t.mode, r.Pings, t.conns)
 	}
-	return figures{Value: value(r), PerSecond: r.PerSecond, CPUMicros: r.ServerMicros,
-		P50: r.Latency.P50, P99: r.Latency.P99, KiB: r.KiBPerConn}, nil
+	return f, nil
 }
 
 // underCalls starts a server and measures a client library's calls to it.
@@ -192,7 +234,7 @@ func (l *lab) underCalls(ctx context.Context, args, client []string, flag string
 func (l *lab) compare(ctx context.Context, all []comparison, rounds int) (report, error) {
 	rep := newReport(ctx, l, rounds)
 	for _, c := range all {
-		row := row{Case: c.id, Title: c.title, Unit: c.unit, Bar: c.bar, Absolute: c.absolute,
+		row := row{Section: c.section, Case: c.id, Title: c.title, Unit: c.unit, Bar: c.bar, Rule: c.rule, Rate: c.rate,
 			Ours: outcome{Server: c.ours.name}, Peer: outcome{Server: c.peer.name}}
 		for round := range rounds {
 			for _, turn := range []struct {

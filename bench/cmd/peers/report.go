@@ -25,15 +25,17 @@ type report struct {
 
 // row is one case's outcome.
 type row struct {
-	Case     string  `json:"case"`
-	Title    string  `json:"title"`
-	Unit     string  `json:"unit"`
-	Ours     outcome `json:"ours"`
-	Peer     outcome `json:"peer"`
-	Ratio    float64 `json:"ratio"` // the median of the rounds' ratios
-	Bar      float64 `json:"bar"`
-	Absolute bool    `json:"absolute"` // the bar is for Ours.Median.Value, and the most
-	Met      bool    `json:"met"`
+	Section string  `json:"section,omitempty"`
+	Case    string  `json:"case"`
+	Title   string  `json:"title"`
+	Unit    string  `json:"unit"`
+	Ours    outcome `json:"ours"`
+	Peer    outcome `json:"peer"`
+	Ratio   float64 `json:"ratio"` // the median of the rounds' ratios
+	Bar     float64 `json:"bar"`
+	Rule    rule    `json:"rule,omitempty"`
+	Rate    float64 `json:"rate,omitempty"`
+	Met     bool    `json:"met"`
 }
 
 // outcome is what one server did.
@@ -73,12 +75,39 @@ func (r row) judged() row {
 		ratios[i] = ratio(r.Ours.Rounds[i].Value, r.Peer.Rounds[i].Value)
 	}
 	r.Ratio = median(ratios)
-	if r.Absolute {
+	switch r.Rule {
+	case atMost:
 		r.Met = r.Ours.Median.Value <= r.Bar
-	} else {
+	case noneOver:
+		r.Ours.worst()
+		r.Peer.worst()
+		r.Met = r.Ours.Median.Value <= r.Bar && r.Ours.Median.Lost == 0 && r.Ours.kept(r.Rate)
+	case noBar:
+		r.Met = true
+	case ratioAtLeast:
 		r.Met = r.Ratio >= r.Bar
 	}
 	return r
+}
+
+// worst takes what no round may have in place of what the middle one has.
+func (o *outcome) worst() {
+	o.Median.Value, o.Median.Lost = 0, 0
+	for _, f := range o.Rounds {
+		o.Median.Value = max(o.Median.Value, f.Value)
+		o.Median.Lost += f.Lost
+	}
+}
+
+// kept reports whether every round had the rate, but for the time that the
+// last handshakes take.
+func (o *outcome) kept(rate float64) bool {
+	for _, f := range o.Rounds {
+		if f.PerSecond < .98*rate {
+			return false
+		}
+	}
+	return true
 }
 
 func ratio(a, b float64) float64 {
@@ -104,6 +133,7 @@ func medians(rounds []figures) figures {
 		P50:       of(func(f figures) float64 { return f.P50 }),
 		P99:       of(func(f figures) float64 { return f.P99 }),
 		KiB:       of(func(f figures) float64 { return f.KiB }),
+		Lost:      of(func(f figures) float64 { return f.Lost }),
 	}
 }
 
@@ -131,39 +161,71 @@ func (r report) missed() []string {
 	return out
 }
 
-// markdown returns the report as two tables.
+// markdown returns the report as two tables for each section.
 func (r report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s; %s", r.Machine, r.Date)
 	if r.Commit != "" {
 		fmt.Fprintf(&b, "; commit %s", r.Commit)
 	}
-	fmt.Fprintf(&b, "; medians of %d rounds of %s.\n\n", r.Rounds, r.Seconds)
-	b.WriteString("| case | compared | Polywire | beside it | ratio | bar | |\n|---|---|---:|---:|---:|---:|---|\n")
-	for _, row := range r.Rows {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s: %s | %.2f | %s | %s |\n", row.Title, row.Unit, amount(row.Ours.Median.Value),
-			row.Peer.Server, amount(row.Peer.Median.Value), row.Ratio, row.bar(), row.verdict())
-	}
-	b.WriteString("\n| case | server | a second | CPU µs each | p50 ms | p99 ms |\n|---|---|---:|---:|---:|---:|\n")
-	for _, row := range r.Rows {
-		for _, o := range []outcome{row.Ours, row.Peer} {
-			m := o.Median
-			fmt.Fprintf(&b, "| %s | %s | %s | %.2f | %s | %s |\n", row.Case, o.Server, amount(m.PerSecond), m.CPUMicros,
-				milliseconds(m.P50), milliseconds(m.P99))
+	fmt.Fprintf(&b, "; medians of %d rounds of %s.\n", r.Rounds, r.Seconds)
+	for rows := r.Rows; len(rows) > 0; {
+		section := rows[0].Section
+		n := slices.IndexFunc(rows, func(row row) bool { return row.Section != section })
+		if n < 0 {
+			n = len(rows)
 		}
+		if section != "" {
+			fmt.Fprintf(&b, "\n### %s\n", section)
+		}
+		tables(&b, rows[:n])
+		rows = rows[n:]
 	}
 	return b.String()
 }
 
+func tables(b *strings.Builder, rows []row) {
+	b.WriteString("\n| case | compared | Polywire | beside it | ratio | bar | |\n|---|---|---:|---:|---:|---:|---|\n")
+	for _, row := range rows {
+		fmt.Fprintf(b, "| %s | %s | %s | %s: %s | %.2f | %s | %s |\n", row.Title, row.Unit, row.value(row.Ours),
+			row.Peer.Server, row.value(row.Peer), row.Ratio, row.bar(), row.verdict())
+	}
+	b.WriteString("\n| case | server | a second | CPU µs each | p50 ms | p99 ms |\n|---|---|---:|---:|---:|---:|\n")
+	for _, row := range rows {
+		for _, o := range []outcome{row.Ours, row.Peer} {
+			m := o.Median
+			fmt.Fprintf(b, "| %s | %s | %s | %.2f | %s | %s |\n", row.Case, o.Server, amount(m.PerSecond), m.CPUMicros,
+				milliseconds(m.P50), milliseconds(m.P99))
+		}
+	}
+}
+
+// value is what an outcome is compared by.
+func (r row) value(o outcome) string {
+	if r.Rule == noneOver {
+		return fmt.Sprintf("%s, %.0f lost", amount(o.Median.Value), o.Median.Lost)
+	}
+	return amount(o.Median.Value)
+}
+
 func (r row) bar() string {
-	if r.Absolute {
-		return fmt.Sprintf("at most %s %s", amount(r.Bar), strings.Fields(r.Unit)[0])
+	unit, _, _ := strings.Cut(r.Unit, " ")
+	switch r.Rule {
+	case atMost:
+		return fmt.Sprintf("at most %s %s", amount(r.Bar), unit)
+	case noneOver:
+		return fmt.Sprintf("none lost, at most %s %s, %s a second", amount(r.Bar), unit, num(int(r.Rate)))
+	case noBar:
+		return "none"
 	}
 	return fmt.Sprintf("%.1f", r.Bar)
 }
 
 func (r row) verdict() string {
-	if r.Met {
+	switch {
+	case r.Rule == noBar:
+		return ""
+	case r.Met:
 		return "met"
 	}
 	return "**missed**"
