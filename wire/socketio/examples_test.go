@@ -406,6 +406,12 @@ func TestMsgpackExamples(t *testing.T) {
 		{wire: head("83", "02") + str("\xa4data\x91\xcf\xff\xff\xff\xff\xff\xff\xff\xff"), packet: wire.Packet{Type: wire.Message, Namespace: "/", Kind: "18446744073709551615"}, onlyRead: true},
 		{wire: head("83", "02") + str("\xa4data\x91\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00"), packet: wire.Packet{Type: wire.Message, Namespace: "/", Kind: "1.5"}, onlyRead: true},
 		{wire: head("83", "02") + str("\xa4data\x91\xca\x3f\xc0\x00\x00"), packet: wire.Packet{Type: wire.Message, Namespace: "/", Kind: "1.5"}, onlyRead: true},
+		// The official parser's undefined.
+		{wire: head("83", "00") + str("\xa4data\xd4\x00\x00"), fromClient: true, packet: wire.Packet{Type: wire.Hello, Namespace: "/"}, onlyRead: true},
+		{
+			wire:   head("84", "02") + str("\xa4data\x93\xa1k\xd4\x00\x00\x01\xa2id\xd4\x00\x00"),
+			packet: wire.Packet{Type: wire.Message, Namespace: "/", Kind: "k", Payload: pack("\xc0"), Args: []codec.Payload{pack("\x01")}}, onlyRead: true,
+		},
 		{wire: head("83", "01") + str("\xa4data\xc0"), packet: wire.Packet{Type: wire.Goodbye, Namespace: "/"}, onlyRead: true},
 	} {
 		msgpack := []socketio.Option{socketio.WithParser(socketio.Msgpack), socketio.WithRoomEvents()}

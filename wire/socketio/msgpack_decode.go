@@ -45,8 +45,15 @@ type mpPacket struct {
 	id        uint64 // of the acknowledgement and one more; 0: none
 }
 
-// readMap reads the members of a packet. Unknown ones are ignored, and nil is
-// as good as absent where an absent value is allowed.
+// undefined is what the official parser makes of JavaScript's undefined: an
+// extension of type 0 with a zero in it. Clients without credentials say it.
+const undefined = "\xd4\x00\x00"
+
+// absent reports whether a value says that there is none.
+func absent(value []byte) bool { return string(value) == undefined || mpIs(value, mpNil) }
+
+// readMap reads the members of a packet. Unknown ones are ignored, and nil and
+// undefined are as good as absent where an absent value is allowed.
 func readMap(b []byte) (m mpPacket, err error) {
 	r := mpReader{b: b}
 	h, err := r.head()
@@ -95,13 +102,13 @@ func (m *mpPacket) member(key, value []byte) error {
 			return errNamespace
 		}
 	case "data":
-		if m.data = value; mpIs(value, mpNil) {
+		if m.data = value; absent(value) {
 			m.data = nil
 		}
 	case "id":
 		id, ok := mpUint(value)
 		switch {
-		case mpIs(value, mpNil):
+		case absent(value):
 			m.id = 0
 		case !ok || id > maxWireID:
 			return errID
@@ -196,6 +203,9 @@ func (s *msgpackSession) elements(m mpPacket, p *wire.Packet) (err error) {
 func msgpackArgument(value []byte) codec.Payload {
 	if data, ok := mpBytes(value, mpBin); ok {
 		return codec.Payload{Type: codec.TypeBytes, Data: data}
+	}
+	if string(value) == undefined { // which decoders elsewhere do not know
+		value = []byte{0xc0}
 	}
 	return codec.Payload{Type: codec.TypeMsgpack, Data: value}
 }
