@@ -14,16 +14,18 @@ import (
 	"github.com/polywire/polywire/transport"
 )
 
-// TestExchanges posts bodies and looks at the answer, at what comes back by
-// the next poll, and at how the session fares.
-func TestExchanges(t *testing.T) {
-	const parse = "parse error"
-	rows := []struct {
-		name, query, kind, body string
-		status                  int
-		back                    string // of the next poll, if there is any
-		reason                  string // the session's end; empty: it lives
-	}{
+// exchange is a POST, its answer, what comes back by the next poll, and how the
+// session fares.
+type exchange struct {
+	name, query, kind, body string
+	status                  int
+	back                    string // of the next poll, if there is any
+	reason                  string // the session's end; empty: it lives
+}
+
+func exchanges() []exchange {
+	const parse = reasonParse
+	return []exchange{
 		// Version 4.
 		{"one", poll4, "", "4hello", 200, "4hello", ""},
 		{"several", poll4, "text/plain;charset=UTF-8", "4test1\x1e4test2\x1e4test3", 200, "4test1\x1e4test2\x1e4test3", ""},
@@ -67,7 +69,10 @@ func TestExchanges(t *testing.T) {
 		{"3: endless digits", poll3, "application/octet-stream", "\x00" + strings.Repeat("\x09", 400), 400, "", parse},
 		{"3: close", poll3, "", "1:1", 200, "", "transport close"},
 	}
-	for _, row := range rows {
+}
+
+func TestExchanges(t *testing.T) {
+	for _, row := range exchanges() {
 		t.Run(row.name, func(t *testing.T) {
 			inRig(t, Options{}, func(r *rig) {
 				session := r.open(row.query)
@@ -81,7 +86,7 @@ func TestExchanges(t *testing.T) {
 				}
 				r.is(got, row.status, body)
 				if row.reason != "" {
-					r.ended(row.reason, row.reason == parse || row.status == 400 && row.kind == "")
+					r.ended(row.reason, row.reason == reasonParse || row.status == 400 && row.kind == "")
 					r.refusedAs(r.get(session), codeSession)
 					r.refusedAs(r.post(session, row.body), codeSession)
 					return
@@ -126,7 +131,7 @@ func TestPollWaits(t *testing.T) {
 		if !c.Ready() {
 			r.Error("not ready with a poll")
 		}
-		time.Sleep(10 * time.Minute) // no deadline is for it
+		time.Sleep(10 * time.Minute) // virtual
 		r.alive()
 		r.is(r.post(session, "4a"), 200, "ok")
 		r.is(wait(), 200, "4a")
@@ -244,8 +249,8 @@ func TestSlowPost(t *testing.T) {
 	inRig(t, Options{Accept: unserved(conns)}, func(r *rig) {
 		session := r.open(poll4)
 		wait := r.later("POST", session, "4a")
-		time.Sleep(time.Hour)
-		go echo(<-conns) //nolint:errcheck // it ends with the rig
+		time.Sleep(time.Hour) // virtual
+		go echo(<-conns)      // until the rig ends
 		r.is(wait(), 200, "ok")
 	})
 }
@@ -499,7 +504,7 @@ func TestWriterWithoutDeadlines(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := &plainWriter{header: http.Header{}}
-	r, err := http.NewRequest(http.MethodGet, "/?"+poll4, nil) //nolint:noctx // nothing waits
+	r, err := http.NewRequest(http.MethodGet, "/?"+poll4, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,9 +40,20 @@ func TestNewServerRefusesMistakes(t *testing.T) {
 	}
 }
 
-// TestRefusals has a row for each line of the official table of errors, and
-// for which comes first.
-func TestRefusals(t *testing.T) {
+// refused is a request and the error that it is answered with.
+type refused struct {
+	name   string
+	o      Options
+	method string
+	query  string
+	header []string
+	status int
+	body   string
+}
+
+// refusals has a row for each line of the official table of errors, and for
+// which comes first.
+func refusals() []refused {
 	const (
 		unknownTransport = `{"code":0,"message":"Transport unknown"}`
 		unknownSession   = `{"code":1,"message":"Session ID unknown"}`
@@ -53,15 +64,7 @@ func TestRefusals(t *testing.T) {
 	deny := func(*http.Request) error { return errors.New("") }
 	why := func(*http.Request) error { return errors.New(`not "you" <yet>`) }
 	none := sidOf("&sid=AAAAAAAAAAAAAAAAAAAA")
-	rows := []struct {
-		name   string
-		o      Options
-		method string
-		query  string
-		header []string
-		status int
-		body   string
-	}{
+	return []refused{
 		{"no query", Options{}, "GET", "", nil, 400, unknownTransport},
 		{"no transport", Options{}, "GET", "EIO=4", nil, 400, unknownTransport},
 		{"unknown transport", Options{}, "GET", "EIO=4&transport=abc", nil, 400, unknownTransport},
@@ -97,7 +100,10 @@ func TestRefusals(t *testing.T) {
 		{"version abc", Options{NoV3: true}, "GET", "EIO=abc&transport=polling", nil, 400, badVersion},
 		{"version 5", Options{NoV3: true}, "GET", "EIO=5&transport=polling", nil, 400, badVersion},
 	}
-	for _, row := range rows {
+}
+
+func TestRefusals(t *testing.T) {
+	for _, row := range refusals() {
 		t.Run(row.name, func(t *testing.T) {
 			said := ""
 			row.o.Refused = func(_ *http.Request, _ int, message string) { said = message }
@@ -124,7 +130,7 @@ func TestRefusals(t *testing.T) {
 		}
 		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/?"+poll4, nil)
 		r.Header.Set("Origin", "http://a\x01")
-		if s.ServeHTTP(w, r); w.Body.String() != badRequest {
+		if s.ServeHTTP(w, r); w.Body.String() != `{"code":3,"message":"Bad request"}` {
 			t.Errorf("answer %q", w.Body)
 		}
 	})
@@ -152,7 +158,7 @@ func TestSocketRefusals(t *testing.T) {
 			inRig(t, row.o, func(r *rig) {
 				_, err := r.dial(row.query, websocket.DialOptions{Header: row.header})
 				var refused *websocket.HandshakeError
-				if !errors.As(err, &refused) || refused.StatusCode != 400 || string(refused.Body) != row.body {
+				if !errors.As(err, &refused) || refused.StatusCode != http.StatusBadRequest || string(refused.Body) != row.body {
 					r.Errorf("refused with %v %q, want %q", err, refused.Body, row.body)
 				}
 			})
@@ -197,7 +203,7 @@ func TestHandshake(t *testing.T) {
 	})
 	inRig(t, o, func(r *rig) {
 		got := r.do("GET", poll4, "", "User-Agent", "Mozilla/5.0 (Trident/7.0)")
-		if got.header.Get("X-Xss-Protection") != "0" {
+		if got.header.Get("X-XSS-Protection") != "0" {
 			r.Error("no X-XSS-Protection for Internet Explorer")
 		}
 	})

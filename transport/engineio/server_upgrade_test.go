@@ -122,14 +122,16 @@ func TestFailedProbes(t *testing.T) {
 		{"no packet", func(w *web) { w.say("") }, eof},
 		{"close", func(w *web) { w.send(transport.Close, "") }, eof},
 		{"cut", func(w *web) { w.ws.Close() }, "use of closed network connection"},
-		{"time", func(*web) { time.Sleep(defaultUpgradeTimeout) }, eof},
+		{"time", func(*web) {
+			time.Sleep(defaultUpgradeTimeout) // virtual
+		}, eof},
 		{"time, while it says something", func(w *web) {
 			for range 2 {
-				time.Sleep(4 * time.Second)
+				time.Sleep(4 * time.Second) // virtual
 				w.send(transport.Ping, "x")
 				w.hears("pong x")
 			}
-			time.Sleep(2 * time.Second)
+			time.Sleep(2 * time.Second) // virtual
 		}, eof},
 	}
 	for _, row := range rows {
@@ -145,7 +147,7 @@ func TestFailedProbes(t *testing.T) {
 				}
 				synctest.Wait()
 				wait := r.later("GET", session, "")
-				time.Sleep(time.Minute) // no noops any more
+				time.Sleep(time.Minute) // virtual
 				r.is(r.post(session, "4a"), 200, "ok")
 				r.is(wait(), 200, "4a")
 				r.alive()
@@ -184,7 +186,7 @@ func TestUpgradeTrafficOnTheSide(t *testing.T) {
 			data := fmt.Sprintf("4%d", i)
 			r.is(r.post(session, data), 200, "ok")
 			r.is(r.get(session), 200, data)
-			time.Sleep(150 * time.Millisecond)
+			time.Sleep(150 * time.Millisecond) // virtual
 		}
 		w.hears(eof)
 		r.alive()
