@@ -134,10 +134,10 @@ func (c *conn) exchange() error {
 			case class == failure:
 				return failed(f)
 			case class == heartbeat:
-				c.pings++
 				if err := p.beat(c.r.wire, packet); err != nil {
 					return err
 				}
+				c.pings++
 			case class == answer && (answered || id != p.id):
 				return errUnasked
 			case class == answer:
