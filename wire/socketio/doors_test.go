@@ -239,11 +239,22 @@ func TestDialErrors(t *testing.T) {
 	}
 }
 
+// Requests of a session are told from those that open one as Engine.IO tells
+// them, or limits on connections could be passed by.
 func TestContinues(t *testing.T) {
-	d := socketio.New().Doors()[0]
-	for query, want := range map[string]bool{"": false, "EIO=4&transport=polling": false, "EIO=4&sid=": false, "sid=abc&EIO=4": true} {
-		r := httptest.NewRequest(http.MethodGet, "/socket.io/?"+query, nil)
-		if got := d.Continues(r); got != want {
+	s := serve(t)
+	request := func(query string) *http.Request {
+		return httptest.NewRequest(http.MethodGet, socketio.DefaultPath+"?"+query, nil)
+	}
+	if s.door.Continues(request("sid=abc")) {
+		t.Error("a session before the first request")
+	}
+	_, server := s.dial(t, "socketio+http"+s.url)
+	sid := "sid=" + server.Transport.(*engineio.Conn).ID()
+	for query, want := range map[string]bool{
+		"": false, "EIO=4&transport=polling": false, "EIO=4&sid=": false, sid + "&sid=": false, sid + "&EIO=4": true, "sid=&" + sid: true,
+	} {
+		if got := s.door.Continues(request(query)); got != want {
 			t.Errorf("%s: %v", query, got)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/polywire/polywire/transport/engineio"
 	"github.com/polywire/polywire/wire"
@@ -38,10 +39,9 @@ type door struct {
 	p      *Protocol
 	v5, v4 *dialect
 
-	once sync.Once
-	// engine is there when once is done, unless err is.
-	engine *engineio.Server
-	err    error
+	once   sync.Once
+	engine atomic.Pointer[engineio.Server] // nil before the first request
+	err    error                           // why there will be none
 }
 
 // open makes the engine for the first request, with the limits of the server
@@ -57,15 +57,20 @@ func (d *door) open(host wire.Host) {
 		o.AllowOrigin = host.AllowOrigin
 	}
 	o.Accept = func(c *engineio.Conn, r *http.Request) error { return host.Attach(d.link(host, c, r)) }
-	d.engine, d.err = engineio.NewServer(o)
+	engine, err := engineio.NewServer(o)
+	if err != nil {
+		d.err = err
+		return
+	}
+	d.engine.Store(engine)
 }
 
 // link makes the link of a session. In version 4 to open one is to be in the
 // main namespace.
 func (d *door) link(host wire.Host, c *engineio.Conn, r *http.Request) wire.Link {
 	l := wire.Link{Transport: c, Request: r, Namespaces: true, Arguments: true}
-	id := c.ID()
 	if c.Version() == 3 {
+		id := c.ID()
 		l.Session = d.v4.session(host, id, c)
 		l.Hello = &wire.Packet{Type: wire.Hello, Namespace: mainNamespace, Key: id}
 		return l
@@ -80,8 +85,11 @@ func (d *door) serveHTTP(host wire.Host, w http.ResponseWriter, r *http.Request)
 		http.Error(w, "the server is not configured correctly", http.StatusInternalServerError)
 		return
 	}
-	d.engine.ServeHTTP(w, r)
+	d.engine.Load().ServeHTTP(w, r)
 }
 
 // continues reports whether a request belongs to a session.
-func (d *door) continues(r *http.Request) bool { return r.URL.Query().Get("sid") != "" }
+func (d *door) continues(r *http.Request) bool {
+	engine := d.engine.Load()
+	return engine != nil && engine.Continues(r)
+}
