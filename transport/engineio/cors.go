@@ -62,8 +62,7 @@ func (s *Server) cors(w http.ResponseWriter, r *http.Request) (answered bool) {
 		return false // an error like any other
 	}
 	rules.answerPreflight(h, asked)
-	s.writeBy(w)
-	w.WriteHeader(http.StatusNoContent)
+	s.answer(w, http.StatusNoContent, nil)
 	return true
 }
 
@@ -85,5 +84,4 @@ func (rules *CORS) answerPreflight(h http.Header, asked []string) {
 	if rules.MaxAge > 0 {
 		h.Set("Access-Control-Max-Age", strconv.FormatInt(int64(rules.MaxAge/time.Second), 10))
 	}
-	h.Set("Content-Length", "0")
 }

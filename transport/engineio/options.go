@@ -21,7 +21,8 @@ type Options struct {
 	// goes over to it; 10 seconds by default. The session goes on without.
 	UpgradeTimeout time.Duration
 	// HandshakeTimeout bounds the writing of each answer and the reading of
-	// each body; 5 seconds by default. Waiting polls are not bounded.
+	// each body, beside a second for each 16 KiB; 5 seconds by default. Waiting
+	// polls are not bounded.
 	HandshakeTimeout time.Duration
 	// MaxPayload bounds the body of a POST and a message of a WebSocket, in
 	// bytes. Clients are told. 1 MiB by default.

@@ -306,6 +306,15 @@ func (p *polling) begin(po *post) (refused *refusal, status int) {
 	return refused, status
 }
 
+// readBy moves the deadline of the POST's body.
+func (p *polling) readBy(t time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state != pollEnded { // else somebody has cut it off
+		_ = p.post.rc.SetReadDeadline(t) // a writer without deadlines is its owner's affair
+	}
+}
+
 // bodyRead notes that the body of the POST has been read. False: the session
 // has ended meanwhile.
 func (p *polling) bodyRead() bool {

@@ -15,14 +15,19 @@ import (
 	"github.com/polywire/polywire/transport"
 )
 
-// writeBy bounds the writing of the answer that comes now.
-func (s *Server) writeBy(w http.ResponseWriter) {
-	// A writer without deadlines is its owner's affair.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.o.HandshakeTimeout))
+// slowest is how fast a client has to be once HandshakeTimeout is over, in
+// bytes per second: a long body takes its time on a thin line.
+const slowest = 16 << 10
+
+// patience is how long n bytes may take.
+func (s *Server) patience(n int) time.Duration {
+	return s.o.HandshakeTimeout + time.Duration(n)*time.Second/slowest
 }
 
 // answer writes an answer whose other headers have been set.
-func answer(w http.ResponseWriter, status int, body []byte) {
+func (s *Server) answer(w http.ResponseWriter, status int, body []byte) {
+	// A writer without deadlines is its owner's affair.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.patience(len(body))))
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that has gone is noticed by its requests' contexts
@@ -44,8 +49,7 @@ func (s *Server) openPolling(w http.ResponseWriter, r *request) {
 	s.enter(c)
 	if err := s.o.Accept(c, r.Request); err != nil {
 		_ = c.Close() // it was never open
-		s.writeBy(w)
-		answer(w, http.StatusServiceUnavailable, nil)
+		s.answer(w, http.StatusServiceUnavailable, nil)
 		return
 	}
 	if s.o.Cookie != nil {
@@ -83,8 +87,7 @@ func (s *Server) continuePolling(w http.ResponseWriter, r *request) {
 
 // fail answers with a status alone.
 func (s *Server) fail(w http.ResponseWriter, status int) {
-	s.writeBy(w)
-	answer(w, status, nil)
+	s.answer(w, status, nil)
 }
 
 // servePoll answers a GET, as soon as there is something to say.
@@ -129,8 +132,7 @@ func (s *Server) answerPoll(w http.ResponseWriter, r *request, p *polling, neutr
 	if from := s.o.CompressFrom; from >= 0 && len(body) >= from && acceptsGzip(r.Header) {
 		body = s.compress(h, body)
 	}
-	s.writeBy(w)
-	answer(w, http.StatusOK, body)
+	s.answer(w, http.StatusOK, body)
 }
 
 const octetStream = "application/octet-stream"
@@ -207,8 +209,7 @@ func (s *Server) servePost(w http.ResponseWriter, r *request, p *polling) {
 	// Not text/plain: some browsers offer that for download.
 	w.Header().Set("Content-Type", "text/html")
 	noStore(w, r)
-	s.writeBy(w)
-	answer(w, http.StatusOK, []byte("ok"))
+	s.answer(w, http.StatusOK, []byte("ok"))
 }
 
 // takePost reads and handles a POST. It returns the status to answer with, 0
@@ -219,7 +220,10 @@ func (s *Server) takePost(r *request, p *polling) (status int) {
 		p.end(cut(reasonError, malformed("a binary POST")), kindClose)
 		return http.StatusBadRequest
 	}
-	body, err := readBody(r.Body, r.ContentLength, s.o.MaxPayload)
+	start := time.Now()
+	body, err := readBody(r.Body, r.ContentLength, s.o.MaxPayload, func(n int) {
+		p.readBy(start.Add(s.patience(n)))
+	})
 	if tooBig := errors.Is(err, errTooBig); !p.bodyRead() {
 		return http.StatusBadRequest // somebody has ended it meanwhile
 	} else if tooBig {
@@ -288,8 +292,8 @@ var errTooBig = errors.New("engineio: body too big")
 const firstRead = 16 << 10
 
 // readBody reads a body of at most limit bytes. length is what was announced,
-// negative for nothing.
-func readBody(r io.Reader, length int64, limit int) ([]byte, error) {
+// negative for nothing. more is told how much has come, while there is more.
+func readBody(r io.Reader, length int64, limit int, more func(n int)) ([]byte, error) {
 	if length > int64(limit) {
 		return nil, errTooBig
 	}
@@ -310,9 +314,10 @@ func readBody(r io.Reader, length int64, limit int) ([]byte, error) {
 			return nil, err
 		}
 		if len(body) == cap(body) {
-			more := make([]byte, len(body), min(2*cap(body), limit+1))
-			copy(more, body)
-			body = more
+			bigger := make([]byte, len(body), min(2*cap(body), limit+1))
+			copy(bigger, body)
+			body = bigger
 		}
+		more(len(body))
 	}
 }

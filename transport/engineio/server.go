@@ -140,7 +140,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	rc := http.NewResponseController(w)
 	var readBy time.Time
 	if hr.ContentLength != 0 {
-		readBy = time.Now().Add(s.o.HandshakeTimeout)
+		readBy = time.Now().Add(s.patience(0))
 	}
 	// Not all writers have deadlines, which is all the same to the protocol.
 	_ = rc.SetReadDeadline(readBy)
@@ -265,12 +265,11 @@ func (s *Server) refuse(w http.ResponseWriter, r *request, why refusal) {
 	if s.o.Refused != nil {
 		s.o.Refused(r.Request, why.code, why.message)
 	}
-	s.writeBy(w)
 	h := w.Header()
 	if r.upgrade {
 		h.Set("Connection", "close")
 		h.Set("Content-Type", "text/html")
-		answer(w, http.StatusBadRequest, []byte(why.message))
+		s.answer(w, http.StatusBadRequest, []byte(why.message))
 		return
 	}
 	status := http.StatusBadRequest
@@ -278,7 +277,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *request, why refusal) {
 		status = http.StatusForbidden
 	}
 	h.Set("Content-Type", "application/json")
-	answer(w, status, toJSON(struct {
+	s.answer(w, status, toJSON(struct {
 		Code    int    `json:"code"`
 		Message string `json:"message"`
 	}{why.code, why.message}))

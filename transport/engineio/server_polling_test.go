@@ -240,10 +240,27 @@ func TestSlowPost(t *testing.T) {
 		start := time.Now()
 		go func() { _, _ = send.Write([]byte("4a")) }()
 		got, err := r.try(context.Background(), "POST", session, body)
-		if err != nil || got.status != 408 || time.Since(start) != 3*time.Second {
+		if err != nil || got.status != 408 || time.Since(start).Round(time.Second) != 3*time.Second {
 			r.Errorf("after %v: %+v, %v", time.Since(start), got, err)
 		}
 		r.ended("transport error", false)
+	})
+	inRig(t, Options{HandshakeTimeout: 3 * time.Second}, func(r *rig) { // slow, but not too slow
+		session := r.open(poll4)
+		body, send := io.Pipe()
+		go func() {
+			part := strings.Repeat("4", slowest)
+			for range 20 {
+				_, _ = send.Write([]byte(part))
+				time.Sleep(time.Second) // virtual
+			}
+			send.Close()
+		}()
+		got, err := r.try(context.Background(), "POST", session, body)
+		if err != nil {
+			r.Fatal(err)
+		}
+		r.is(got, 200, "ok")
 	})
 	conns := make(chan *Conn, 1)
 	inRig(t, Options{Accept: unserved(conns)}, func(r *rig) {
@@ -281,16 +298,16 @@ func TestReadBody(t *testing.T) {
 	for _, size := range []int{0, 1, 100, firstRead - 1, firstRead, firstRead + 1, 100000} {
 		text := strings.Repeat("x", size)
 		for _, announced := range []int64{-1, int64(size)} {
-			got, err := readBody(io.MultiReader(strings.NewReader(text)), announced, 100000)
+			got, err := readBody(io.MultiReader(strings.NewReader(text)), announced, 100000, func(int) {})
 			if err != nil || string(got) != text {
 				t.Errorf("%d bytes, %d announced: %d, %v", size, announced, len(got), err)
 			}
 		}
 	}
-	if _, err := readBody(strings.NewReader("abcd"), -1, 3); !errors.Is(err, errTooBig) {
+	if _, err := readBody(strings.NewReader("abcd"), -1, 3, func(int) {}); !errors.Is(err, errTooBig) {
 		t.Errorf("four bytes of three: %v", err)
 	}
-	if _, err := readBody(nil, 1<<40, 1<<20); !errors.Is(err, errTooBig) { // before anything is read
+	if _, err := readBody(nil, 1<<40, 1<<20, nil); !errors.Is(err, errTooBig) { // before anything is read
 		t.Errorf("a terabyte: %v", err)
 	}
 }
