@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/wire"
@@ -188,12 +189,28 @@ func (s *Server) errorBody(err error) *wire.ErrorBody {
 	return b
 }
 
+// errorBody returns the error in a form that the peer's wire can say.
+func (l *link) errorBody(err error) *wire.ErrorBody {
+	b := l.srv.errorBody(err)
+	types := l.sess.ContentTypes()
+	if b.Details.Empty() || len(types) == 0 || slices.Contains(types, b.Details.Type) {
+		return b
+	}
+	p, err := l.srv.cfg.codecs.Translate("", b.Details, types[0])
+	if err != nil {
+		l.srv.reportError(nil, fmt.Errorf("polywire: details of error %s: %w", b.Code, err))
+		p = Payload{}
+	}
+	b.Details = p
+	return b
+}
+
 // refusalBody is errorBody for a peer that is not let in.
-func (s *Server) refusalBody(err error) *wire.ErrorBody {
+func (l *link) refusalBody(err error) *wire.ErrorBody {
 	if e := (*Error)(nil); !errors.As(err, &e) {
 		err = Errorf(CodeUnauthorized, "unauthorized")
 	}
-	return s.errorBody(err)
+	return l.errorBody(err)
 }
 
 // remoteError is the error that a peer answered with; body's data is copied.

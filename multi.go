@@ -19,6 +19,7 @@ type multi struct {
 	mu       sync.Mutex
 	changed  sync.Cond // a connection is joining no longer
 	taken    bool      // the link's own conn has been given to a namespace
+	asked    bool      // whose doorkeepers decide about it now: they finish it, should the link end
 	conns    []*Conn   // open
 	deciding []string  // namespaces whose doorkeepers are asked
 	left     []string  // namespaces that were left: what was under way to them is no fault
@@ -107,12 +108,13 @@ func (m *multi) wasLeft(namespace string) bool {
 	return slices.Contains(m.left, namespace)
 }
 
-// end is the end of the link: nobody joins any more. It returns who is there.
-func (m *multi) end() []*Conn {
+// end is the end of the link: nobody joins any more. It returns who is there,
+// and whether the link's own conn is free of doorkeepers.
+func (m *multi) end() (conns []*Conn, free bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.ended = true
-	return slices.Clone(m.conns)
+	return slices.Clone(m.conns), !m.asked
 }
 
 // eachConn calls f for the link's connections.
@@ -199,10 +201,11 @@ func (l *link) newConn(hello *wire.Packet) *Conn {
 	m := l.multi
 	m.mu.Lock()
 	c := &l.conn
-	if m.taken {
+	if m.taken || m.ended {
 		c = &Conn{link: l, opened: time.Now().UnixNano()}
+	} else {
+		m.taken, m.asked = true, true
 	}
-	m.taken = true
 	c.ns = l.srv.spaces.main
 	c.shared = &shared{label: hello.Namespace, id: hello.Key}
 	m.mu.Unlock()
@@ -217,10 +220,14 @@ func (l *link) decline(c *Conn, label string, why error) error {
 	c.values, c.identity = nil, nil
 	c.mu.Unlock()
 	l.multi.mu.Lock()
+	orphan := c == &l.conn && l.multi.ended
 	if c == &l.conn {
-		l.multi.taken = false
+		l.multi.taken, l.multi.asked = false, false
 	}
 	l.multi.mu.Unlock()
+	if orphan {
+		c.finish(l.endedBy())
+	}
 	l.forgetDeciding(label)
 	return l.turnAway(label, why)
 }
@@ -236,7 +243,7 @@ func (l *link) turnAway(label string, why error) error {
 	if enough {
 		return &wire.ProtocolError{Code: CloseTooManyRequests, Reason: reasonServerClose, Err: faultError("too many refused connects")}
 	}
-	body := l.srv.refusalBody(why)
+	body := l.refusalBody(why)
 	_ = l.send(&wire.Packet{Type: wire.Refused, Namespace: label, Err: body}, sendAlways) // or it has gone already
 	return nil
 }
@@ -300,6 +307,9 @@ func (l *link) welcomeIn(c *Conn, hello *wire.Packet) bool {
 	}
 	m.conns = append(m.conns, c)
 	c.shared.joining = true
+	if c == &l.conn {
+		m.asked = false
+	}
 	m.mu.Unlock()
 	if !c.phase.CompareAndSwap(phaseOpening, phaseOpen) {
 		return false

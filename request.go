@@ -235,7 +235,7 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 			l.srv.dropped(r.conn, r.kind, DropUntranslated)
 		}
 	}
-	*p = wire.Packet{Type: wire.Error, Namespace: r.conn.label(), ID: r.id, Key: r.key, Err: l.srv.errorBody(err)}
+	*p = wire.Packet{Type: wire.Error, Namespace: r.conn.label(), ID: r.id, Key: r.key, Err: l.errorBody(err)}
 	if l.sendWith(sc, sendOpen) != nil {
 		l.srv.dropped(r.conn, r.kind, DropClosed)
 	}
