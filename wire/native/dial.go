@@ -2,15 +2,14 @@ package native
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/polywire/polywire/internal/netdial"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/transport/stream"
 	"github.com/polywire/polywire/transport/websocket"
@@ -71,7 +70,7 @@ func (p *Protocol) dialWebSocket(ctx context.Context, host wire.Host, u *url.URL
 }
 
 func (p *Protocol) dialStream(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (wire.Link, error) {
-	nc, err := connect(ctx, u, o)
+	nc, err := netdial.Connect(ctx, u.Scheme, u, o)
 	if err != nil {
 		return wire.Link{}, err
 	}
@@ -107,32 +106,4 @@ func (p *Protocol) offerForms(conn transport.Conn) (Form, error) {
 		return 0, fmt.Errorf("%w: it answered the opening with something else", ErrNoProtocol)
 	}
 	return form, nil
-}
-
-// connect opens the connection below a stream.
-func connect(ctx context.Context, u *url.URL, o wire.DialOptions) (net.Conn, error) {
-	dial := o.NetDial
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	if u.Scheme == "unix" {
-		return dial(ctx, "unix", u.Path)
-	}
-	nc, err := dial(ctx, "tcp", u.Host)
-	if err != nil || u.Scheme == "tcp" {
-		return nc, err
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.TLS != nil {
-		config = o.TLS.Clone()
-	}
-	if config.ServerName == "" {
-		config.ServerName = u.Hostname()
-	}
-	secure := tls.Client(nc, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		_ = nc.Close() // the first error says why
-		return nil, err
-	}
-	return secure, nil
 }

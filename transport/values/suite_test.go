@@ -1,0 +1,185 @@
+package values_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/polywire/polywire/internal/msgscan"
+	"github.com/polywire/polywire/transport"
+	"github.com/polywire/polywire/transport/transporttest"
+	"github.com/polywire/polywire/transport/values"
+)
+
+// The suite sends messages of two types with any content, which are put into
+// values here: {"t":1,"d":"base64"} in JSON, and in MessagePack an array of the
+// bytes and the type, where the bytes stay in place.
+
+type boxed struct {
+	*values.Conn
+
+	unbox func(data []byte) (transport.Frame, error)
+	box   func(dst, payload []byte, t transport.FrameType) []byte
+	typ   transport.FrameType
+	limit int
+}
+
+func (c boxed) Next() (transport.Frame, bool, error) {
+	f, ok, err := c.Conn.Next()
+	if !ok || err != nil {
+		return f, ok, err
+	}
+	f, err = c.unbox(f.Data)
+	return f, err == nil, err
+}
+
+func (c boxed) Framer() transport.Framer { return boxFramer{c.Conn.Framer(), c} }
+
+type boxFramer struct {
+	transport.Framer
+
+	c boxed
+}
+
+func (f boxFramer) End(dst []byte, start int, t transport.FrameType) ([]byte, error) {
+	payload := append([]byte(nil), dst[start:]...)
+	switch {
+	case len(payload) > f.c.limit:
+		return dst, errors.New("too long")
+	case t == transport.Text && !utf8.Valid(payload):
+		return dst, errors.New("not UTF-8")
+	}
+	return f.Framer.End(f.c.box(dst[:start], payload, t), start, f.c.typ)
+}
+
+type jsonBox struct {
+	T transport.FrameType `json:"t"`
+	D []byte              `json:"d"`
+}
+
+func boxJSON(dst, payload []byte, t transport.FrameType) []byte {
+	dst = fmt.Appendf(dst, `{"t":%d,"d":"`, t)
+	return append(base64.StdEncoding.AppendEncode(dst, payload), `"}`...)
+}
+
+func unboxJSON(data []byte) (transport.Frame, error) {
+	var b jsonBox
+	err := json.Unmarshal(data, &b)
+	return transport.Frame{Type: b.T, Data: b.D}, err
+}
+
+func boxMsgpack(dst, payload []byte, t transport.FrameType) []byte {
+	return append(msgscan.AppendBin(msgscan.AppendArrayHeader(dst, 2), payload), byte(t))
+}
+
+func unboxMsgpack(data []byte) (transport.Frame, error) {
+	r := msgscan.Reader{Data: data, Pos: 1}
+	value, err := r.Value()
+	if err != nil {
+		return transport.Frame{}, err
+	}
+	payload, _ := msgscan.Bytes(value, msgscan.Bin)
+	return transport.Frame{Type: transport.FrameType(data[len(data)-1]), Data: payload}, nil
+}
+
+func TestConformance(t *testing.T) {
+	lines, text, binary := values.JSON(), values.JSON(), values.Msgpack()
+	text.Separator = "" // a frame without its last byte is whole otherwise
+	for _, row := range []struct {
+		name    string
+		syntax  *values.Syntax
+		network string
+		limit   int
+	}{
+		{"JSON", &text, "tcp", 200},
+		{"JSON", &text, "unix", 1 << 20},
+		{"JSON", &text, "tls", 1 << 20},
+		{"JSON lines", &lines, "tcp", 1 << 20},
+		{"MessagePack", &binary, "tcp", 1 << 20},
+		{"MessagePack", &binary, "unix", 200},
+	} {
+		t.Run(row.name+"/"+row.network, func(t *testing.T) {
+			open := func(t *testing.T) (a, b transport.Conn) {
+				client, server := dialled(t, row.network)
+				box := func(nc net.Conn) transport.Conn {
+					inner := values.New(nc, row.syntax, values.Options{MaxMessageBytes: 2*row.limit + 64})
+					if row.syntax == &binary {
+						return boxed{inner, unboxMsgpack, boxMsgpack, transport.Binary, row.limit}
+					}
+					return boxed{inner, unboxJSON, boxJSON, transport.Text, row.limit}
+				}
+				return box(client), box(server)
+			}
+			transporttest.Run(t, open, transporttest.Features{
+				MaxMessageBytes: row.limit, SharedFormat: true, NoControl: true, NoCloseFrame: true,
+				WholeFrames: row.syntax != &text, // a part of MessagePack may end like a close frame
+			})
+		})
+	}
+}
+
+// dialled returns both ends of a connection over "tcp", "unix" or "tls".
+func dialled(t testing.TB, network string) (client, server net.Conn) {
+	t.Helper()
+	address, base := "127.0.0.1:0", network
+	switch network {
+	case "unix":
+		address = filepath.Join(t.TempDir(), "s")
+	case "tls":
+		base = "tcp"
+	}
+	l, err := net.Listen(base, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if client, err = net.Dial(base, l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	if server, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	if network == "tls" {
+		return secured(t, client, server)
+	}
+	return client, server
+}
+
+// secured puts TLS over both ends and shakes hands.
+func secured(t testing.TB, client, server net.Conn) (net.Conn, net.Conn) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := tls.Server(server, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	c := tls.Client(client, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // who is there is no question here
+	done := make(chan error, 1)
+	go func() { done <- s.Handshake() }()
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	return c, s
+}
