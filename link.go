@@ -133,12 +133,17 @@ func (l *link) end() {
 	l.fail(&CloseError{Code: CloseConnectionClosed, Reason: "connection lost"})
 	l.srv.wheel.Remove(&l.timer)
 	l.dropOutbox()
+	free := true
 	if l.multi != nil {
-		for _, c := range l.multi.end() {
+		var conns []*Conn
+		conns, free = l.multi.end()
+		for _, c := range conns {
 			c.finish(l.cause.Load())
 		}
 	}
-	l.conn.finish(l.cause.Load())
+	if free { // else who decides about it does this
+		l.conn.finish(l.cause.Load())
+	}
 	l.srv.unregister(l)
 }
 
@@ -154,6 +159,10 @@ func (l *link) interrupt() {
 // connection and takes the frame with it.
 func (l *link) linger() {
 	nc := l.netConn()
+	if _, gated := l.t.(transport.Gate); gated && nc == nil {
+		l.fetched()
+		return
+	}
 	half, ok := nc.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return
@@ -162,6 +171,20 @@ func (l *link) linger() {
 		return
 	}
 	_, _ = io.CopyN(io.Discard, nc, lingerBytes)
+}
+
+// fetched waits until a peer that fetches what it is told has fetched the close
+// frame, or the time for that is over.
+func (l *link) fetched() {
+	for {
+		_, more, err := l.t.Next()
+		if err == nil && !more {
+			err = l.t.Wait()
+		}
+		if err != nil && !errors.Is(err, transport.ErrInterrupted) {
+			return
+		}
+	}
 }
 
 const (
