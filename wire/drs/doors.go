@@ -1,0 +1,110 @@
+package drs
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/polywire/polywire/internal/netdial"
+	"github.com/polywire/polywire/transport"
+	"github.com/polywire/polywire/transport/values"
+	"github.com/polywire/polywire/transport/websocket"
+	"github.com/polywire/polywire/wire"
+)
+
+// Doors returns the WebSocket at the path, and streams of listeners whose URLs
+// begin with the wire's name, such as drs+tcp.
+func (p *Protocol) Doors() []wire.Door {
+	return []wire.Door{{Path: p.path, HTTP: p.serveHTTP}, {Prefix: p.name, Stream: p.serveStream}}
+}
+
+// serveHTTP makes a link of a WebSocket request. What a client gives as
+// options when it dials is in the request's query, for the authenticator.
+func (p *Protocol) serveHTTP(host wire.Host, w http.ResponseWriter, r *http.Request) {
+	limits := host.Limits()
+	conn, err := websocket.Accept(w, r, websocket.AcceptOptions{
+		AllowOrigin:      host.AllowOrigin,
+		MaxMessageBytes:  limits.MessageBytes,
+		MaxFragments:     limits.Fragments,
+		HandshakeTimeout: limits.HandshakeTimeout,
+	})
+	if err != nil {
+		return // and the client has been told why
+	}
+	// Attach closes what it refuses.
+	_ = host.Attach(wire.Link{Transport: conn, Session: p.NewSession(host, false), Request: r})
+}
+
+// serveStream makes a link of a connection. There is no opening.
+func (p *Protocol) serveStream(host wire.Host, nc net.Conn) error {
+	return host.Attach(wire.Link{Transport: p.overStream(host, nc), Session: p.NewSession(host, false)})
+}
+
+func (p *Protocol) overStream(host wire.Host, nc net.Conn) transport.Conn {
+	return values.New(nc, &p.syntax, values.Options{MaxMessageBytes: host.Limits().MessageBytes})
+}
+
+// Schemes returns the URL schemes that Dial takes: drs+tcp, drs+tls, drs+unix,
+// drs+ws and drs+wss, with the name of MessagePack's wire in place of drs there.
+func (p *Protocol) Schemes() []string {
+	return []string{p.name + "+tcp", p.name + "+tls", p.name + "+unix", p.name + "+ws", p.name + "+wss"}
+}
+
+// Dial opens a link within ctx and the host's handshake timeout. A WebSocket's
+// URL without a path has the path of the door, and its query is what DRS calls
+// dial options, such as ?token=...; a unix URL has the socket's path. The
+// client does not greet: credentials go into the query or the HTTP header.
+func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (wire.Link, error) {
+	ctx, cancel := context.WithTimeout(ctx, host.Limits().HandshakeTimeout)
+	defer cancel()
+	name, network, _ := strings.Cut(u.Scheme, "+")
+	if name != p.name {
+		network = ""
+	}
+	var conn transport.Conn
+	switch network {
+	case "tcp", "tls", "unix":
+		nc, err := netdial.Connect(ctx, network, u, o)
+		if err != nil {
+			return wire.Link{}, err
+		}
+		conn = p.overStream(host, nc)
+	case "ws", "wss":
+		ws, err := p.dialWebSocket(ctx, host, network, u, o)
+		if err != nil {
+			return wire.Link{}, err
+		}
+		conn = ws
+	default:
+		return wire.Link{}, fmt.Errorf("drs: scheme %q is none of %s", u.Scheme, strings.Join(p.Schemes(), ", "))
+	}
+	return wire.Link{Transport: conn, Session: p.NewSession(host, true)}, nil
+}
+
+func (p *Protocol) dialWebSocket(ctx context.Context, host wire.Host, scheme string, u *url.URL, o wire.DialOptions) (transport.Conn, error) {
+	target := *u
+	target.Scheme = scheme
+	if target.Path == "" {
+		target.Path = p.path
+	}
+	limits := host.Limits()
+	conn, resp, err := websocket.Dial(ctx, target.String(), websocket.DialOptions{
+		Header:           o.Header,
+		TLS:              o.TLS,
+		Proxy:            o.Proxy,
+		NetDial:          o.NetDial,
+		HandshakeTimeout: limits.HandshakeTimeout,
+		MaxMessageBytes:  limits.MessageBytes,
+		MaxFragments:     limits.Fragments,
+	})
+	if resp != nil && resp.Body != nil {
+		_ = resp.Body.Close() // the error has what of it matters
+	}
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
