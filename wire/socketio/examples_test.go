@@ -3,6 +3,7 @@ package socketio_test
 import (
 	"encoding/hex"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/polywire/polywire/codec"
@@ -361,6 +362,42 @@ func TestNoRoomEvents(t *testing.T) {
 	}
 }
 
+// Timestamps of MessagePack are dates to JavaScript, and the other way round.
+func TestMsgpackTimes(t *testing.T) {
+	msgpack := []socketio.Option{socketio.WithParser(socketio.Msgpack)}
+	for _, row := range []struct{ said, wire, read string }{
+		{"\xd6\xff\x65\x53\xf1\x00", "\xd7\x00\x00\x00\x01\x8b\xcf\xe5\x68\x00", "\xd7\xff\x00\x00\x00\x00\x65\x53\xf1\x00"},
+		{"\x91\xd7\xff\x1d\x53\x53\x02\x65\x53\xf1\x00", "\x91\xd7\x00\x00\x00\x09\x5b\xcf\xe5\x68\x7b", "\x91\xd7\xff\x1d\x53\x53\x02\x65\x53\xf1\x00"},
+		{"\xc7\x0c\xff\x3b\x8b\x87\xc0\xff\xff\xff\xff\xff\xff\xff\xff", "\xd7\x00\xff\xff\xff\xff\xff\xff\xff\xff", "\xc7\x0c\xff\x3b\x8b\x87\xc0\xff\xff\xff\xff\xff\xff\xff\xff"},
+		// What no Date can say, what is no time, and other extensions stay.
+		{"\xc7\x0c\xff\x00\x00\x00\x00\x7f\xff\xff\xff\xff\xff\xff\xff", "", ""},
+		{"\xc7\x0c\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00", "", ""},
+		{"\xd4\xff\x00", "", ""},
+		{"\xd4\x05\x00", "", ""},
+		{"\xc7\x00\x00", "", ""},
+		{"\xd4\x00\x01", "", ""},
+	} {
+		if row.wire == "" {
+			row.wire, row.read = row.said, row.said
+		}
+		p := message("/", "k", pack(row.said), pack("\x01"))
+		frames, err := wiretest.Encode(end{options: msgpack}.session(), &p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := "\x93\xa1k" + row.wire + "\x01"; !strings.HasSuffix(string(frames[0].Data), want) {
+			t.Errorf("%x is said as %x, want %x", row.said, frames[0].Data, want)
+		}
+		got, err := wiretest.Decode(end{dialled: true, options: msgpack}.session(), frames)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := wiretest.Diff(got, message("/", "k", pack(row.read), pack("\x01"))); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 // The same packets in MessagePack, as hex.
 func TestMsgpackExamples(t *testing.T) {
 	nsp := hex.EncodeToString([]byte("\xa3nsp\xa1/"))
@@ -406,7 +443,17 @@ func TestMsgpackExamples(t *testing.T) {
 		{wire: head("83", "02") + str("\xa4data\x91\xcf\xff\xff\xff\xff\xff\xff\xff\xff"), packet: wire.Packet{Type: wire.Message, Namespace: "/", Kind: "18446744073709551615"}, onlyRead: true},
 		{wire: head("83", "02") + str("\xa4data\x91\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00"), packet: wire.Packet{Type: wire.Message, Namespace: "/", Kind: "1.5"}, onlyRead: true},
 		{wire: head("83", "02") + str("\xa4data\x91\xca\x3f\xc0\x00\x00"), packet: wire.Packet{Type: wire.Message, Namespace: "/", Kind: "1.5"}, onlyRead: true},
-		// The official parser's undefined.
+		// The official parser's undefined and Date.
+		{
+			wire: head("83", "02") + str("\xa4data\x92\xa1k\x83\xa1u\xd4\x00\x00\xa1d\xd7\x00\x00\x00\x01\x8b\xcf\xe5\x68\x7b\xa1p\xd7\x00\xff\xff\xff\xff\xff\xff\xff\xff"),
+			packet: wire.Packet{Type: wire.Message, Namespace: "/", Kind: "k", Payload: pack("\x83\xa1u\xc0" +
+				"\xa1d\xd7\xff\x1d\x53\x53\x00\x65\x53\xf1\x00" + "\xa1p\xc7\x0c\xff\x3b\x8b\x87\xc0\xff\xff\xff\xff\xff\xff\xff\xff")},
+			onlyRead: true,
+		},
+		{
+			wire: head("83", "00") + str("\xa4data\x81\xa1a\xd4\x00\x00"), fromClient: true,
+			packet: wire.Packet{Type: wire.Hello, Namespace: "/", Payload: pack("\x81\xa1a\xc0")}, onlyRead: true,
+		},
 		{wire: head("83", "00") + str("\xa4data\xd4\x00\x00"), fromClient: true, packet: wire.Packet{Type: wire.Hello, Namespace: "/"}, onlyRead: true},
 		{
 			wire:   head("84", "02") + str("\xa4data\x93\xa1k\xd4\x00\x00\x01\xa2id\xd4\x00\x00"),
@@ -414,26 +461,31 @@ func TestMsgpackExamples(t *testing.T) {
 		},
 		{wire: head("83", "01") + str("\xa4data\xc0"), packet: wire.Packet{Type: wire.Goodbye, Namespace: "/"}, onlyRead: true},
 	} {
-		msgpack := []socketio.Option{socketio.WithParser(socketio.Msgpack), socketio.WithRoomEvents()}
-		from, to := end{options: msgpack}.session(), end{dialled: true, options: msgpack}.session()
-		if x.fromClient {
-			from, to = to, from
+		x.checkMsgpack(t)
+	}
+}
+
+func (x example) checkMsgpack(t *testing.T) {
+	t.Helper()
+	msgpack := []socketio.Option{socketio.WithParser(socketio.Msgpack), socketio.WithRoomEvents()}
+	from, to := end{options: msgpack}.session(), end{dialled: true, options: msgpack}.session()
+	if x.fromClient {
+		from, to = to, from
+	}
+	if !x.onlyRead {
+		frames, err := wiretest.Encode(from, &x.packet)
+		if err != nil || len(frames) != 1 || hex.EncodeToString(frames[0].Data) != x.wire {
+			t.Errorf("said %s (%v), want %s", wireOf(frames), err, x.wire)
 		}
-		if !x.onlyRead {
-			frames, err := wiretest.Encode(from, &x.packet)
-			if err != nil || len(frames) != 1 || hex.EncodeToString(frames[0].Data) != x.wire {
-				t.Errorf("said %s (%v), want %s", wireOf(frames), err, x.wire)
-			}
-		}
-		data, err := hex.DecodeString(x.wire)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got wire.Packet
-		if ok, err := to.Decode(binary(string(data)), &got); err != nil || !ok {
-			t.Errorf("%s: %v, %v", x.wire, ok, err)
-		} else if diff := wiretest.Diff(got, x.packet); diff != "" {
-			t.Errorf("%s: %s", x.wire, diff)
-		}
+	}
+	data, err := hex.DecodeString(x.wire)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got wire.Packet
+	if ok, err := to.Decode(binary(string(data)), &got); err != nil || !ok {
+		t.Errorf("%s: %v, %v", x.wire, ok, err)
+	} else if diff := wiretest.Diff(got, x.packet); diff != "" {
+		t.Errorf("%s: %s", x.wire, diff)
 	}
 }

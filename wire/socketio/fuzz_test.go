@@ -179,6 +179,17 @@ func ambiguous(p wire.Packet) bool {
 	return n > 2
 }
 
+// timed reports whether MessagePack may have timestamps, which are cut to
+// milliseconds when they are said again.
+func timed(data []byte) bool {
+	for i, c := range data {
+		if c == 0xff && i > 0 && (data[i-1] == 0xd6 || data[i-1] == 0xd7 || data[i-1] < 13) {
+			return true
+		}
+	}
+	return false
+}
+
 func FuzzMsgpack(f *testing.F) {
 	msgpack := end{options: []socketio.Option{socketio.WithParser(socketio.Msgpack)}}
 	for _, p := range []wire.Packet{
@@ -200,7 +211,7 @@ func FuzzMsgpack(f *testing.F) {
 	f.Fuzz(func(t *testing.T, flags byte, data []byte) {
 		e := ends(flags, socketio.Msgpack)
 		p, ok, err := bounded(t, e.session("foo"), len(data), binary(string(data)))
-		if err == nil && ok && sayable(e, p) {
+		if err == nil && ok && sayable(e, p) && !timed(data) {
 			again(t, e, p)
 		}
 	})

@@ -45,13 +45,6 @@ type mpPacket struct {
 	id        uint64 // of the acknowledgement and one more; 0: none
 }
 
-// undefined is what the official parser makes of JavaScript's undefined: an
-// extension of type 0 with a zero in it. Clients without credentials say it.
-const undefined = "\xd4\x00\x00"
-
-// absent reports whether a value says that there is none.
-func absent(value []byte) bool { return string(value) == undefined || mpIs(value, mpNil) }
-
 // readMap reads the members of a packet. Unknown ones are ignored, and nil and
 // undefined are as good as absent where an absent value is allowed.
 func readMap(b []byte) (m mpPacket, err error) {
@@ -190,6 +183,9 @@ func (s *msgpackSession) elements(m mpPacket, p *wire.Packet) (err error) {
 		if err != nil {
 			return err
 		}
+		if r.ext {
+			value, r.ext = plain(value), false
+		}
 		argument := msgpackArgument(value)
 		if i == 0 {
 			p.Payload = argument
@@ -203,9 +199,6 @@ func (s *msgpackSession) elements(m mpPacket, p *wire.Packet) (err error) {
 func msgpackArgument(value []byte) codec.Payload {
 	if data, ok := mpBytes(value, mpBin); ok {
 		return codec.Payload{Type: codec.TypeBytes, Data: data}
-	}
-	if string(value) == undefined { // which decoders elsewhere do not know
-		value = []byte{0xc0}
 	}
 	return codec.Payload{Type: codec.TypeMsgpack, Data: value}
 }
@@ -255,7 +248,7 @@ func (s *msgpackSession) connect(data, query []byte, p *wire.Packet) (err error)
 		return err
 	}
 	if data != nil {
-		p.Payload = codec.Payload{Type: codec.TypeMsgpack, Data: data}
+		p.Payload = codec.Payload{Type: codec.TypeMsgpack, Data: plain(data)}
 		pid, hasPid := msgpackText(msgpackMember(data, "pid"))
 		offset, hasOffset := msgpackText(msgpackMember(data, "offset"))
 		if hasPid && hasOffset {

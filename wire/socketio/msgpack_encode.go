@@ -98,10 +98,19 @@ func appendMsgpack(b []byte, a codec.Payload) ([]byte, error) {
 	case a.Type != codec.TypeMsgpack:
 		return b, errContentType
 	}
-	if err := validMsgpack(a.Data); err != nil {
+	ext, err := validMsgpack(a.Data)
+	if err != nil {
 		return b, fmt.Errorf("%w: %w", errNotMsgpack, err)
 	}
+	if ext {
+		return append(b, dated(a.Data)...), nil
+	}
 	return append(b, a.Data...), nil
+}
+
+func isMsgpack(data []byte) bool {
+	_, err := validMsgpack(data)
+	return err == nil
 }
 
 // appendFailure appends the argument of an answer that is an error.
@@ -127,7 +136,7 @@ func (s *msgpackSession) appendHello(b []byte, namespace string, p *wire.Packet)
 	var object []byte
 	pairs := 0
 	if !p.Payload.Empty() {
-		if p.Payload.Type != codec.TypeMsgpack || validMsgpack(p.Payload.Data) != nil || !mpIs(p.Payload.Data, mpMap) {
+		if p.Payload.Type != codec.TypeMsgpack || !isMsgpack(p.Payload.Data) || !mpIs(p.Payload.Data, mpMap) {
 			return b, errNotMsgpack
 		}
 		object, pairs = p.Payload.Data, int(mpLen(p.Payload))
@@ -206,7 +215,7 @@ func (s *msgpackSession) appendRefused(b []byte, namespace string, p *wire.Packe
 	}
 	b = appendStr(appendMembers(b, typeConnectError, namespace, 1), "data")
 	details := p.Err.Details
-	told := details.Type == codec.TypeBytes || details.Type == codec.TypeMsgpack && validMsgpack(details.Data) == nil
+	told := details.Type == codec.TypeBytes || details.Type == codec.TypeMsgpack && isMsgpack(details.Data)
 	if s.version == 4 {
 		if told {
 			return appendMsgpack(b, details)

@@ -50,6 +50,7 @@ type mpHead struct {
 type mpReader struct {
 	b   []byte
 	pos int
+	ext bool // a value that was skipped has extensions in it
 }
 
 // head reads the beginning of a value. What it claims of the bytes that follow
@@ -151,6 +152,9 @@ func (r *mpReader) skip() error {
 			if !utf8.Valid(text) {
 				return errNotUTF8
 			}
+		case mpExt:
+			r.take(h)
+			r.ext = true
 		default:
 			r.take(h)
 		}
@@ -180,16 +184,17 @@ func (r *mpReader) value() ([]byte, error) {
 	return r.b[start:r.pos:r.pos], nil
 }
 
-// validMsgpack returns nil when b is one value and nothing else.
-func validMsgpack(b []byte) error {
+// validMsgpack returns nil when b is one value and nothing else, and whether
+// it has extensions in it.
+func validMsgpack(b []byte) (ext bool, err error) {
 	r := mpReader{b: b}
 	if err := r.skip(); err != nil {
-		return err
+		return false, err
 	}
 	if r.pos < len(b) {
-		return errTrailing
+		return false, errTrailing
 	}
-	return nil
+	return r.ext, nil
 }
 
 // What follows reads values that are valid.

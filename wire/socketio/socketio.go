@@ -47,7 +47,9 @@ const (
 	// the bytes that are in it.
 	JSON Parser = iota + 1
 	// Msgpack is that of socket.io-msgpack-parser. Its arguments and
-	// credentials are MessagePack, so the application's codecs need it.
+	// credentials are MessagePack, so the application's codecs need it. Its
+	// extensions for JavaScript's undefined and Date are nil and timestamps on
+	// this side.
 	Msgpack
 )
 
