@@ -66,6 +66,7 @@ var homes = map[string][]string{
 	"github.com/gobwas/ws":              {"transport/websocket"},
 	"github.com/schollz/progressbar/v3": {"cmd/..."},
 	"github.com/spf13/cobra":            {"cmd/..."},
+	"github.com/spf13/pflag":            {"cmd/..."},
 	"github.com/vmihailenco/msgpack/v5": {"codec/msgpack"},
 	"golang.org/x/sys":                  {"internal/load", "transport/...", "cmd/..."},
 	"golang.org/x/term":                 {"cmd/..."},
