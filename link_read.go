@@ -29,6 +29,8 @@ const (
 type reader struct {
 	l       *link
 	turn    uint64        // this goroutine's number
+	read    bool          // something has come since it began
+	active  bool          // a message, not heartbeats and hellos alone
 	watched bool          // a handler has run in this batch
 	now     time.Duration // when the first of them began, on the watch's clock
 	size    int           // of the frame being handled
@@ -85,11 +87,15 @@ func (r *reader) run() (ended bool) {
 		if !goOn {
 			return false
 		}
+		if err == nil && r.read && !r.active && r.l.fallAsleep() {
+			return false // a heartbeat is no reason to stay awake
+		}
 		if err == nil {
 			err = r.l.t.Wait()
 		}
 		switch {
 		case err == nil:
+			r.read = true
 			if now := r.l.srv.wheel.Now(); r.l.lastRead.Load() != now {
 				r.l.lastRead.Store(now)
 			}
@@ -120,7 +126,7 @@ func (l *link) over(err error) (ended bool) {
 // fallAsleep hands the link to the poller, if it is still quiet.
 func (l *link) fallAsleep() bool {
 	s, ok := l.t.(transport.Sleeper)
-	if !ok || l.dial != nil || l.phase.Load() != phaseOpen {
+	if !ok || l.dial != nil || l.phase.Load() == phaseEnded || l.closeBy.Load() != 0 {
 		return false
 	}
 	raw, ok := s.Idle()
@@ -236,13 +242,19 @@ func (r *reader) handle(p *wire.Packet) (goOn bool, err error) {
 // when it has just ended.
 func (l *link) addressee(p *wire.Packet) (*Conn, error) {
 	if l.multi == nil {
-		if l.phase.Load() != phaseOpen {
+		// To a dialled link things may be sent before its welcome.
+		if l.phase.Load() != phaseOpen && l.dial == nil {
 			return nil, &wire.ProtocolError{Code: CloseUnauthorized, Reason: "the first message must be a hello"}
 		}
 		return &l.conn, nil
 	}
 	c := l.connOf(p.Namespace)
 	switch {
+	case l.dial != nil:
+		if l.conn.label() != p.Namespace {
+			return nil, misplaced("a message for another namespace")
+		}
+		return &l.conn, nil
 	case c != nil:
 		if p.Type != wire.Reply && p.Type != wire.Error {
 			l.multi.await(c)
@@ -260,6 +272,7 @@ func badRequest(reason string) error {
 // request handles a packet inline, or queues it behind the handlers that run.
 func (r *reader) request(c *Conn, p *wire.Packet) (goOn bool, err error) {
 	l := r.l
+	r.active = true
 	if !r.watched {
 		r.now = l.srv.watch.now()
 	}

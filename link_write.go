@@ -73,7 +73,7 @@ func (l *link) send(p *wire.Packet, mode sendMode) error {
 // sendWith encodes the packet in sc into the outbox. Errors: ErrConnClosed,
 // ErrSlowConsumer, or what Encode said.
 func (l *link) sendWith(sc *scratch, mode sendMode) error {
-	if mode == sendOpen && l.phase.Load() == phaseOpening {
+	if mode == sendOpen && l.dial == nil && l.phase.Load() == phaseOpening {
 		return ErrConnClosed
 	}
 	o := &l.out

@@ -42,10 +42,10 @@ type shared struct {
 // maxRefused is how many refused connects a link may make.
 const maxRefused = 100
 
-func newMulti(r *http.Request) *multi {
+func (s *Server) newMulti(r *http.Request) *multi {
 	m := new(multi)
 	m.changed.L = &m.mu
-	if r != nil {
+	if r != nil && (s.cfg.auth != nil || s.anyDoorkeeper()) {
 		m.opening = keepRequest(r)
 	}
 	return m
@@ -386,7 +386,7 @@ func keepRequest(r *http.Request) string {
 		"Sec-Websocket-Extensions": true, "Content-Length": true, "Transfer-Encoding": true,
 	})
 	b.WriteString("\r\n")
-	return b.String()
+	return strings.Clone(b.String()) // without the room that a Builder has left
 }
 
 // request returns the request that opened the link, without its body and what

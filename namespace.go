@@ -159,6 +159,11 @@ func (s *Server) guarded(name string) bool {
 	return len(s.spaces.templates) > 0
 }
 
+// anyDoorkeeper reports whether somebody wants to see who knocks.
+func (s *Server) anyDoorkeeper() bool {
+	return slices.ContainsFunc(s.everyNamespace(), func(n *Namespace) bool { return len(n.admit) > 0 || n.match != nil })
+}
+
 // authorized asks the authenticator and the doorkeepers of the namespace.
 func (s *Server) authorized(ctx context.Context, h *Handshake, c *Conn) (id *Identity, err error) {
 	defer func() {

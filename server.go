@@ -203,7 +203,7 @@ func (s *Server) attach(wl wire.Link, name string, d *dial) (*link, error) {
 	_, l.paced = l.t.(transport.Heart)
 	l.conn.link, l.conn.ns = l, s.spaces.main
 	if wl.Namespaces {
-		l.multi = newMulti(wl.Request)
+		l.multi = s.newMulti(wl.Request)
 	}
 	if s.cfg.MessageRate > 0 {
 		l.rate = newRate(s)
