@@ -77,19 +77,16 @@ func (jsonWords) fields(body []byte) (f fields, ok bool) {
 		if err != nil {
 			return f, false
 		}
-		text := []byte(nil)
+		var text, value []byte
 		if sc.Peek() == '"' && string(name) != "body" && string(name) != "details" {
-			if text, err = sc.String(); err != nil {
-				return f, false
-			}
-			f.set(name, text, nil)
-			continue
+			text, err = sc.String()
+		} else {
+			value, err = sc.Value()
 		}
-		value, err := sc.Value()
 		if err != nil {
 			return f, false
 		}
-		f.set(name, nil, value)
+		f.set(name, text, value)
 	}
 }
 
