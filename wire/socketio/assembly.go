@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"weak"
 
 	"github.com/polywire/polywire/wire"
 )
@@ -61,7 +62,13 @@ func (s *jsonSession) hold(h head) error {
 	a.open, a.head, a.name, a.parts, a.bytes = true, h, p.Namespace, nil, len(h.rest)
 	a.deadline = time.Now().Add(s.attachmentTimeout)
 	if a.timer == nil {
-		a.timer = time.AfterFunc(s.attachmentTimeout, s.overdue)
+		// The timer may outlive the link, and must not keep what has come.
+		waiting := weak.Make(s)
+		a.timer = time.AfterFunc(s.attachmentTimeout, func() {
+			if s := waiting.Value(); s != nil {
+				s.overdue()
+			}
+		})
 	} else {
 		a.timer.Reset(s.attachmentTimeout)
 	}
