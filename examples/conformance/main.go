@@ -70,8 +70,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 // newServer returns the whole set-up: Socket.IO, and beside it an Engine.IO
-// that knows nothing of it.
-func newServer(eio3 bool) (*polywire.Server, error) {
+// that knows nothing of it. The options are added to those of Socket.IO.
+func newServer(eio3 bool, more ...polywire.Option) (*polywire.Server, error) {
 	engine := engineio.Options{
 		NoV3: !eio3,
 		CORS: &engineio.CORS{AnyOrigin: true},
@@ -84,7 +84,7 @@ func newServer(eio3 bool) (*polywire.Server, error) {
 		return nil, m.Conn().Send(ctx, echoKind, m.Payload())
 	}))
 
-	srv, err := polywire.New(append(limits(),
+	srv, err := polywire.New(append(append(limits(), more...),
 		polywire.WithWires(socketio.New(socketio.WithEngine(engine))),
 		polywire.WithHooks(polywire.Hooks{
 			Connect: tellAuth,

@@ -43,7 +43,7 @@ func (p *peer) dial(query string, header ...string) (*socket, error) {
 	done := make(chan struct{})
 	go func() { defer close(done); s.read() }()
 	p.t.Cleanup(func() {
-		c.Close() //nolint:gosec // over either way
+		c.Close()
 		for range s.in {
 			continue // what nobody asked for
 		}
@@ -83,7 +83,7 @@ func (s *socket) read() {
 		}
 		if err != nil {
 			s.err = err
-			s.c.Close() //nolint:gosec // over either way
+			s.c.Close()
 			return
 		}
 		if !ok {
