@@ -19,7 +19,8 @@ type Handshake struct {
 	TLS        *tls.ConnectionState // nil without TLS
 	// Hello is true when the client's first message is there, as it always is
 	// on wires with namespaces: Header and Payload are from it. They are valid
-	// until the authenticator returns.
+	// until the authenticator returns. Of wires whose hello has an object in
+	// place of headers (Socket.IO's auth), Header is what is text in that.
 	Hello   bool
 	Header  map[string]string
 	Payload Payload

@@ -181,7 +181,7 @@ func (l *link) askDoorkeepers(hello *wire.Packet) error {
 	c := l.newConn(hello)
 	h := &Handshake{
 		Wire: l.wire, Request: l.multi.request(l), RemoteAddr: l.conn.RemoteAddr(), TLS: l.conn.TLS(),
-		Namespace: hello.Namespace, Hello: true, Header: hello.Header, Payload: hello.Payload, Conn: c,
+		Namespace: hello.Namespace, Hello: true, Header: l.credentials(hello), Payload: hello.Payload, Conn: c,
 	}
 	if c.ns = l.srv.enter(h, c); c.ns == nil {
 		c.ns = l.srv.spaces.main
@@ -194,6 +194,22 @@ func (l *link) askDoorkeepers(hello *wire.Packet) error {
 		return l.decline(c, hello.Namespace, err)
 	}
 	return l.admit(hello, c, id)
+}
+
+// credentials returns what a hello says of its sender: its header, or what is
+// text in the object that such wires have in place of one.
+func (l *link) credentials(hello *wire.Packet) map[string]string {
+	var object map[string]any
+	if hello.Header != nil || hello.Payload.Empty() || l.srv.cfg.codecs.Unmarshal(hello.Payload, &object) != nil {
+		return hello.Header
+	}
+	texts := make(map[string]string)
+	for key, v := range object {
+		if text, ok := v.(string); ok {
+			texts[key] = text
+		}
+	}
+	return texts
 }
 
 // newConn makes the connection for a hello: the link's own, if it is free.

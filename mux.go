@@ -22,14 +22,9 @@ type Mux struct {
 
 // muxTable is immutable.
 type muxTable struct {
-	exact    map[string]exactRoute
+	exact    map[string]Handler
 	prefixes []prefixRoute // longest first
 	fallback Handler
-}
-
-type exactRoute struct {
-	kind    string
-	handler Handler
 }
 
 type prefixRoute struct {
@@ -82,9 +77,9 @@ func (t *muxTable) add(pattern string, h Handler) error {
 		if _, dup := t.exact[pattern]; dup {
 			return duplicate
 		}
-		exact := make(map[string]exactRoute, len(t.exact)+1)
+		exact := make(map[string]Handler, len(t.exact)+1)
 		maps.Copy(exact, t.exact)
-		exact[pattern] = exactRoute{pattern, h}
+		exact[pattern] = h
 		t.exact = exact
 	}
 	return nil
@@ -100,8 +95,8 @@ func (m *Mux) Err() error {
 // Lookup returns the handler for a kind, or nil.
 func (m *Mux) Lookup(kind string) Handler {
 	t := m.table.Load()
-	if r, ok := t.exact[kind]; ok {
-		return r.handler
+	if h, ok := t.exact[kind]; ok {
+		return h
 	}
 	for _, r := range t.prefixes {
 		if strings.HasPrefix(kind, r.prefix) {
@@ -123,12 +118,4 @@ func (m *Mux) Handler() Handler {
 		}
 		return h.Handle(ctx, msg)
 	})
-}
-
-// intern returns b as a string, without allocating for a registered kind.
-func (m *Mux) intern(b []byte) string {
-	if r, ok := m.table.Load().exact[string(b)]; ok {
-		return r.kind
-	}
-	return string(b)
 }

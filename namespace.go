@@ -3,9 +3,11 @@ package polywire
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Namespace is a part of the server with handlers, rooms and connections of
@@ -100,9 +102,38 @@ func (n *Namespace) Name() string { return n.name }
 func (n *Namespace) Handle(pattern string, h Handler) {
 	before := n.mux.Err()
 	n.mux.Handle(pattern, h)
+	n.srv.kinds.add(pattern)
 	if err := n.mux.Err(); n.srv.State() != StateNew && before == nil && err != nil {
 		n.srv.reportError(nil, err)
 	}
+}
+
+// kinds are the names that handlers of all namespaces have, so that a message's
+// need not be made anew each time.
+type kinds struct {
+	mu    sync.Mutex // for writers
+	names atomic.Pointer[map[string]string]
+}
+
+func (k *kinds) add(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	names := make(map[string]string)
+	if old := k.names.Load(); old != nil {
+		names = maps.Clone(*old)
+	}
+	names[name] = name
+	k.names.Store(&names)
+}
+
+// intern returns b as a string, without allocating for a name that there is.
+func (k *kinds) intern(b []byte) string {
+	if names := k.names.Load(); names != nil {
+		if name, ok := (*names)[string(b)]; ok {
+			return name
+		}
+	}
+	return string(b)
 }
 
 // Use adds middleware inside of the server's own. Call it before the server

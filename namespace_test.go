@@ -199,7 +199,7 @@ func TestDoorkeepers(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				h.Conn.SetValue("who", fmt.Sprintf("%s %s %s %s %s", h.Namespace, h.Payload.Data, cookie.Value,
+				h.Conn.SetValue("who", fmt.Sprintf("%s %s %s %s %s", h.Namespace, h.Header["token"], cookie.Value,
 					h.Request.URL.Query().Get("token"), h.Conn.User()))
 				time.Sleep(time.Second)
 				return h.Conn.Join("lobby")
@@ -215,7 +215,9 @@ func TestDoorkeepers(t *testing.T) {
 		}}))
 		p := join(t, srv, nil)
 		defer p.end()
-		p.send(wire.Packet{Type: wire.Hello, Namespace: "/in", Payload: text("auth")})
+		p.send(wire.Packet{Type: wire.Hello, Namespace: "/in", Payload: codec.Payload{
+			Type: codec.TypeJSON, Data: []byte(`{"token":"auth","n":1}`),
+		}})
 		if w := p.receive(); w.Type != wire.Welcome {
 			t.Fatalf("%+v", w)
 		}
@@ -223,7 +225,7 @@ func TestDoorkeepers(t *testing.T) {
 		if got := p.receive(); got.Kind != "first" {
 			t.Errorf("first: %+v", got)
 		}
-		if got := p.receive(); string(got.Payload.Data) != `"/in \"auth\" b 7 u/in"` {
+		if got := p.receive(); string(got.Payload.Data) != `"/in auth b 7 u/in"` {
 			t.Errorf("who: %s", got.Payload.Data)
 		}
 		if n := srv.Namespace("/in").Room("lobby").Count(); n != 1 {

@@ -30,6 +30,7 @@ type Server struct {
 	state    atomic.Int32
 	hooks    Hooks
 	spaces   spaces
+	kinds    kinds
 	recovery *recovery // nil: none
 	routes   *http.ServeMux
 	use      []Middleware
@@ -256,7 +257,7 @@ func (h host) Attach(wl wire.Link) error {
 }
 
 // Kind implements [wire.Host].
-func (h host) Kind(b []byte) string { return h.s.spaces.main.mux.intern(b) }
+func (h host) Kind(b []byte) string { return h.s.kinds.intern(b) }
 
 // AllowOrigin implements [wire.Host].
 func (h host) AllowOrigin(r *http.Request) bool { return h.s.cfg.allowOrigin(r) }

@@ -235,22 +235,10 @@ func (c *Conn) writeSocket(ws *websocket.Conn, bytes ...[]byte) error {
 	}
 	scratch := c.srv.scratch.Get().(*[]byte) //nolint:forcetypeassert // the pool has nothing else
 	defer c.srv.scratch.Put(scratch)
-	out, f := (*scratch)[:0], ws.Framer()
+	out := (*scratch)[:0]
 	for _, b := range bytes {
-		err := eachFrame(b, func(t transport.FrameType, payload []byte) error {
-			start := len(out)
-			out = f.Begin(out)
-			if t == transport.Binary && c.base64 {
-				out = appendText(out, c.version, t, payload)
-				t = transport.Text
-			} else {
-				out = append(out, payload...)
-			}
-			framed, err := f.End(out, start, t)
-			out = framed
-			return err
-		})
-		if err != nil {
+		var err error
+		if out, err = c.reframed(out, ws, b); err != nil {
 			return err
 		}
 	}
@@ -258,6 +246,33 @@ func (c *Conn) writeSocket(ws *websocket.Conn, bytes ...[]byte) error {
 		*scratch = out
 	}
 	return ws.Write(out)
+}
+
+// reframed appends neutral bytes in the form that a WebSocket takes.
+func (c *Conn) reframed(out []byte, ws *websocket.Conn, neutral []byte) ([]byte, error) {
+	for len(neutral) > 0 {
+		f := ws.Framer()
+		if comp, ok := f.(transport.Compressor); ok && marked(neutral) {
+			f = comp.Uncompressed()
+		}
+		t, payload, rest, err := cutFrame(neutral)
+		if err != nil {
+			return nil, err
+		}
+		start := len(out)
+		out = f.Begin(out)
+		if t == transport.Binary && c.base64 {
+			out = appendText(out, c.version, t, payload)
+			t = transport.Text
+		} else {
+			out = append(out, payload...)
+		}
+		if out, err = f.End(out, start, t); err != nil {
+			return nil, err
+		}
+		neutral = rest
+	}
+	return out, nil
 }
 
 // keptScratch is the largest buffer that is kept for frames made anew.

@@ -75,6 +75,40 @@ func (f framer) End(dst []byte, start int, t transport.FrameType) ([]byte, error
 	return putHeader(dst, start, body, op), nil
 }
 
+// Uncompressed implements [transport.Compressor].
+func (f framer) Uncompressed() transport.Framer { return plainFramer{f} }
+
+// plainFramer makes neutral bytes of messages that are not to be compressed. A
+// mark before each says so: a pong that nobody has asked for (RFC 6455 section
+// 5.5.3), which means nothing on a WebSocket that gets the bytes as they are.
+type plainFramer struct{ framer }
+
+const mark = "\x8a\x00"
+
+func (plainFramer) Begin(dst []byte) []byte { return append(dst, mark+"\x00\x00\x00"...) }
+
+func (f plainFramer) End(dst []byte, start int, t transport.FrameType) ([]byte, error) {
+	return f.framer.End(dst, start+len(mark), t)
+}
+
+// marked reports whether the next frame in neutral bytes has a mark.
+func marked(b []byte) bool { return bytes.HasPrefix(b, []byte(mark)) }
+
+// compressible reports whether some frame in neutral bytes may be compressed.
+func compressible(b []byte) bool {
+	for len(b) > 0 {
+		if !marked(b) {
+			return true
+		}
+		_, _, rest, err := cutFrame(b)
+		if err != nil {
+			return false
+		}
+		b = rest
+	}
+	return false
+}
+
 // closeBytes returns how much of a close frame's payload is sent. Official
 // servers close without a code, and with 1009 alone.
 func closeBytes(payload []byte) int {
@@ -148,8 +182,11 @@ func eachFrame(b []byte, f func(t transport.FrameType, payload []byte) error) er
 	return nil
 }
 
-// cutFrame takes the first frame off b.
+// cutFrame takes the first frame off b, and its mark.
 func cutFrame(b []byte) (op transport.FrameType, payload, rest []byte, err error) {
+	if marked(b) {
+		b = b[len(mark):]
+	}
 	if len(b) < 2 || b[0]&0xf0 != frameFin || b[1]&0x80 != 0 {
 		return 0, nil, nil, malformed("no whole, unmasked frame")
 	}

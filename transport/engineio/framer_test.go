@@ -62,6 +62,39 @@ func TestFramerBytes(t *testing.T) {
 	}
 }
 
+// A mark says that a message is not to be compressed. It goes wherever neutral
+// bytes go as they are, and is nowhere else.
+func TestMarks(t *testing.T) {
+	w := transport.NewWriter(framer{v4}.Uncompressed(), nil)
+	for _, typ := range []transport.FrameType{transport.Text, transport.Binary} {
+		if err := w.Frame(typ, []byte("one")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Frame(transport.Text, []byte("a\x1eb")); err == nil {
+		t.Error("a separator in a text")
+	}
+	if want := "\x8a\x00\x81\x044one\x8a\x00\x82\x03one"; string(w.Bytes()) != want {
+		t.Errorf("%q, want %q", w.Bytes(), want)
+	}
+	body, _, err := encodePayload(nil, v4, true, w.Bytes())
+	if err != nil || string(body) != "4one\x1ebb25l" {
+		t.Errorf("%q, %v", body, err)
+	}
+	if f := (framer{v4}).Uncompressed().Format(); f != "engineio/4" {
+		t.Error(f)
+	}
+	plain := appendControl(nil, v4, kindNoop, "")
+	for _, row := range []struct {
+		neutral string
+		want    bool
+	}{{"", false}, {string(w.Bytes()), false}, {string(w.Bytes()) + string(plain), true}, {mark, false}} {
+		if got := compressible([]byte(row.neutral)); got != row.want {
+			t.Errorf("%q: %v", row.neutral, got)
+		}
+	}
+}
+
 func TestFormats(t *testing.T) {
 	if a, b := (framer{v3}).Format(), (framer{v4}).Format(); a != "engineio/3" || b != "engineio/4" {
 		t.Fatal(a, b)

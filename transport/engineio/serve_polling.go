@@ -129,7 +129,7 @@ func (s *Server) answerPoll(w http.ResponseWriter, r *request, p *polling, neutr
 		body = jsonpBody(p.jsonp, body)
 	}
 	noStore(w, r)
-	if from := s.o.CompressFrom; from >= 0 && len(body) >= from && acceptsGzip(r.Header) {
+	if from := s.o.CompressFrom; from >= 0 && len(body) >= from && acceptsGzip(r.Header) && compressible(neutral) {
 		body = s.compress(h, body)
 	}
 	s.answer(w, http.StatusOK, body)
