@@ -105,7 +105,7 @@ Only servers on this machine are driven, unless --remote is given.`,
 			return benchRun(c, cfg, asJSON, quiet)
 		},
 	}
-	c.Flags().StringVarP(&cfg.URL, "url", "u", "ws://127.0.0.1:8080", "server `URL`: ws, http, tcp or unix")
+	c.Flags().StringVarP(&cfg.URL, "url", "u", "ws://127.0.0.1:8080", "server `URL`: ws, http, tcp or unix; drs+tcp and the like are good, too")
 	c.Flags().StringVar(&cfg.Wire, "wire", "native", "what to speak: "+strings.Join(load.Wires(), ", "))
 	c.Flags().IntVarP(&cfg.Conns, "conns", "c", 100, "connections")
 	c.Flags().IntVarP(&cfg.Window, "window", "w", 1, "requests (or broadcasts) in flight, per connection (per publisher)")

@@ -84,7 +84,7 @@ func TestWrongInput(t *testing.T) {
 		{[]string{"serve", "--listen", "ftp://127.0.0.1:0"}, `unknown scheme "ftp"`},
 		{[]string{"serve", "--listen", "tcp://127.0.0.1"}, "has no port"},
 		{[]string{"serve", "--listen", "wss://127.0.0.1:0"}, "needs WithTLS"},
-		{[]string{"serve", "--listen", "drs+tcp://127.0.0.1:0"}, "no wire serves"},
+		{[]string{"serve", "--listen", "smoke+tcp://127.0.0.1:0"}, "no wire serves"},
 		{[]string{"serve", "--listen", "127.0.0.1:0", "--tls-cert", "a"}, "go together"},
 		{[]string{"serve", "--listen", "127.0.0.1:0", "--tls-cert", "/nowhere", "--tls-key", "/nowhere"}, "no such file"},
 		{[]string{"serve", "--allow", "everything"}, "want publish or broadcast"},

@@ -17,6 +17,7 @@ import (
 	"github.com/polywire/polywire/codec/msgpack"
 	"github.com/polywire/polywire/codec/protobuf"
 	"github.com/polywire/polywire/wire"
+	"github.com/polywire/polywire/wire/drs"
 	"github.com/polywire/polywire/wire/native"
 	"github.com/polywire/polywire/wire/socketio"
 )
@@ -30,7 +31,7 @@ type listenFlags struct {
 
 func (f *listenFlags) register(c *cobra.Command, listen ...string) {
 	c.Flags().StringArrayVarP(&f.listen, "listen", "l", listen,
-		"`address` to listen on: host:port, or a URL with ws, wss, tcp, tls or unix; may be repeated")
+		"`address` to listen on: host:port, or a URL with ws, wss, tcp, tls, unix, drs+tcp, drs+tls or drs+unix; may be repeated")
 	c.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	c.Flags().DurationVar(&f.drain, "drain", 10*time.Second, "time for peers and handlers to finish at the end")
 }
@@ -58,7 +59,11 @@ func (f *listenFlags) logger(w io.Writer) (*slog.Logger, error) {
 // everyWire lists the wires that serving commands speak. The options are those
 // of Socket.IO.
 func everyWire(o ...socketio.Option) []wire.Protocol {
-	return []wire.Protocol{native.New(), socketio.New(append(o, socketio.WithRoomEvents())...)}
+	return []wire.Protocol{
+		native.New(),
+		socketio.New(append(o, socketio.WithRoomEvents())...),
+		drs.New(drs.WithRoomActions()),
+	}
 }
 
 // baseOptions are those of every server that this program runs.

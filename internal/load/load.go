@@ -87,7 +87,7 @@ const (
 // Config says what to do to which server.
 type Config struct {
 	// URL is the server's: ws://host:port/path, tcp://host:port or
-	// unix:///path. A ws URL without a path gets the wire's own; http means
+	// unix:///path, with drs+ before it or without on that wire. A ws URL without a path gets the wire's own; http means
 	// the same as ws. Required.
 	URL string
 	// Mode is what to do. Required.

@@ -58,19 +58,18 @@ func newRunner(cfg Config, t target) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.stream && w.subprotocol() == "" {
-		return nil, fmt.Errorf("load: wire %q needs a ws URL", cfg.Wire)
+	maxFrame := 2*cfg.PayloadBytes + 4<<10
+	var frames framing = webSocketFraming{maxFrame}
+	if t.stream {
+		if frames = w.stream(maxFrame); frames == nil {
+			return nil, fmt.Errorf("load: wire %q needs a ws URL", cfg.Wire)
+		}
 	}
 	t.path = w.path(t.path)
-	r := &runner{cfg: cfg, target: t, wire: w, polls: cfg.Wire == wirePolling, began: time.Now(),
+	r := &runner{cfg: cfg, target: t, framing: frames, wire: w, polls: cfg.Wire == wirePolling, began: time.Now(),
 		over: make(chan struct{}), started: make(chan struct{})}
 	if cfg.Mode != Handshakes {
 		r.conns = make([]*conn, cfg.Conns)
-	}
-	maxFrame := 2*cfg.PayloadBytes + 4<<10
-	r.framing = webSocketFraming{maxFrame}
-	if t.stream {
-		r.framing = streamFraming{maxFrame}
 	}
 	r.buffers.size = max(64<<10, 2*maxFrame)
 	return r, nil

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -37,7 +38,7 @@ func resolve(ctx context.Context, u *url.URL, remote bool) (target, error) {
 	if u.Path == "" && u.RawQuery == "" {
 		t.path = ""
 	}
-	switch u.Scheme {
+	switch strings.TrimPrefix(u.Scheme, "drs+") {
 	case "unix":
 		t.network, t.address = "unix", u.Path
 		return t, nil
@@ -146,10 +147,11 @@ func (t target) dial(ctx context.Context, i int, w wire, fr framing, speak bool)
 	}
 	l := line{nc: nc, fr: fr, w: w}
 	err = within(ctx, func() (err error) {
-		if t.stream {
-			err = l.greet(w.subprotocol())
-		} else {
-			l.rest, err = t.upgrade(nc, w.subprotocol())
+		switch name := w.subprotocol(); {
+		case !t.stream:
+			l.rest, err = t.upgrade(nc, name)
+		case name != "":
+			err = l.greet(name)
 		}
 		if err == nil {
 			err = w.open(&l)

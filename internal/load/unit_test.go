@@ -87,7 +87,7 @@ func FuzzFraming(f *testing.F) {
 	f.Add([]byte{0x82, 127, 255, 255, 255, 255, 255, 255, 255, 255})
 	f.Add([]byte{2, 0, 0, 0, 1, 'x', 1, 255, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, fr := range []framing{webSocketFraming{1000}, streamFraming{1000}} {
+		for _, fr := range []framing{webSocketFraming{1000}, streamFraming{1000}, valueFraming{1000}} {
 			for rest := b; ; {
 				frame, size, err := fr.next(rest)
 				if size > len(rest) || len(frame.Data) > size || (err != nil && size != 0) {

@@ -15,6 +15,7 @@ const (
 	wireNativeJSON = "native-json"
 	wireSocketIO   = "socketio"
 	wirePolling    = "socketio-polling"
+	wireDRS        = "drs"
 )
 
 // Wires lists the message languages that can be driven:
@@ -30,8 +31,11 @@ const (
 //     "broadcast" makes the server send its argument as "news" to everybody.
 //   - socketio-polling: the same by long polling, one request at a time on
 //     each session, without broadcasts.
+//   - drs: commands of DRS in JSON, over WebSocket, TCP and unix sockets.
+//     Action "echo" is answered with its body; action "broadcast" makes the
+//     server fire its body as "news" to everybody.
 func Wires() []string {
-	return []string{wireRaw, wireNative, wireNativeJSON, wireSocketIO, wirePolling}
+	return []string{wireRaw, wireNative, wireNativeJSON, wireSocketIO, wirePolling, wireDRS}
 }
 
 // class is what a message from the server is to a run.
@@ -50,6 +54,9 @@ type wire interface {
 	// path is what to ask for; given is what the URL has, or empty.
 	path(given string) string
 	subprotocol() string // asked for, and insisted on; empty for none
+	// stream returns what makes frames on TCP and unix sockets; nil where the
+	// wire is not spoken there.
+	stream(maxBytes int) framing
 	// open does what comes before the first request, after the link's opening.
 	open(l *line) error
 	// hello is the content of the frame with which a client may introduce
@@ -72,6 +79,7 @@ type wire interface {
 type simple struct{}
 
 func (simple) open(*line) error                { return nil }
+func (simple) stream(int) framing              { return nil }
 func (simple) appendPong(dst, _ []byte) []byte { return dst }
 
 func newWire(name string, m Mode, payloadBytes int) (wire, error) {
@@ -90,6 +98,8 @@ func newWire(name string, m Mode, payloadBytes int) (wire, error) {
 		return newSocketIOWire("websocket", m, payload), nil
 	case wirePolling:
 		return newSocketIOWire("polling", m, payload), nil
+	case wireDRS:
+		return newDRSWire(m, payload), nil
 	}
 	return nil, fmt.Errorf("load: unknown wire %q", name)
 }

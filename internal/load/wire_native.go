@@ -64,6 +64,7 @@ func (*nativeWire) path(given string) string       { return cmp.Or(given, "/poly
 func (*nativeWire) hello() []byte                  { return []byte{fieldType<<3 | protoVarint, typeHello} }
 func (*nativeWire) subprotocol() string            { return "polywire.v1.proto" }
 func (*nativeWire) frameType() transport.FrameType { return transport.Binary }
+func (*nativeWire) stream(maxBytes int) framing    { return streamFraming{maxBytes} }
 func (w *nativeWire) body() []byte                 { return w.payload }
 
 func (w *nativeWire) appendRequest(dst []byte, id uint64) []byte {
@@ -186,6 +187,7 @@ func (*jsonWire) path(given string) string       { return cmp.Or(given, "/polywi
 func (*jsonWire) hello() []byte                  { return []byte(`{"type":"hello"}`) }
 func (*jsonWire) subprotocol() string            { return "polywire.v1.json" }
 func (*jsonWire) frameType() transport.FrameType { return transport.Text }
+func (*jsonWire) stream(maxBytes int) framing    { return streamFraming{maxBytes} }
 func (w *jsonWire) body() []byte                 { return w.payload }
 
 func (w *jsonWire) appendRequest(dst []byte, id uint64) []byte {

@@ -47,6 +47,7 @@ func newSocketIOWire(transport string, m Mode, payload []byte) *socketIOWire {
 }
 
 func (*socketIOWire) subprotocol() string            { return "" }
+func (*socketIOWire) stream(int) framing             { return nil }
 func (*socketIOWire) frameType() transport.FrameType { return transport.Text }
 func (*socketIOWire) hello() []byte                  { return nil } // connect is one
 func (w *socketIOWire) body() []byte                 { return w.payload }
