@@ -83,12 +83,13 @@ func TestRecovery(t *testing.T) {
 	all := []string{"all", "in", "own"}
 	for name, c := range map[string]struct {
 		end    func(w *world, p *peer)
+		wait   time.Duration
 		change func(w *world)
 		missed []string // nil: the session is a new one
 	}{
 		"lost":             {missed: all},
 		"still connected":  {end: func(*world, *peer) {}, missed: all},
-		"too late":         {change: func(*world) { time.Sleep(3 * time.Minute) }},
+		"too late":         {wait: 3 * time.Minute},
 		"other user":       {change: func(w *world) { w.user = "v" }},
 		"unknown secret":   {change: func(w *world) { w.secret = "x" }},
 		"no offset":        {change: func(w *world) { w.offset = "" }},
@@ -120,6 +121,7 @@ func TestRecovery(t *testing.T) {
 				}
 				synctest.Wait()
 				w.away()
+				time.Sleep(c.wait)
 				if c.change != nil {
 					c.change(w)
 				}
