@@ -5,9 +5,10 @@ import { start } from "./reference/server.js";
 
 const reference = await start();
 after(() => reference.close());
-const { POLYWIRE_E2E_CLIENTS: versions, POLYWIRE_E2E_MODES: ways } = process.env;
+const { POLYWIRE_E2E_CLIENTS: versions, POLYWIRE_E2E_MODES: ways, POLYWIRE_E2E_ONLY: only } = process.env;
 register(reference.url, {
   official: true,
+  only,
   ...(versions && { versions: versions.split(",").map(Number) }),
   ...(ways && { ways: ways.split(",") }),
 });

@@ -12,7 +12,7 @@ export const known = {
   fail: (socket, code, message, ack) => ack({ error: { code, message } }),
   id: (socket, ack) => ack(socket.id),
   handshake: (socket, ack) =>
-    ack({ auth: socket.handshake.auth, tag: socket.handshake.query.tag ?? "", header: socket.handshake.headers["x-e2e"] ?? "" }),
+    ack({ auth: socket.handshake.auth, tag: socket.handshake.query.tag ?? "", header: socket.handshake.headers["x-test"] ?? "" }),
   burst: (socket, count, ack) => {
     for (let i = 0; i < count; i++) socket.emit("burst", i, "🚀".repeat(i % 4));
     ack(count);

@@ -13,7 +13,7 @@ const servers = {
   main: {},
   recovery: { connectionStateRecovery: { maxDisconnectionDuration: 60_000 } },
   msgpack: { parser },
-  small: { maxHttpBufferSize: 20_000, pingInterval: 300, pingTimeout: 250 },
+  small: { maxHttpBufferSize: 20_000, pingInterval: 400, pingTimeout: 800 },
 };
 
 /** Instance is one of the servers. It can be restarted on its port. */

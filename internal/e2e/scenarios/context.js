@@ -80,8 +80,8 @@ export class Context {
   #servers;
 
   /**
-   * env: {io(parser), parser, oldBinary(bytes), control, browser}: the client's module, a parser
-   * for it, what a 2.x client knows as binary, and the control URL.
+   * env: {io(parser), parser, raw(bytes), control, browser}: the client's module, a parser for
+   * it, the form of bytes that 2.x clients and the MessagePack parser want, and the control URL.
    */
   constructor(env, version, mode) {
     this.#env = env;
@@ -185,7 +185,12 @@ export class Context {
   /** bytes returns n bytes in a form that the client knows as binary. */
   bytes(n, seed) {
     const all = bytes(n, seed);
-    return this.version === 2 ? this.#env.oldBinary(all) : all;
+    return this.version === 2 ? this.#env.raw(all) : all;
+  }
+
+  /** rawBytes returns n bytes in a form that every client and parser knows as binary. */
+  rawBytes(n) {
+    return this.#env.raw(bytes(n));
   }
 
   /** drained waits until all that a socket has emitted was sent and, when polling, taken. */
@@ -214,8 +219,10 @@ export class Context {
   /** close ends all links of the scenario. */
   async close() {
     for (const manager of this.#managers) {
+      manager.reconnection(false);
       if (this.version === 2) manager.close();
-      else manager._close();
+      else if (manager._close) manager._close();
+      else manager.engine?.close(); // in bundles where private names are short
     }
   }
 }

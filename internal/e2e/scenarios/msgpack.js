@@ -12,7 +12,7 @@ export default [
       c.equal(await c.answer(socket, "id"), socket.id);
       const back = c.inbox(socket, "echo");
       const rows = [[], [1, -1, 127, 128, -129, 65536, 4294967296, 9007199254740991, 0.5, -1.25e-300], ["😀", "", "x".repeat(70_000)],
-        [null, true, [], {}, { a: [{ b: null }] }], [c.bytes(0), c.bytes(300), { deep: [c.bytes(3)] }], Array.from({ length: 20 }, (_, i) => c.bytes(i))];
+        [null, true, [], {}, { a: [{ b: null }] }], [c.rawBytes(0), c.rawBytes(300), { deep: [c.rawBytes(3)] }], Array.from({ length: 20 }, (_, i) => c.rawBytes(i))];
       for (const row of rows) socket.emit("echo", ...row);
       c.equal(await back.take(rows.length), rows);
       for (const row of rows) c.equal(await c.call(socket, "echo", ...row), row, "acknowledged");
@@ -26,15 +26,15 @@ export default [
       const inboxes = members.map((s) => c.inbox(s, "news"));
       for (const s of members) {
         await c.call(s, "join", "room");
-        s.on("vote", (question, ack) => ack({ question, data: c.bytes(4) }));
+        s.on("vote", (question, ack) => ack({ question, data: c.rawBytes(4) }));
       }
-      await c.call(members[0], "others", "room", "news", 1, { data: c.bytes(5) });
+      await c.call(members[0], "others", "room", "news", 1, { data: c.rawBytes(5) });
       const { answers, timedOut } = await c.answer(members[1], "poll", "room", 5000, "vote", "?");
-      c.equal(answers, Array(3).fill({ question: "?", data: c.bytes(4) }));
+      c.equal(answers, Array(3).fill({ question: "?", data: c.rawBytes(4) }));
       c.equal(timedOut, false);
       const asked = await c.answer(members[2], "ask", 5000, "vote", { n: 1 });
-      c.equal(asked, { answers: [{ question: { n: 1 }, data: c.bytes(4) }], timedOut: false });
-      c.equal(inboxes.map((inbox) => inbox.list), [[], [[1, { data: c.bytes(5) }]], [[1, { data: c.bytes(5) }]]]);
+      c.equal(asked, { answers: [{ question: { n: 1 }, data: c.rawBytes(4) }], timedOut: false });
+      c.equal(inboxes.map((inbox) => inbox.list), [[], [[1, { data: c.rawBytes(5) }]], [[1, { data: c.rawBytes(5) }]]]);
     },
   },
   {

@@ -77,6 +77,7 @@ export default [
         await c.call(other, "say", "room", "news", n);
         await back;
         c.ok(lost.recovered, `not recovered, attempt ${n}`);
+        await c.connected(chat);
         chat.disconnect();
       }
       c.equal(plain(await news.take(3)), [["before"], [1], [2]]);
