@@ -122,7 +122,7 @@ func caught(ctx context.Context, m *polywire.Message) (any, error) {
 
 func fail(_ context.Context, m *polywire.Message) (any, error) {
 	e := new(polywire.Error)
-	if err := m.Bind(&e.Code, &e.Message); err != nil {
+	if err := m.Bind(&e.Code, &e.Message, &e.Details); err != nil {
 		return nil, err
 	}
 	return nil, e

@@ -9,7 +9,10 @@ export const known = {
     else socket.emit("echo", ...args);
   },
   silent: () => {},
-  fail: (socket, code, message, ack) => ack({ error: { code, message } }),
+  fail: (socket, code, message, ...args) => {
+    const ack = takeAck(args);
+    ack({ error: { code, message, ...(args.length > 0 && { details: args[0] }) } });
+  },
   id: (socket, ack) => ack(socket.id),
   handshake: (socket, ack) =>
     ack({ auth: socket.handshake.auth, tag: socket.handshake.query.tag ?? "", header: socket.handshake.headers["x-test"] ?? "" }),

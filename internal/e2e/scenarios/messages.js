@@ -140,6 +140,8 @@ export default [
     async run(c) {
       const socket = await c.connect();
       c.equal(await c.call(socket, "fail", "conflict", "not now 😀"), [{ error: { code: "conflict", message: "not now 😀" } }]);
+      const details = { until: [1, { x: null }], "ü": 0.5 };
+      c.equal(await c.call(socket, "fail", "E1", "", details), [{ error: { code: "E1", message: "", details } }]);
       c.equal(await c.call(socket, "echo", 1), [1]);
     },
   },
