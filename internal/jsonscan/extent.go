@@ -1,9 +1,8 @@
 package jsonscan
 
 import (
-	"encoding/binary"
+	"bytes"
 	"errors"
-	"math/bits"
 )
 
 var (
@@ -31,19 +30,12 @@ func (e *Extent) Scan(data []byte) (int, error) {
 	}
 	for i < len(data) {
 		if e.quoted {
-			if i += plainRun(data[i:]); i == len(data) {
+			n := bytes.IndexByte(data[i:], '"')
+			if n < 0 {
 				break
 			}
-			switch {
-			case data[i] == '"':
-				e.quoted = false
-			case data[i] == '\\' && i+1 == len(data):
-				e.pos = i // what is escaped is yet to come
-				return 0, nil
-			case data[i] == '\\':
-				i++
-			}
-			i++
+			i += n + 1
+			e.quoted = escaped(data[:i-1])
 			continue
 		}
 		c := data[i]
@@ -62,24 +54,19 @@ func (e *Extent) Scan(data []byte) (int, error) {
 			}
 		}
 	}
-	e.pos = i
+	e.pos = len(data)
 	return 0, nil
 }
 
 // Reset goes to the beginning of another value.
 func (e *Extent) Reset() { *e = Extent{} }
 
-// plainRun returns how many bytes come before the first quote, backslash or
-// control character.
-func plainRun(d []byte) int {
-	i := 0
-	for ; i+8 <= len(d); i += 8 {
-		if m := special(binary.LittleEndian.Uint64(d[i:])); m != 0 {
-			return i + bits.TrailingZeros64(m)/8
-		}
+// escaped reports whether what comes after text, which is inside of a string,
+// is escaped: after an odd number of backslashes.
+func escaped(text []byte) bool {
+	odd := false
+	for i := len(text) - 1; text[i] == '\\'; i-- { // a quote is before them all
+		odd = !odd
 	}
-	for i < len(d) && d[i] != '"' && d[i] != '\\' && d[i] >= 0x20 {
-		i++
-	}
-	return i
+	return odd
 }
