@@ -317,20 +317,18 @@ func (l *link) welcomeIn(c *Conn, hello *wire.Packet) bool {
 		resume = func() { r.begin(c, hello) }
 	}
 	m.mu.Lock()
-	if m.ended {
+	// All at once, for who ends it meanwhile: it has come, or it has not.
+	if m.ended || !c.phase.CompareAndSwap(phaseOpening, phaseOpen) {
 		m.mu.Unlock()
 		return false
 	}
 	m.conns = append(m.conns, c)
 	c.shared.joining = true
+	c.known.Store(true)
 	if c == &l.conn {
 		m.asked = false
 	}
 	m.mu.Unlock()
-	if !c.phase.CompareAndSwap(phaseOpening, phaseOpen) {
-		return false
-	}
-	c.known.Store(true)
 	l.srv.counters.accepted.Add(1)
 	if l.begin() {
 		l.lookSoon()
