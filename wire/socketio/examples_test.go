@@ -374,7 +374,7 @@ func TestMsgpackTimes(t *testing.T) {
 		{"\xc7\x0c\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00", "", ""},
 		{"\xd4\xff\x00", "", ""},
 		{"\xd4\x05\x00", "", ""},
-		{"\xc7\x00\x00", "", ""},
+		{"\xc7\x00\x05", "", ""},
 		{"\xd4\x00\x01", "", ""},
 	} {
 		if row.wire == "" {
@@ -458,6 +458,14 @@ func TestMsgpackExamples(t *testing.T) {
 		{
 			wire:   head("84", "02") + str("\xa4data\x93\xa1k\xd4\x00\x00\x01\xa2id\xd4\x00\x00"),
 			packet: wire.Packet{Type: wire.Message, Namespace: "/", Kind: "k", Payload: pack("\xc0"), Args: []codec.Payload{pack("\x01")}}, onlyRead: true,
+		},
+		// Its typed arrays, also as long as undefined and Date are.
+		{
+			wire: head("83", "02") + str("\xa4data\x95\xa1k\xc7\x01\x00\x00\xc8\x00\x02\x00ab\xc7\x00\x00\x91\xc7\x08\x00\x00\x00\x00\x00\x00\x00\x00\x01"),
+			packet: wire.Packet{Type: wire.Message, Namespace: "/", Kind: "k", Payload: raw("\x00"), Args: []codec.Payload{
+				raw("ab"), raw(""), pack("\x91\xc4\x08\x00\x00\x00\x00\x00\x00\x00\x01"),
+			}},
+			onlyRead: true,
 		},
 		{wire: head("83", "01") + str("\xa4data\xc0"), packet: wire.Packet{Type: wire.Goodbye, Namespace: "/"}, onlyRead: true},
 	} {

@@ -2,34 +2,46 @@ package socketio
 
 import "encoding/binary"
 
-// The official parser has an extension of its own, type 0, for two values of
-// JavaScript: undefined, which is a zero byte, and Date, which is milliseconds
-// since 1970 in eight bytes. Arguments are handed on in MessagePack that others
-// understand as well: nil, and the timestamp of its specification, type -1.
-// Timestamps to send become dates, cut to milliseconds.
+// The official parser has an extension of its own, type 0, for three values of
+// JavaScript: undefined, which is a zero byte, Date, which is milliseconds
+// since 1970 in eight bytes, and what Node has as ArrayBuffer or typed array.
+// The format of the first two has a fixed length, that of the third says it.
+// Arguments are handed on in MessagePack that others understand as well: nil,
+// the timestamp of its specification, type -1, and bin. Timestamps to send
+// become dates, cut to milliseconds.
 
 const timestampType = 0xff
 
-func isUndefined(ext []byte) bool { return len(ext) == 2 && ext[0] == 0 && ext[1] == 0 }
+// isUndefined, isDate and isBuffer look at an extension: the format that it
+// begins with, and its type and data.
+func isUndefined(format byte, ext []byte) bool {
+	return format == 0xd4 && ext[0] == 0 && ext[1] == 0
+}
 
-func isDate(ext []byte) bool { return len(ext) == 9 && ext[0] == 0 }
+func isDate(format byte, ext []byte) bool { return format == 0xd7 && ext[0] == 0 }
+
+func isBuffer(format byte, ext []byte) bool {
+	return format >= 0xc7 && format <= 0xc9 && ext[0] == 0
+}
 
 // absent reports whether a value says that there is none. Clients without
 // credentials say undefined.
 func absent(value []byte) bool {
 	ext, ok := mpBytes(value, mpExt)
-	return ok && isUndefined(ext) || mpIs(value, mpNil)
+	return ok && isUndefined(value[0], ext) || mpIs(value, mpNil)
 }
 
 // plain returns a valid value without JavaScript's extensions: itself, if it
 // has none.
 func plain(value []byte) []byte {
-	return rewrite(value, func(dst, ext []byte) ([]byte, bool) {
+	return rewrite(value, func(dst []byte, format byte, ext []byte) ([]byte, bool) {
 		switch {
-		case isUndefined(ext):
+		case isUndefined(format, ext):
 			return append(dst, 0xc0), true
-		case isDate(ext):
+		case isDate(format, ext):
 			return appendTimestamp(dst, int64(binary.BigEndian.Uint64(ext[1:]))), true
+		case isBuffer(format, ext):
+			return appendBin(dst, ext[1:]), true
 		}
 		return dst, false
 	})
@@ -38,7 +50,7 @@ func plain(value []byte) []byte {
 // dated returns a valid value with dates in place of timestamps: itself, if it
 // has none.
 func dated(value []byte) []byte {
-	return rewrite(value, func(dst, ext []byte) ([]byte, bool) {
+	return rewrite(value, func(dst []byte, _ byte, ext []byte) ([]byte, bool) {
 		milliseconds, ok := timestamp(ext)
 		if ok {
 			dst = binary.BigEndian.AppendUint64(append(dst, 0xd7, 0), uint64(milliseconds))
@@ -48,8 +60,8 @@ func dated(value []byte) []byte {
 }
 
 // rewrite goes through a valid value and lets f append something else in place
-// of an extension, which is its type and its data.
-func rewrite(value []byte, f func(dst, ext []byte) ([]byte, bool)) []byte {
+// of an extension: its format, and its type with its data.
+func rewrite(value []byte, f func(dst []byte, format byte, ext []byte) ([]byte, bool)) []byte {
 	var out []byte
 	done := 0
 	r := mpReader{b: value}
@@ -67,7 +79,7 @@ func rewrite(value []byte, f func(dst, ext []byte) ([]byte, bool)) []byte {
 		if h.kind != mpExt {
 			continue
 		}
-		next, ok := f(append(out, value[done:start]...), data)
+		next, ok := f(append(out, value[done:start]...), value[start], data)
 		if ok {
 			out, done = next, r.pos
 		}

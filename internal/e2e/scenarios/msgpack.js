@@ -38,6 +38,31 @@ export default [
     },
   },
   {
+    name: "msgpack: a handler's error",
+    clients: modern,
+    async run(c) {
+      const socket = await c.connect("/", { server });
+      const details = { until: [1, { x: null }], "ü": 0.5 };
+      c.equal(await c.call(socket, "fail", "E1", "no", details), [{ error: { code: "E1", message: "no", details } }]);
+    },
+  },
+  {
+    name: "msgpack: what the parser has extensions for: typed arrays, dates, undefined",
+    clients: modern,
+    browser: false, // there, typed arrays become objects
+    async run(c) {
+      const socket = await c.connect("/", { server });
+      const lists = [0, 1, 2, 4, 7, 8, 9, 300].map((n) => [c.bytes(n), { deep: [c.bytes(n).buffer] }]);
+      for (const list of lists) c.equal(await c.call(socket, "echo", ...list), list);
+      const date = new Date("2026-11-21T10:20:30.456Z");
+      const [echoed, { nested }, none] = await c.call(socket, "echo", date, { nested: date }, undefined);
+      c.equal([echoed, nested].map((d) => new Date(d).getTime()), [date.getTime(), date.getTime()]);
+      c.ok(none === undefined || none === null, `undefined became ${none}`);
+      socket.on("question", (ack) => ack(c.bytes(8), { deep: c.bytes(1) }));
+      c.equal(await c.answer(socket, "ask", 5000, "question"), { answers: [c.bytes(8), { deep: c.bytes(1) }], timedOut: false });
+    },
+  },
+  {
     name: "msgpack: namespaces, auth, refusals, disconnects",
     clients: modern,
     async run(c) {
