@@ -290,10 +290,15 @@ func (c *Conn) sendPacket(p wire.Packet, flags sendFlags) error {
 	return err
 }
 
+// crowded reports whether the outbox is half full.
+func (c *Conn) crowded() bool {
+	return c.link.out.queued.Load() > int64(c.link.srv.cfg.OutboxBytes/2)
+}
+
 // waitToSend holds back a sender that is alone responsible for the outbox.
 func (c *Conn) waitToSend(ctx context.Context) error {
 	l := c.link
-	if l.out.queued.Load() <= int64(l.srv.cfg.OutboxBytes/2) {
+	if !c.crowded() {
 		return nil
 	}
 	if m := MessageFrom(ctx); l.dial == nil && (m == nil || m.conn != c) {

@@ -3,6 +3,7 @@ package polywire
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/wire"
@@ -12,6 +13,7 @@ import (
 type call struct {
 	conn    *Conn
 	done    chan struct{} // finish sends once; not used when collected
+	timer   *time.Timer   // made when first needed, kept in the pool
 	into    *collection
 	until   uint32    // wheel clock: given up then; 0: the caller's context bounds it
 	payload Payload   // a copy
@@ -37,9 +39,22 @@ func (s *Server) newCall(c *Conn) *call {
 	return waiting
 }
 
+// late returns a channel that is sent to after d, or never if d is not positive.
+func (c *call) late(d time.Duration) <-chan time.Time {
+	switch {
+	case d <= 0:
+		return nil
+	case c.timer == nil:
+		c.timer = time.NewTimer(d)
+	default:
+		c.timer.Reset(d)
+	}
+	return c.timer.C
+}
+
 // recycleCall gives back a call that nobody else knows any more.
 func (s *Server) recycleCall(c *call) {
-	*c = call{done: c.done}
+	*c = call{done: c.done, timer: c.timer}
 	s.calls.Put(c)
 }
 
@@ -70,22 +85,22 @@ func (c *Conn) request(ctx context.Context, p wire.Packet, v, out any, opts []Se
 	return c.link.srv.sender.Send(ctx, &Outgoing{Kind: p.Kind, Header: o.header, Value: v, conn: c, deliver: deliver})
 }
 
-func (c *Conn) askWith(ctx context.Context, p wire.Packet, v, out any, header *map[string]string) error {
+func (c *Conn) askWith(ctx context.Context, p wire.Packet, v, out any, answer answerOptions) error {
 	var err error
 	if err = c.link.fill(&p, v); err != nil {
 		return err
 	}
-	return c.ask(ctx, p, out, header)
+	return c.ask(ctx, p, out, answer)
 }
 
 // Subscribe asks the peer to let this side join a room.
 func (c *Conn) Subscribe(ctx context.Context, room string) error {
-	return c.ask(ctx, wire.Packet{Type: wire.Subscribe, Room: room}, nil, nil)
+	return c.ask(ctx, wire.Packet{Type: wire.Subscribe, Room: room}, nil, answerOptions{})
 }
 
 // Unsubscribe asks the peer to take this side out of a room.
 func (c *Conn) Unsubscribe(ctx context.Context, room string) error {
-	return c.ask(ctx, wire.Packet{Type: wire.Unsubscribe, Room: room}, nil, nil)
+	return c.ask(ctx, wire.Packet{Type: wire.Unsubscribe, Room: room}, nil, answerOptions{})
 }
 
 // Publish asks the peer to send a message to a room.
@@ -99,18 +114,18 @@ func (c *Conn) Broadcast(ctx context.Context, kind string, v any, opts ...SendOp
 }
 
 // ask sends a packet with a fresh id and waits for its answer.
-func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, header *map[string]string) error {
+func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, o answerOptions) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	blocking(ctx)
-	if err := c.waitToSend(ctx); err != nil {
+	if err := c.waitToAsk(ctx, &o); err != nil {
 		return err
 	}
 	srv := c.link.srv
 	waiting := srv.newCall(c)
 	defer srv.recycleCall(waiting)
-	if _, bounded := ctx.Deadline(); !bounded {
+	if _, bounded := ctx.Deadline(); !bounded && o.within <= 0 {
 		waiting.until = srv.wheel.In(srv.cfg.HandlerTimeout)
 	}
 	var err error
@@ -123,21 +138,46 @@ func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, header *map[stri
 		}
 		return err
 	}
+	late := waiting.late(o.within)
+	if late != nil {
+		defer waiting.timer.Stop()
+	}
+	var why error
 	select {
 	case <-waiting.done:
 	case <-ctx.Done():
+		why = ctx.Err()
+	case <-late:
+		why = fmt.Errorf("no answer within %v: %w", o.within, context.DeadlineExceeded)
+	}
+	if why != nil {
 		if c.forget(p.ID) {
-			return fmt.Errorf("polywire: %s %q: %w", p.Type, p.Kind, ctx.Err())
+			return fmt.Errorf("polywire: %s %q: %w", p.Type, p.Kind, why)
 		}
 		<-waiting.done // the answer was faster
 	}
 	if waiting.err != nil {
 		return waiting.err
 	}
-	if header != nil {
-		*header = waiting.header
+	if o.header != nil {
+		*o.header = waiting.header
 	}
 	return srv.bindReply(waiting.payload, waiting.args, out)
+}
+
+// waitToAsk is waitToSend within the time for the answer, which it shortens.
+func (c *Conn) waitToAsk(ctx context.Context, o *answerOptions) error {
+	if o.within <= 0 || !c.crowded() {
+		return c.waitToSend(ctx)
+	}
+	began := time.Now()
+	limited, cancel := context.WithTimeout(ctx, o.within)
+	defer cancel()
+	if err := c.waitToSend(limited); err != nil {
+		return err
+	}
+	o.within = max(o.within-time.Since(began), 1)
+	return nil
 }
 
 // bindReply decodes a payload that is the caller's own.
@@ -182,6 +222,13 @@ func (c *Conn) open(waiting *call) (uint64, error) {
 	c.lastCall++
 	c.calls[c.lastCall] = waiting
 	return c.lastCall, nil
+}
+
+// openCalls returns how many calls wait for the peer's answer.
+func (c *Conn) openCalls() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.calls)
 }
 
 // giveUp ends the calls whose time is over, and returns when the next one's is

@@ -43,16 +43,19 @@ func Random() Pattern {
 	})
 }
 
-// LeastLoaded picks the member with the fewest queued bytes, one of them by
-// chance where several have as few.
+// LeastLoaded picks the member that owes the fewest answers to calls, among
+// such the one with the fewest queued bytes, and one by chance where several
+// have as few of both.
 func LeastLoaded() Pattern {
 	return PatternFunc(func(members []*Conn) []*Conn {
 		start := rand.IntN(len(members)) //nolint:gosec // spreading load is no secret
-		best, load := start, members[start].QueuedBytes()
-		for i := range members {
+		best := start
+		calls, bytes := members[start].openCalls(), members[start].QueuedBytes()
+		for i := 1; i < len(members); i++ {
 			at := (start + i) % len(members)
-			if n := members[at].QueuedBytes(); n < load {
-				best, load = at, n
+			n, queued := members[at].openCalls(), members[at].QueuedBytes()
+			if cmp.Or(cmp.Compare(n, calls), cmp.Compare(queued, bytes)) < 0 {
+				best, calls, bytes = at, n, queued
 			}
 		}
 		return members[best:][:1]

@@ -402,6 +402,11 @@ func (c *collection) closed() bool {
 // at all is [ErrNoConnections].
 func (t Target) Call(ctx context.Context, kind string, v, out any, opts ...SendOption) error {
 	o := applySend(opts)
+	if o.answer.within > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.answer.within)
+		defer cancel()
+	}
 	deliver := func(ctx context.Context, o *Outgoing) error { return t.call(ctx, o, out) }
 	return t.srv.throughPipes(ctx, &Outgoing{Kind: kind, Header: o.header, Value: v, deliver: deliver}, o.direct)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,6 +162,31 @@ func TestLeastLoaded(t *testing.T) {
 		if got := polywire.LeastLoaded().Pick(srv.All().Conns()); got[0] != conns[1] {
 			t.Errorf("picked one with %d bytes queued", got[0].QueuedBytes())
 		}
+	})
+}
+
+// Who owes answers has more to do than who has not read yet.
+func TestLeastLoadedByOpenCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer(t, nil)
+		_, conns := crowd(t, srv, 3)
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls sync.WaitGroup
+		for i, n := range []int{3, 1, 2} {
+			for range n {
+				calls.Go(func() {
+					if err := conns[i].Call(ctx, "never", nil, nil); !errors.Is(err, context.Canceled) {
+						t.Errorf("a call ended with %v", err)
+					}
+				})
+			}
+		}
+		synctest.Wait()
+		if got := polywire.LeastLoaded().Pick(srv.All().Conns()); got[0] != conns[1] {
+			t.Error("did not pick the one with one open call")
+		}
+		cancel()
+		calls.Wait()
 	})
 }
 

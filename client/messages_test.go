@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
@@ -276,5 +278,69 @@ func TestHelloThatCannotBeSent(t *testing.T) {
 		if closedByItself == nil || c.State() != polywire.StateClosed {
 			t.Errorf("state %v, Err %v", c.State(), closedByItself)
 		}
+	})
+}
+
+// The wait for an answer ends to the millisecond, and the earlier of the two bounds wins.
+func TestAnswerWithin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		n.serve("tcp", func(s *polywire.Server) {
+			s.Handle("never", handle(func(context.Context, *polywire.Message) (any, error) { return polywire.NoReply(), nil }))
+			s.Handle("echo", handle(echo))
+		})
+		c := n.connected("tcp")
+		for _, tt := range []struct {
+			within, deadline, want time.Duration
+		}{
+			{300 * time.Millisecond, 0, 300 * time.Millisecond},
+			{2 * time.Second, 0, 2 * time.Second}, // a second one on the same connection
+			{2 * time.Second, time.Minute, 2 * time.Second},
+			{time.Minute, time.Second, time.Second},
+			{90 * time.Second, 0, 90 * time.Second}, // longer than what holds otherwise
+			{-1, time.Second, time.Second},
+		} {
+			ctx, cancel := t.Context(), context.CancelFunc(func() {})
+			if tt.deadline > 0 {
+				ctx, cancel = context.WithTimeout(ctx, tt.deadline)
+			}
+			start := time.Now()
+			err := c.Call(ctx, "never", nil, nil, polywire.AnswerWithin(tt.within))
+			if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took != tt.want {
+				t.Errorf("within %v, deadline %v: %v after %v", tt.within, tt.deadline, err, took)
+			}
+			cancel()
+			var out string
+			if err := c.Call(t.Context(), "echo", "hi", &out, polywire.AnswerWithin(time.Second)); err != nil || out != "hi" {
+				t.Errorf("a call that is answered: %q, %v", out, err)
+			}
+		}
+	})
+}
+
+// The bound holds, too, for a call that waits until the server reads.
+func TestAnswerWithinWhileNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		hold := make(chan struct{})
+		n.serve("tcp", func(s *polywire.Server) {
+			s.Handle("hold", handle(func(context.Context, *polywire.Message) (any, error) { <-hold; return nil, nil }))
+		}, polywire.WithMaxMessageBytes(4<<20))
+		c := n.connected("tcp")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var senders sync.WaitGroup
+		for range 20 {
+			senders.Go(func() { _ = c.Send(ctx, "hold", make([]byte, 256<<10)) }) // some of them for as long as nobody reads
+		}
+		synctest.Wait()
+		start := time.Now()
+		err := c.Call(t.Context(), "hold", nil, nil, polywire.AnswerWithin(2*time.Second))
+		if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took != 2*time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+		cancel()
+		close(hold)
+		senders.Wait()
 	})
 }
