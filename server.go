@@ -262,6 +262,9 @@ func (h host) Kind(b []byte) string { return h.s.kinds.intern(b) }
 // AllowOrigin implements [wire.Host].
 func (h host) AllowOrigin(r *http.Request) bool { return h.s.cfg.allowOrigin(r) }
 
+// ContentTypes implements [wire.Host].
+func (h host) ContentTypes() []string { return h.s.cfg.ContentTypes }
+
 // Limits implements [wire.Host].
 func (h host) Limits() wire.Limits {
 	return wire.Limits{

@@ -104,6 +104,14 @@ type Session interface {
 	ContentTypes() []string
 }
 
+// Carrier is implemented by sessions that can say payloads of types besides
+// their ContentTypes, for messages that the application wants encoded in a
+// certain way whatever the peer prefers.
+type Carrier interface {
+	// Carries reports whether a payload of this type can be said.
+	Carries(contentType string) bool
+}
+
 // ProtocolError is what the other side did wrong, and the close code for it.
 type ProtocolError struct {
 	Code   CloseCode
@@ -210,6 +218,9 @@ type Host interface {
 	// AllowOrigin reports whether the Origin header of a browser's request is
 	// acceptable.
 	AllowOrigin(r *http.Request) bool
+	// ContentTypes lists those that the application has codecs for, in order
+	// of preference. The caller does not change it.
+	ContentTypes() []string
 }
 
 // Limits bound a link. Zero values never reach a protocol: the core has put

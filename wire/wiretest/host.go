@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/wire"
 )
 
@@ -17,18 +18,20 @@ type Host struct {
 	kinds  map[string]string
 	links  chan wire.Link
 	origin func(*http.Request) bool
+	types  []string
 }
 
 var _ wire.Host = (*Host)(nil)
 
 // NewHost returns a host that knows the kinds, with limits of 1 MiB a message
-// and 5 seconds a handshake. It allows any origin.
+// and 5 seconds a handshake. It allows any origin and has JSON and bytes.
 func NewHost(kinds ...string) *Host {
 	h := &Host{
 		limits: wire.Limits{MessageBytes: 1 << 20, HandshakeTimeout: 5 * time.Second, HeaderBytes: 64 << 10},
 		kinds:  make(map[string]string, len(kinds)),
 		links:  make(chan wire.Link, 64),
 		origin: func(*http.Request) bool { return true },
+		types:  []string{codec.TypeJSON, codec.TypeBytes},
 	}
 	for _, k := range kinds {
 		h.kinds[k] = k
@@ -41,6 +44,9 @@ func (h *Host) SetLimits(l wire.Limits) { h.limits = l }
 
 // SetAllowOrigin changes what AllowOrigin does, before the host is used.
 func (h *Host) SetAllowOrigin(f func(*http.Request) bool) { h.origin = f }
+
+// SetContentTypes changes what ContentTypes returns, before the host is used.
+func (h *Host) SetContentTypes(types ...string) { h.types = types }
 
 // Attach keeps the link for Link.
 func (h *Host) Attach(l wire.Link) error {
@@ -71,3 +77,6 @@ func (h *Host) Limits() wire.Limits { return h.limits }
 
 // AllowOrigin does what NewHost or SetAllowOrigin set.
 func (h *Host) AllowOrigin(r *http.Request) bool { return h.origin(r) }
+
+// ContentTypes returns what NewHost or SetContentTypes set.
+func (h *Host) ContentTypes() []string { return h.types }
