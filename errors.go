@@ -66,6 +66,11 @@ func (e *Error) Is(target error) bool {
 // Remote reports whether the error came over the wire, from the peer's handler.
 func (e *Error) Remote() bool { return e.remote }
 
+// Fault reports whether no handler chose the error: there was none for the
+// kind, or it panicked. Of a received error it says what the peer's wire does,
+// and is false on wires that do not.
+func (e *Error) Fault() bool { return e.fault }
+
 // BindDetails decodes the details of a received error into v.
 func (e *Error) BindDetails(v any) error {
 	p, ok := e.Details.(Payload)
@@ -219,7 +224,7 @@ func (s *Server) remoteError(b *wire.ErrorBody) *Error {
 	if b == nil {
 		return e
 	}
-	e.Code, e.Message = Code(b.Code), b.Message
+	e.Code, e.Message, e.fault = Code(b.Code), b.Message, b.Fault
 	if !b.Details.Empty() {
 		e.Details = b.Details.Clone()
 	}

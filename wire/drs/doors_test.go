@@ -121,7 +121,10 @@ func TestRoundTrips(t *testing.T) {
 			if err := c.Call(t.Context(), "taken", nil, nil); !errors.As(err, &failed) || !failed.Remote() || failed.Error() != "conflict: taken" {
 				t.Errorf("an error: %v", err)
 			}
-			if err := c.Call(t.Context(), "unheard", nil, nil); polywire.CodeOf(err) != polywire.CodeNotFound {
+			if failed.Fault() {
+				t.Error("an error is a fault")
+			}
+			if err := c.Call(t.Context(), "unheard", nil, nil); !errors.As(err, &failed) || failed.Code != polywire.CodeNotFound || !failed.Fault() {
 				t.Errorf("no handler: %v", err)
 			}
 			if err := c.Call(t.Context(), "fails", nil, nil); polywire.CodeOf(err) != polywire.CodeInternal || strings.Contains(err.Error(), "secret") {
