@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -32,7 +33,7 @@ var ErrActive = errors.New("debug: the plugin is active on another server")
 
 // Options are what [New] may be told. The zero value is good.
 type Options struct {
-	// Logger gets a line for each message; nil: slog.Default.
+	// Logger gets a line for each message; nil: nothing is logged.
 	Logger *slog.Logger
 	// Level is that of the lines. The zero value is slog.LevelInfo.
 	Level slog.Level
@@ -64,7 +65,7 @@ var _ polywire.Plugin = (*Plugin)(nil)
 
 // New returns a plugin.
 func New(o Options) *Plugin {
-	o.Logger = cmp.Or(o.Logger, slog.Default())
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	o.Path = cmp.Or(o.Path, DefaultPath)
 	if o.MaxKinds <= 0 {
 		o.MaxKinds = DefaultMaxKinds
@@ -143,9 +144,7 @@ func (p *Plugin) Counts() Counts {
 	defer p.mu.Unlock()
 	c := p.counts
 	c.Kinds = make(map[string]KindCounts, len(p.counts.Kinds))
-	for kind, counts := range p.counts.Kinds {
-		c.Kinds[kind] = counts
-	}
+	maps.Copy(c.Kinds, p.counts.Kinds)
 	if p.srv != nil {
 		stats := p.srv.Stats()
 		c.Connections, c.Accepted = stats.Connections, stats.Accepted
@@ -238,9 +237,14 @@ func (p *Plugin) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the counters are for this machine", http.StatusForbidden)
 		return
 	}
+	counts, err := json.Marshal(p.Counts())
+	if err != nil { // a time beyond the year 9999
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(p.Counts()) // the client has gone, if it fails
+	_, _ = w.Write(append(counts, '\n')) // a client that has gone does not need them
 }
 
 // local reports whether a request comes from this machine and through no proxy.

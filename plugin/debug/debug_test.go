@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -170,9 +171,7 @@ func checkLines(t *testing.T, all []map[string]any) {
 func request(srv http.Handler, from string, header http.Header) (int, string) {
 	r := httptest.NewRequest(http.MethodGet, "/debug/polywire", nil)
 	r.RemoteAddr = from
-	for k, v := range header {
-		r.Header[k] = v
-	}
+	maps.Copy(r.Header, header)
 	w := httptest.NewRecorder()
 	srv.ServeHTTP(w, r)
 	body, _ := io.ReadAll(w.Result().Body)
