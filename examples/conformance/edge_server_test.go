@@ -15,6 +15,7 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
+	"github.com/polywire/polywire/transport/engineio"
 	"github.com/polywire/polywire/wire/socketio"
 )
 
@@ -34,6 +35,12 @@ func ownServer(t *testing.T, prepare func(srv *polywire.Server), more ...polywir
 	if prepare != nil {
 		prepare(srv)
 	}
+	return srv, listenTo(t, srv, "/socket.io/")
+}
+
+// listenTo serves until the test is over, and returns a client for a path.
+func listenTo(t *testing.T, srv *polywire.Server, path string) *peer {
+	t.Helper()
 	served, base, err := serve(srv, "127.0.0.1", 0)
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +51,7 @@ func ownServer(t *testing.T, prepare func(srv *polywire.Server), more ...polywir
 		}
 		<-served
 	})
-	return srv, newPeer(t, base, "/socket.io/", "4")
+	return newPeer(t, base, path, "4")
 }
 
 // eventually waits for what another goroutine does.
@@ -162,6 +169,33 @@ func TestEndedByHook(t *testing.T) {
 		l.send("40/custom,")
 		wantPrefix(p.t, l, `40/custom,{"sid":"`)
 	})
+}
+
+// TestUpgradeTimeout: a WebSocket that is tried out for too long goes, and the
+// session that polls all the time stays, and may try again.
+func TestUpgradeTimeout(t *testing.T) {
+	srv, err := polywire.New(append(limits(), polywire.WithWires(echo{engineio.Options{UpgradeTimeout: pingInterval / 3}}))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Handle(echoKind, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+		return nil, m.Conn().Send(ctx, echoKind, m.Payload())
+	}))
+	p := listenTo(t, srv, "/engine.io/")
+	for range 2 {
+		s := p.poll()
+		ws := p.mustDial(p.query("websocket", "sid="+s.sid))
+		ws.send("2probe")
+		want(t, ws, "3probe")
+		s.send("4one")
+		want(t, s, "4one")
+		wantOver(t, ws)
+		s.send("4two")
+		want(t, s, "4two")
+		ws = retryProbe(p, s)
+		ws.send("5", "4three")
+		want(t, ws, "4three")
+	}
 }
 
 // TestLastWords: while a connection ends it is in its rooms still.
