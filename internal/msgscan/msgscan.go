@@ -15,7 +15,7 @@ const MaxDepth = 128
 
 var (
 	errShort    = errors.New("MessagePack ends too soon")
-	errNotUTF8  = errors.New("a MessagePack string is not UTF-8")
+	errNotUTF8  = errors.New("not UTF-8")
 	errDeep     = errors.New("MessagePack nests too deep")
 	errFormat   = errors.New("MessagePack with an unknown first byte")
 	errTrailing = errors.New("bytes after the MessagePack value")
@@ -51,6 +51,7 @@ type Head struct {
 type Reader struct {
 	Data []byte
 	Pos  int
+	Ext  bool // a value that was skipped has extensions in it
 }
 
 // Head reads the beginning of a value. What it claims of the bytes that follow
@@ -152,6 +153,9 @@ func (r *Reader) Skip() error {
 			if !utf8.Valid(text) {
 				return errNotUTF8
 			}
+		case Ext:
+			r.Take(h)
+			r.Ext = true
 		default:
 			r.Take(h)
 		}
@@ -172,6 +176,14 @@ func (r *Reader) Take(h Head) []byte {
 	return r.Data[start:r.Pos:r.Pos]
 }
 
+// End checks that nothing is left.
+func (r *Reader) End() error {
+	if r.Pos < len(r.Data) {
+		return errTrailing
+	}
+	return nil
+}
+
 // Value returns the bytes of the next value, which is valid.
 func (r *Reader) Value() ([]byte, error) {
 	start := r.Pos
@@ -181,16 +193,14 @@ func (r *Reader) Value() ([]byte, error) {
 	return r.Data[start:r.Pos:r.Pos], nil
 }
 
-// Valid returns nil when b is one value and nothing else.
-func Valid(b []byte) error {
+// Valid returns nil when b is one value and nothing else, and whether it has
+// extensions in it.
+func Valid(b []byte) (ext bool, err error) {
 	r := Reader{Data: b}
 	if err := r.Skip(); err != nil {
-		return err
+		return false, err
 	}
-	if r.Pos < len(b) {
-		return errTrailing
-	}
-	return nil
+	return r.Ext, r.End()
 }
 
 // Text returns what a string says, and false for what is none. This and the
@@ -224,12 +234,13 @@ func Uint(value []byte) (uint64, bool) {
 	case h.N == 0:
 		return uint64(h.inline), h.inline >= 0
 	}
-	u := bigEndian(r.Take(h))
+	u := BigEndian(r.Take(h))
 	negative := value[0] >= 0xd0 && u>>(8*h.N-1) != 0
 	return u, !negative
 }
 
-func bigEndian(b []byte) (u uint64) {
+// BigEndian returns the number in at most eight bytes, as numbers and extensions have them.
+func BigEndian(b []byte) (u uint64) {
 	for _, c := range b {
 		u = u<<8 | uint64(c)
 	}
@@ -246,15 +257,15 @@ func Number(value []byte) (string, bool) {
 	case h.Kind == Int && h.N == 0:
 		return strconv.FormatInt(h.inline, 10), true
 	case h.Kind == Int && value[0] < 0xd0:
-		return strconv.FormatUint(bigEndian(r.Take(h)), 10), true
+		return strconv.FormatUint(BigEndian(r.Take(h)), 10), true
 	case h.Kind == Int:
 		shift := 64 - 8*h.N
-		return strconv.FormatInt(int64(bigEndian(r.Take(h))<<shift)>>shift, 10), true
+		return strconv.FormatInt(int64(BigEndian(r.Take(h))<<shift)>>shift, 10), true
 	case h.Kind == Float && h.N == 4:
-		f := math.Float32frombits(uint32(bigEndian(r.Take(h))))
+		f := math.Float32frombits(uint32(BigEndian(r.Take(h))))
 		return strconv.FormatFloat(float64(f), 'g', -1, 32), true
 	case h.Kind == Float:
-		return strconv.FormatFloat(math.Float64frombits(bigEndian(r.Take(h))), 'g', -1, 64), true
+		return strconv.FormatFloat(math.Float64frombits(BigEndian(r.Take(h))), 'g', -1, 64), true
 	}
 	return "", false
 }

@@ -36,11 +36,11 @@ var malformed = []struct {
 
 func TestMalformed(t *testing.T) {
 	for _, row := range malformed {
-		if err := Valid([]byte(row.data)); err != row.err { //nolint:errorlint // the very one
+		if _, err := Valid([]byte(row.data)); err != row.err { //nolint:errorlint // the very one
 			t.Errorf("%s: %v", row.name, err)
 		}
 	}
-	if err := Valid([]byte(strings.Repeat("\x91", MaxDepth) + "\x01")); err != nil {
+	if _, err := Valid([]byte(strings.Repeat("\x91", MaxDepth) + "\x01")); err != nil {
 		t.Errorf("as deep as may be: %v", err)
 	}
 }
@@ -68,13 +68,20 @@ func samples(t testing.TB) [][]byte {
 }
 
 func TestValid(t *testing.T) {
+	for data, want := range map[string]bool{"\x92\x01\x02": false, "\x92\x01\xd4\x01a": true, "\x81\xd4\x01a\x01": true, "\xc4\x01\xd4": false} {
+		if ext, err := Valid([]byte(data)); ext != want || err != nil {
+			t.Errorf("%x: extensions: %v, %v", data, ext, err)
+		}
+	}
 	for _, data := range samples(t) {
-		if err := Valid(data); err != nil {
+		if _, err := Valid(data); err != nil {
 			t.Errorf("%.20x: %v", data, err)
 		}
 		for _, end := range []int{1, len(data) / 2, len(data) - 1} {
-			if end < len(data) && end > 0 && Valid(data[:end]) == nil {
-				t.Errorf("%.20x cut to %d is valid", data, end)
+			if end < len(data) && end > 0 {
+				if _, err := Valid(data[:end]); err == nil {
+					t.Errorf("%.20x cut to %d is valid", data, end)
+				}
 			}
 		}
 	}
@@ -189,7 +196,7 @@ func FuzzValid(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, step int) {
 		var err error
-		if n := testing.AllocsPerRun(1, func() { err = Valid(data) }); n > 0 {
+		if n := testing.AllocsPerRun(1, func() { _, err = Valid(data) }); n > 0 {
 			t.Fatalf("%v allocations", n)
 		}
 		var at, stepped Extent

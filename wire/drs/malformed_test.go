@@ -62,11 +62,11 @@ func wrongMsgpack() []wrong {
 		{"\x81\xa6action\x07", "the action is not a string"},
 		{"\x81\xa6action\xc4\x01a", "the action is not a string"},
 		{"\x82\xa6action\xa1a\xa3key\x07", "the key is not a string"},
-		{"\x81\xa6action\xa1a\x01", "not a command"},
+		{"\x81\xa6action\xa1a\x01", "bytes after the MessagePack value"},
 		{"\x82\xa6action\xa1a", "MessagePack ends too soon"},
 		{"\xdf\xff\xff\xff\xff\xa6action\xa1a", "MessagePack ends too soon"},
 		{"\x81\xa6action\xdb\xff\xff\xff\xffa", "MessagePack ends too soon"},
-		{"\x81\xa6action\xa1\xff", "a MessagePack string is not UTF-8"},
+		{"\x81\xa6action\xa1\xff", "not UTF-8"},
 		{"\x82\xa6action\xa1a\xa4body\xc1", "MessagePack with an unknown first byte"},
 		{"\x82\xa6action\xa1a\xa4body" + strings.Repeat("\x91", msgscan.MaxDepth+1) + "\x01", "MessagePack nests too deep"},
 	}

@@ -43,13 +43,10 @@ func readMsgpack(data []byte, c *command) error {
 			return err
 		}
 	}
-	switch {
-	case r.Pos < len(data):
-		return errNoCommand
-	case len(c.action) == 0:
+	if len(c.action) == 0 {
 		return errNoAction
 	}
-	return nil
+	return r.End()
 }
 
 // msgpackText returns what a string or nil says; wrong is the error of anything else.
@@ -138,7 +135,7 @@ func appendMsgpackValue(b []byte, p codec.Payload) ([]byte, error) {
 	default:
 		return b, errContent
 	}
-	if err := msgscan.Valid(p.Data); err != nil {
+	if _, err := msgscan.Valid(p.Data); err != nil {
 		return b, fmt.Errorf("payload is not MessagePack: %w", err)
 	}
 	return append(b, p.Data...), nil
@@ -155,8 +152,11 @@ func appendMsgpackFailure(b []byte, y *saying) []byte {
 		}
 	}
 	details := y.failure.Details
-	told := y.action == actionError && (details.Type == codec.TypeBytes ||
-		details.Type == codec.TypeMsgpack && msgscan.Valid(details.Data) == nil)
+	told := y.action == actionError && details.Type == codec.TypeBytes
+	if y.action == actionError && details.Type == codec.TypeMsgpack {
+		_, err := msgscan.Valid(details.Data)
+		told = err == nil
+	}
 	if told {
 		members++
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/msgscan"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/wire"
 )
@@ -48,20 +49,20 @@ type mpPacket struct {
 // readMap reads the members of a packet. Unknown ones are ignored, and nil and
 // undefined are as good as absent where an absent value is allowed.
 func readMap(b []byte) (m mpPacket, err error) {
-	r := mpReader{b: b}
-	h, err := r.head()
+	r := msgscan.Reader{Data: b}
+	h, err := r.Head()
 	if err != nil {
 		return m, err
 	}
-	if h.kind != mpMap {
+	if h.Kind != msgscan.Map {
 		return m, errPayload
 	}
-	for range h.n {
-		key, err := r.value()
+	for range h.N {
+		key, err := r.Value()
 		if err != nil {
 			return m, err
 		}
-		value, err := r.value()
+		value, err := r.Value()
 		if err != nil {
 			return m, err
 		}
@@ -70,28 +71,26 @@ func readMap(b []byte) (m mpPacket, err error) {
 		}
 	}
 	switch {
-	case r.pos < len(b):
-		return m, errTrailing
 	case m.typ == 0:
 		return m, errUnknownType
 	case len(m.namespace) == 0:
 		return m, errNamespace
 	}
-	return m, nil
+	return m, r.End()
 }
 
 func (m *mpPacket) member(key, value []byte) error {
-	name, _ := mpText(key)
+	name, _ := msgscan.Text(key)
 	switch string(name) {
 	case "type":
-		t, ok := mpUint(value)
+		t, ok := msgscan.Uint(value)
 		if !ok || t > 4 {
 			return errUnknownType
 		}
 		m.typ = typeConnect + byte(t)
 	case "nsp":
 		var ok bool
-		if m.namespace, ok = mpText(value); !ok {
+		if m.namespace, ok = msgscan.Text(value); !ok {
 			return errNamespace
 		}
 	case "data":
@@ -99,7 +98,7 @@ func (m *mpPacket) member(key, value []byte) error {
 			m.data = nil
 		}
 	case "id":
-		id, ok := mpUint(value)
+		id, ok := msgscan.Uint(value)
 		switch {
 		case absent(value):
 			m.id = 0
@@ -154,12 +153,12 @@ func (s *msgpackSession) packet(m mpPacket, p *wire.Packet) (err error) {
 
 // elements reads the arguments of an event or an acknowledgement.
 func (s *msgpackSession) elements(m mpPacket, p *wire.Packet) (err error) {
-	r := mpReader{b: m.data}
-	h, err := r.head()
-	if err != nil || h.kind != mpArray {
+	r := msgscan.Reader{Data: m.data}
+	h, err := r.Head()
+	if err != nil || h.Kind != msgscan.Array {
 		return errPayload
 	}
-	n := h.n
+	n := h.N
 	if p.Type = wire.Reply; m.typ == typeEvent {
 		if p.Type = wire.Message; p.ID != 0 {
 			p.Type = wire.Call
@@ -179,12 +178,12 @@ func (s *msgpackSession) elements(m mpPacket, p *wire.Packet) (err error) {
 		p.Args = make([]codec.Payload, n-1)
 	}
 	for i := range n {
-		value, err := r.value()
+		value, err := r.Value()
 		if err != nil {
 			return err
 		}
-		if r.ext {
-			value, r.ext = plain(value), false
+		if r.Ext {
+			value, r.Ext = plain(value), false
 		}
 		argument := msgpackArgument(value)
 		if i == 0 {
@@ -197,26 +196,26 @@ func (s *msgpackSession) elements(m mpPacket, p *wire.Packet) (err error) {
 }
 
 func msgpackArgument(value []byte) codec.Payload {
-	if data, ok := mpBytes(value, mpBin); ok {
+	if data, ok := msgscan.Bytes(value, msgscan.Bin); ok {
 		return codec.Payload{Type: codec.TypeBytes, Data: data}
 	}
 	return codec.Payload{Type: codec.TypeMsgpack, Data: value}
 }
 
 // kind reads an event's name.
-func (s *msgpackSession) kind(r *mpReader) (string, error) {
-	value, err := r.value()
+func (s *msgpackSession) kind(r *msgscan.Reader) (string, error) {
+	value, err := r.Value()
 	if err != nil {
 		return "", err
 	}
-	if text, ok := mpText(value); ok {
+	if text, ok := msgscan.Text(value); ok {
 		kind := s.host.Kind(text)
 		if reserved(kind) {
 			return "", errReserved
 		}
 		return kind, nil
 	}
-	if number, ok := mpNumber(value); ok {
+	if number, ok := msgscan.Number(value); ok {
 		return number, nil
 	}
 	return "", errName
@@ -224,7 +223,7 @@ func (s *msgpackSession) kind(r *mpReader) (string, error) {
 
 // connect reads the wish for a connection or, dialled, the answer to it.
 func (s *msgpackSession) connect(data, query []byte, p *wire.Packet) (err error) {
-	if data != nil && !mpIs(data, mpMap) {
+	if data != nil && !msgscan.Is(data, msgscan.Map) {
 		return errPayload
 	}
 	if s.dialled {
@@ -267,7 +266,7 @@ func (s *msgpackSession) refused(data []byte, p *wire.Packet) error {
 		p.Err = refusal(message, codec.Payload{})
 		return nil
 	}
-	if data == nil || !mpIs(data, mpMap) && s.version != 4 {
+	if data == nil || !msgscan.Is(data, msgscan.Map) && s.version != 4 {
 		return errPayload
 	}
 	message, ok := msgpackText(msgpackMember(data, "message"))
@@ -297,9 +296,9 @@ func (s *msgpackSession) failure(p *wire.Packet) {
 
 // mpLen returns how many pairs a map has, zero for what is none.
 func mpLen(p codec.Payload) uint64 {
-	r := mpReader{b: p.Data}
-	if h, err := r.head(); err == nil && p.Type == codec.TypeMsgpack && h.kind == mpMap {
-		return h.n
+	r := msgscan.Reader{Data: p.Data}
+	if h, err := r.Head(); err == nil && p.Type == codec.TypeMsgpack && h.Kind == msgscan.Map {
+		return h.N
 	}
 	return 0
 }
@@ -307,21 +306,21 @@ func mpLen(p codec.Payload) uint64 {
 // msgpackMember returns a member of a map that is valid, the empty payload if
 // it has none of the name.
 func msgpackMember(data []byte, name string) (p codec.Payload) {
-	r := mpReader{b: data}
-	h, err := r.head()
-	if err != nil || h.kind != mpMap {
+	r := msgscan.Reader{Data: data}
+	h, err := r.Head()
+	if err != nil || h.Kind != msgscan.Map {
 		return p
 	}
-	for range h.n {
-		key, err := r.value()
+	for range h.N {
+		key, err := r.Value()
 		if err != nil {
 			return p
 		}
-		value, err := r.value()
+		value, err := r.Value()
 		if err != nil {
 			return p
 		}
-		if text, ok := mpText(key); ok && string(text) == name {
+		if text, ok := msgscan.Text(key); ok && string(text) == name {
 			p = msgpackArgument(value) // of equal names the last counts
 		}
 	}
@@ -333,6 +332,6 @@ func msgpackText(p codec.Payload) (string, bool) {
 	if p.Type != codec.TypeMsgpack || len(p.Data) == 0 {
 		return "", false
 	}
-	text, ok := mpText(p.Data)
+	text, ok := msgscan.Text(p.Data)
 	return string(text), ok
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/msgscan"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/wire"
 )
@@ -43,9 +44,9 @@ func (s *msgpackSession) Encode(w *transport.Writer, p *wire.Packet) error {
 // appendMembers appends the map that a packet is, with its type and namespace;
 // so many members are yet to come.
 func appendMembers(b []byte, typ byte, namespace string, more int) []byte {
-	b = appendMapHeader(b, 2+more)
-	b = append(appendStr(b, "type"), typ-typeConnect)
-	return appendStr(appendStr(b, "nsp"), namespace)
+	b = msgscan.AppendMapHeader(b, 2+more)
+	b = append(msgscan.AppendStr(b, "type"), typ-typeConnect)
+	return msgscan.AppendStr(msgscan.AppendStr(b, "nsp"), namespace)
 }
 
 func appendEvent(b []byte, namespace string, p *wire.Packet) ([]byte, error) {
@@ -64,9 +65,9 @@ func appendEvent(b []byte, namespace string, p *wire.Packet) ([]byte, error) {
 		elements++
 	}
 	b = appendMembers(b, y.typ, namespace, more)
-	b = appendArrayHeader(appendStr(b, "data"), elements)
+	b = msgscan.AppendArrayHeader(msgscan.AppendStr(b, "data"), elements)
 	for _, word := range y.words[:y.spoken] {
-		b = appendStr(b, word)
+		b = msgscan.AppendStr(b, word)
 	}
 	for i := range y.count() {
 		if b, err = appendMsgpack(b, y.arg(i)); err != nil {
@@ -79,10 +80,10 @@ func appendEvent(b []byte, namespace string, p *wire.Packet) ([]byte, error) {
 		}
 	}
 	if y.offset != "" {
-		b = appendStr(b, y.offset)
+		b = msgscan.AppendStr(b, y.offset)
 	}
 	if y.id != 0 {
-		b = appendUint(appendStr(b, "id"), y.id-1)
+		b = msgscan.AppendUint(msgscan.AppendStr(b, "id"), y.id-1)
 	}
 	return b, nil
 }
@@ -94,11 +95,11 @@ func appendMsgpack(b []byte, a codec.Payload) ([]byte, error) {
 	case a.Empty():
 		return append(b, 0xc0), nil
 	case a.Type == codec.TypeBytes:
-		return appendBin(b, a.Data), nil
+		return msgscan.AppendBin(b, a.Data), nil
 	case a.Type != codec.TypeMsgpack:
 		return b, errContentType
 	}
-	ext, err := validMsgpack(a.Data)
+	ext, err := msgscan.Valid(a.Data)
 	if err != nil {
 		return b, fmt.Errorf("%w: %w", errNotMsgpack, err)
 	}
@@ -109,7 +110,7 @@ func appendMsgpack(b []byte, a codec.Payload) ([]byte, error) {
 }
 
 func isMsgpack(data []byte) bool {
-	_, err := validMsgpack(data)
+	_, err := msgscan.Valid(data)
 	return err == nil
 }
 
@@ -119,14 +120,14 @@ func appendFailure(b []byte, e *wire.ErrorBody) ([]byte, error) {
 	if !e.Details.Empty() {
 		members++
 	}
-	b = appendStr(appendMapHeader(b, 1), "error")
-	b = appendStr(appendMapHeader(b, members), "code")
-	b = appendStr(appendStr(b, validUTF8(e.Code)), "message")
-	b = appendStr(b, validUTF8(e.Message))
+	b = msgscan.AppendStr(msgscan.AppendMapHeader(b, 1), "error")
+	b = msgscan.AppendStr(msgscan.AppendMapHeader(b, members), "code")
+	b = msgscan.AppendStr(msgscan.AppendStr(b, validUTF8(e.Code)), "message")
+	b = msgscan.AppendStr(b, validUTF8(e.Message))
 	if members == 2 {
 		return b, nil
 	}
-	return appendMsgpack(appendStr(b, "details"), e.Details)
+	return appendMsgpack(msgscan.AppendStr(b, "details"), e.Details)
 }
 
 func (s *msgpackSession) appendHello(b []byte, namespace string, p *wire.Packet) ([]byte, error) {
@@ -136,7 +137,7 @@ func (s *msgpackSession) appendHello(b []byte, namespace string, p *wire.Packet)
 	var object []byte
 	pairs := 0
 	if !p.Payload.Empty() {
-		if p.Payload.Type != codec.TypeMsgpack || !isMsgpack(p.Payload.Data) || !mpIs(p.Payload.Data, mpMap) {
+		if p.Payload.Type != codec.TypeMsgpack || !isMsgpack(p.Payload.Data) || !msgscan.Is(p.Payload.Data, msgscan.Map) {
 			return b, errNotMsgpack
 		}
 		object, pairs = p.Payload.Data, int(mpLen(p.Payload))
@@ -170,16 +171,16 @@ func (s *msgpackSession) appendHello(b []byte, namespace string, p *wire.Packet)
 		return b, errManyArgs
 	}
 	b = appendMembers(b, typeConnect, namespace, 1)
-	b = appendMapHeader(appendStr(b, "data"), len(own)+pairs)
+	b = msgscan.AppendMapHeader(msgscan.AppendStr(b, "data"), len(own)+pairs)
 	for _, m := range own {
-		b = appendStr(appendStr(b, validUTF8(m.key)), validUTF8(m.value))
+		b = msgscan.AppendStr(msgscan.AppendStr(b, validUTF8(m.key)), validUTF8(m.value))
 	}
 	if object != nil {
-		r := mpReader{b: object}
-		if _, err := r.head(); err != nil {
+		r := msgscan.Reader{Data: object}
+		if _, err := r.Head(); err != nil {
 			return b, err
 		}
-		b = append(b, object[r.pos:]...)
+		b = append(b, object[r.Pos:]...)
 	}
 	return b, nil
 }
@@ -196,10 +197,10 @@ func (s *msgpackSession) appendWelcome(b []byte, namespace string, p *wire.Packe
 		pairs++
 	}
 	b = appendMembers(b, typeConnect, namespace, 1)
-	b = appendMapHeader(appendStr(b, "data"), pairs)
-	b = appendStr(appendStr(b, "sid"), validUTF8(p.Key))
+	b = msgscan.AppendMapHeader(msgscan.AppendStr(b, "data"), pairs)
+	b = msgscan.AppendStr(msgscan.AppendStr(b, "sid"), validUTF8(p.Key))
 	if p.Resume != "" {
-		b = appendStr(appendStr(b, "pid"), validUTF8(p.Resume))
+		b = msgscan.AppendStr(msgscan.AppendStr(b, "pid"), validUTF8(p.Resume))
 	}
 	return b, nil
 }
@@ -213,18 +214,18 @@ func (s *msgpackSession) appendRefused(b []byte, namespace string, p *wire.Packe
 	case p.Err == nil:
 		return b, errNoError
 	}
-	b = appendStr(appendMembers(b, typeConnectError, namespace, 1), "data")
+	b = msgscan.AppendStr(appendMembers(b, typeConnectError, namespace, 1), "data")
 	details := p.Err.Details
 	told := details.Type == codec.TypeBytes || details.Type == codec.TypeMsgpack && isMsgpack(details.Data)
 	if s.version == 4 {
 		if told {
 			return appendMsgpack(b, details)
 		}
-		return appendStr(b, spoken(p.Err)), nil
+		return msgscan.AppendStr(b, spoken(p.Err)), nil
 	}
 	if !told {
-		return appendStr(appendStr(appendMapHeader(b, 1), "message"), spoken(p.Err)), nil
+		return msgscan.AppendStr(msgscan.AppendStr(msgscan.AppendMapHeader(b, 1), "message"), spoken(p.Err)), nil
 	}
-	b = appendStr(appendStr(appendMapHeader(b, 2), "message"), spoken(p.Err))
-	return appendMsgpack(appendStr(b, "data"), details)
+	b = msgscan.AppendStr(msgscan.AppendStr(msgscan.AppendMapHeader(b, 2), "message"), spoken(p.Err))
+	return appendMsgpack(msgscan.AppendStr(b, "data"), details)
 }

@@ -1,6 +1,10 @@
 package socketio
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/polywire/polywire/internal/msgscan"
+)
 
 // The official parser has an extension of its own, type 0, for three values of
 // JavaScript: undefined, which is a zero byte, Date, which is milliseconds
@@ -27,8 +31,8 @@ func isBuffer(format byte, ext []byte) bool {
 // absent reports whether a value says that there is none. Clients without
 // credentials say undefined.
 func absent(value []byte) bool {
-	ext, ok := mpBytes(value, mpExt)
-	return ok && isUndefined(value[0], ext) || mpIs(value, mpNil)
+	ext, ok := msgscan.Bytes(value, msgscan.Ext)
+	return ok && isUndefined(value[0], ext) || msgscan.Is(value, msgscan.Nil)
 }
 
 // plain returns a valid value without JavaScript's extensions: itself, if it
@@ -41,7 +45,7 @@ func plain(value []byte) []byte {
 		case isDate(format, ext):
 			return appendTimestamp(dst, int64(binary.BigEndian.Uint64(ext[1:]))), true
 		case isBuffer(format, ext):
-			return appendBin(dst, ext[1:]), true
+			return msgscan.AppendBin(dst, ext[1:]), true
 		}
 		return dst, false
 	})
@@ -64,24 +68,24 @@ func dated(value []byte) []byte {
 func rewrite(value []byte, f func(dst []byte, format byte, ext []byte) ([]byte, bool)) []byte {
 	var out []byte
 	done := 0
-	r := mpReader{b: value}
+	r := msgscan.Reader{Data: value}
 	// In a row, whatever is inside of what.
-	for r.pos < len(value) {
-		start := r.pos
-		h, err := r.head()
+	for r.Pos < len(value) {
+		start := r.Pos
+		h, err := r.Head()
 		if err != nil {
 			return value // it is valid, so that does not happen
 		}
-		if h.kind == mpArray || h.kind == mpMap {
+		if h.Kind == msgscan.Array || h.Kind == msgscan.Map {
 			continue
 		}
-		data := r.take(h)
-		if h.kind != mpExt {
+		data := r.Take(h)
+		if h.Kind != msgscan.Ext {
 			continue
 		}
 		next, ok := f(append(out, value[done:start]...), value[start], data)
 		if ok {
-			out, done = next, r.pos
+			out, done = next, r.Pos
 		}
 	}
 	if done == 0 {
@@ -115,13 +119,13 @@ func timestamp(ext []byte) (milliseconds int64, ok bool) {
 	}
 	var seconds int64
 	var nanoseconds uint64
-	switch u := bigEndian(ext[1:]); len(ext) - 1 {
+	switch u := msgscan.BigEndian(ext[1:]); len(ext) - 1 {
 	case 4:
 		seconds = int64(u)
 	case 8:
 		seconds, nanoseconds = int64(u&(1<<34-1)), u>>34
 	case 12:
-		seconds, nanoseconds = int64(binary.BigEndian.Uint64(ext[5:])), bigEndian(ext[1:5])
+		seconds, nanoseconds = int64(binary.BigEndian.Uint64(ext[5:])), msgscan.BigEndian(ext[1:5])
 	default:
 		return 0, false
 	}

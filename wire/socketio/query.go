@@ -7,6 +7,7 @@ import (
 
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/internal/jsonscan"
+	"github.com/polywire/polywire/internal/msgscan"
 )
 
 // Version 4 has no payload in a connect: its clients put credentials into a
@@ -44,9 +45,9 @@ func queryPayload(query []byte, parser Parser) (codec.Payload, error) {
 	case len(members) == 0:
 		return codec.Payload{}, nil
 	case parser == Msgpack:
-		b := appendMapHeader(nil, len(members))
+		b := msgscan.AppendMapHeader(nil, len(members))
 		for _, m := range members {
-			b = appendStr(appendStr(b, m.key), m.value)
+			b = msgscan.AppendStr(msgscan.AppendStr(b, m.key), m.value)
 		}
 		return codec.Payload{Type: codec.TypeMsgpack, Data: b}, nil
 	}
