@@ -381,3 +381,32 @@ func upgradeCancelled(p *peer) {
 	wantOver(p.t, ws)
 	s.wantGone()
 }
+
+// TestUpgradedHeartbeat: a session that went over to a WebSocket and is quiet
+// from then on ends like any other, also when the ping was on its way. Official
+// servers wait for ever in two of the cases.
+func TestUpgradedHeartbeat(t *testing.T) {
+	if !ours() {
+		return
+	}
+	trials := []trial{
+		{"quiet after the upgrade", func(p *peer) { socketEnds(p, p.poll().upgrade()) }},
+	}
+	perform(t, start(t, "--eio3"), "/engine.io/", "3", 1, trials)
+	perform(t, start(t), "/engine.io/", "4", 2, append(trials, trial{"pinged before the upgrade", func(p *peer) {
+		s := p.poll()
+		s.wantGet("2")
+		socketEnds(p, s.upgrade())
+	}}))
+}
+
+// socketEnds wants a session to end in time without a word from the client.
+func socketEnds(p *peer, s *socket) {
+	begin := time.Now()
+	for _, ok := s.next(); ok; _, ok = s.next() {
+		continue // pings
+	}
+	if d := time.Since(begin); d > 3*(pingInterval+pingTimeout) {
+		p.t.Errorf("the session was over after %v", d)
+	}
+}
