@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strconv"
 )
 
@@ -68,7 +69,9 @@ type task struct {
 	beats         bool // idle: long enough for a heartbeat on each connection
 }
 
-func comparisons(n size) []comparison { return append(ownWire(n), socketIO(n)...) }
+func comparisons(n size) []comparison {
+	return slices.Concat(ownWire(n), socketIO(n), drs(n))
+}
 
 func perCPU(r loadResult) float64    { return 1e6 / max(r.ServerMicros, 1e-3) }
 func perSecond(r loadResult) float64 { return r.PerSecond }
@@ -126,39 +129,55 @@ func socketIO(n size) []comparison {
 	all := []comparison{
 		{
 			id: "sio-echo-16", title: num(n.echo) + " connections, 16 acknowledged events in flight on each", unit: perCPUUnit, bar: 4,
-			ours: socketIOOurs(perCPU, "socketio", busy), peer: socketIONode(perCPU, "socketio", busy),
+			ours: ours(perCPU, "socketio", busy), peer: socketIONode(perCPU, "socketio", busy),
 		},
 		{
 			id: "sio-echo-16-gws", title: "the same beside bare frames", unit: perCPUUnit, bar: 1.5,
-			ours: socketIOOurs(perCPU, "socketio", busy), peer: gwsRaw(perCPU, busy),
+			ours: ours(perCPU, "socketio", busy), peer: gwsRaw(perCPU, busy),
 		},
 		{
 			id: "sio-echo-1", title: num(n.echo) + " connections, one acknowledged event in flight on each", unit: perCPUUnit, bar: 1.5,
-			ours: socketIOOurs(perCPU, "socketio", single), peer: socketIONode(perCPU, "socketio", single),
+			ours: ours(perCPU, "socketio", single), peer: socketIONode(perCPU, "socketio", single),
 		},
 		{
 			id: "sio-broadcast", title: "broadcasts to " + num(n.broadcast) + " connections, 16 in flight", unit: deliveriesUnit, bar: 8,
-			ours: socketIOOurs(perSecond, "socketio", broadcast), peer: socketIONode(perSecond, "socketio", broadcast),
+			ours: ours(perSecond, "socketio", broadcast), peer: socketIONode(perSecond, "socketio", broadcast),
 		},
 		{
 			id: "sio-idle", title: num(n.idle) + " connections, quiet but for heartbeats", unit: memoryUnit, bar: 4.5, rule: atMost,
-			ours: socketIOOurs(kib, "socketio", idle), peer: socketIONode(kib, "socketio", idle),
+			ours: ours(kib, "socketio", idle), peer: socketIONode(kib, "socketio", idle),
 		},
 		{
 			id: "sio-handshakes", title: num(n.handshakes) + " handshakes a second, 64 at once at most",
 			unit: "ms of the slowest in all rounds", bar: 1000, rule: noneOver, rate: float64(n.handshakes),
-			ours: socketIOOurs(slowest, "socketio", handshakes), peer: socketIONode(slowest, "socketio", handshakes),
+			ours: ours(slowest, "socketio", handshakes), peer: socketIONode(slowest, "socketio", handshakes),
 		},
 		{
 			id: "sio-polling", title: num(n.polls) + " long-polling clients, one acknowledged event after another", bar: 1.5,
 			unit: "events per server CPU second",
-			ours: socketIOOurs(perCPU, "socketio-polling", polls), peer: socketIONode(perCPU, "socketio-polling", polls),
+			ours: ours(perCPU, "socketio-polling", polls), peer: socketIONode(perCPU, "socketio-polling", polls),
 		},
 	}
 	for i := range all {
 		all[i].section = "Socket.IO"
 	}
 	return all
+}
+
+// drs has the cases of the DRS wire.
+func drs(n size) []comparison {
+	busy := task{mode: "echo", conns: n.echo, window: 16}
+	return []comparison{
+		{
+			section: "DRS", id: "drs-echo-16", title: num(n.echo) + " WebSockets, 16 commands in flight on each, beside bare frames",
+			unit: perCPUUnit, bar: 1.5,
+			ours: ours(perCPU, "drs", busy), peer: gwsRaw(perCPU, busy),
+		},
+		{
+			section: "DRS", id: "drs-tcp-echo-16", title: "the same over TCP, beside bare frames on WebSockets", unit: perCPUUnit, bar: 2,
+			ours: drsOverTCP(perCPU, busy), peer: gwsRaw(perCPU, busy),
+		},
+	}
 }
 
 func ids(all []comparison) []string {
@@ -196,10 +215,17 @@ func gwsRaw(value func(loadResult) float64, t task) side {
 	}}
 }
 
-// socketIOOurs is the same server as native, on the Socket.IO wire.
-func socketIOOurs(value func(loadResult) float64, wire string, t task) side {
+// ours is the same server as native, on another wire.
+func ours(value func(loadResult) float64, wire string, t task) side {
 	return side{"Polywire", func(ctx context.Context, l *lab) (figures, error) {
 		return l.underLoad(ctx, value, ourServer(), wire, t)
+	}}
+}
+
+// drsOverTCP is the same server on JSON commands that follow each other on TCP.
+func drsOverTCP(value func(loadResult) float64, t task) side {
+	return side{"Polywire", func(ctx context.Context, l *lab) (figures, error) {
+		return l.underLoad(ctx, value, []string{"polywire", "bench", "serve", "--listen", "drs+tcp://127.0.0.1:0"}, "drs", t)
 	}}
 }
 
