@@ -93,7 +93,9 @@ func (c *Conn) askWith(ctx context.Context, p wire.Packet, v, out any, answer an
 	return c.ask(ctx, p, out, answer)
 }
 
-// Subscribe asks the peer to let this side join a room.
+// Subscribe asks the peer to let this side join a room. On wires whose peers
+// answer no such wishes it returns when the wish is queued, and so do
+// Unsubscribe, Publish and Broadcast.
 func (c *Conn) Subscribe(ctx context.Context, room string) error {
 	return c.ask(ctx, wire.Packet{Type: wire.Subscribe, Room: room}, nil, answerOptions{})
 }
@@ -121,6 +123,9 @@ func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, o answerOptions)
 	blocking(ctx)
 	if err := c.waitToAsk(ctx, &o); err != nil {
 		return err
+	}
+	if c.link.curt && p.Type != wire.Call {
+		return c.sendPacket(p, sendFlags{})
 	}
 	srv := c.link.srv
 	waiting := srv.newCall(c)

@@ -73,6 +73,7 @@ const (
 	DropLate         DropReason = "late_answer"   // the answer came after the deadline
 	DropVolatile     DropReason = "volatile"      // it was worth nothing later, and could not leave at once
 	DropUnexpected   DropReason = "unexpected"    // an answer that nobody waits for
+	DropRefused      DropReason = "refused"       // a peer's, which its wire did not let in
 )
 
 // mergeHooks makes one Hooks of many: a field is nil where all are.

@@ -30,6 +30,7 @@ type link struct {
 	greeted   bool   // hello has come
 	paced     bool   // the transport prescribes the heartbeat
 	arguments bool   // the session takes several arguments
+	curt      bool   // the peer does not answer room operations
 	multi     *multi // what links with namespaces have; nil on others
 	rate      *rate  // bounds the messages; nil: nothing does
 	codes     atomic.Pointer[codeTable]

@@ -2,6 +2,7 @@ package polywire
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -235,7 +236,25 @@ func (r *reader) handle(p *wire.Packet) (goOn bool, err error) {
 	if c == nil || err != nil {
 		return true, err
 	}
+	if p.Err != nil {
+		l.refuse(c, p)
+		return true, nil
+	}
 	return r.request(c, p)
+}
+
+// refuse does without a handler what a request gets that its wire does not let in.
+func (l *link) refuse(c *Conn, p *wire.Packet) {
+	l.out.waitForRoom(l)
+	l.srv.dropped(c, p.Kind, DropRefused)
+	if p.ID == 0 || p.Type == wire.Message {
+		l.srv.reportError(c, fmt.Errorf("polywire: %s %q: %w", p.Type, p.Kind, &Error{Code: Code(p.Err.Code), Message: p.Err.Message}))
+		return
+	}
+	answer := wire.Packet{Type: wire.Error, Namespace: c.label(), ID: p.ID, Key: p.Key, Err: p.Err}
+	if l.send(&answer, sendOpen) != nil {
+		l.srv.dropped(c, p.Kind, DropClosed)
+	}
 }
 
 // addressee returns the connection that a packet is for; nil without an error

@@ -140,7 +140,7 @@ func TestChain(t *testing.T) {
 		})
 		p := connect(t, srv)
 		defer p.end()
-		for kind, want := range map[string]string{"all": `"abc" <nil>`, "stops": ` &{stop here { []} false}`, "none": ` <nil>`} {
+		for kind, want := range map[string]string{"all": `"abc" <nil>`, "stops": ` &{stop here { [] } false}`, "none": ` <nil>`} {
 			p.send(call(1, kind, ""))
 			if got := p.receive(); fmt.Sprintf("%s %v", got.Payload.Data, got.Err) != want {
 				t.Errorf("%s: %s %v", kind, got.Payload.Data, got.Err)

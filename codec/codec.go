@@ -22,6 +22,10 @@ const (
 type Payload struct {
 	Type string
 	Data []byte
+	// Name is the full name of the message type, where the Type has such and
+	// somebody has told: of protobuf made from Go values and for wires that say
+	// it. Empty: not known.
+	Name string
 }
 
 // Empty reports whether there is no payload at all.
@@ -73,12 +77,26 @@ type ValueJSON interface {
 	UnmarshalValueJSON(text []byte, v any) error
 }
 
+// Namer is implemented by codecs whose payloads have types with names: protobuf.
+type Namer interface {
+	// TypeName returns the name of the type of v, a value to encode or the
+	// pointer to decode into; empty if that is none of the codec's.
+	TypeName(v any) string
+	// NameOf returns the name of the type that payloads of a kind have, known
+	// to the codec or not.
+	NameOf(kind string) string
+}
+
 // ErrNoTranslation is wrapped by errors of [Set.Translate] when a payload
 // cannot be said in the other content type.
 var ErrNoTranslation = errors.New("codec: no translation")
 
 // ErrUnknownType is wrapped by errors about content types that no codec of a set has.
 var ErrUnknownType = errors.New("codec: unknown content type")
+
+// ErrOtherType is wrapped by errors of [Set.Unmarshal] about payloads of
+// another type than that of the variable.
+var ErrOtherType = errors.New("codec: the payload is of another type")
 
 func noTranslation(from, to, kind string, cause error) error {
 	return fmt.Errorf("%w from %q to %q for kind %q: %w", ErrNoTranslation, from, to, kind, cause)

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -113,7 +114,11 @@ func (s *Set) marshal(v any, preferred string, parts bool) (Payload, error) {
 	if err != nil {
 		return Payload{}, fmt.Errorf("codec: %s of %T: %w", contentType, v, err)
 	}
-	return Payload{Type: contentType, Data: data}, nil
+	p := Payload{Type: contentType, Data: data}
+	if n, ok := c.(Namer); ok && contentType == c.ContentType() {
+		p.Name = n.TypeName(v)
+	}
+	return p, nil
 }
 
 // marshalRaw validates raw in place.
@@ -128,7 +133,8 @@ func marshalRaw(raw json.RawMessage) (Payload, error) {
 }
 
 // MarshalFor makes a payload that a receiver of the given content types (in
-// order of preference; none: any) understands, translating if need be.
+// order of preference; none: any) understands, translating if need be. For
+// receivers with such types it has a Name where its codec is a [Namer].
 // [TypeParts] is only for receivers that list it; others get JSON.
 func (s *Set) MarshalFor(kind string, v any, types []string) (Payload, error) {
 	if len(types) == 0 {
@@ -139,17 +145,31 @@ func (s *Set) MarshalFor(kind string, v any, types []string) (Payload, error) {
 		return s.Translate(kind, p, TypeJSON)
 	}
 	p, err := s.marshal(v, types[0], slices.Contains(types, TypeParts))
-	if err != nil || p.Empty() || slices.Contains(types, p.Type) {
+	if err != nil || p.Empty() {
 		return p, err
 	}
+	if slices.Contains(types, p.Type) {
+		return s.named(kind, p), nil
+	}
 	return s.Translate(kind, p, types[0])
+}
+
+// named gives a payload the name that the kind's have, if it has none.
+func (s *Set) named(kind string, p Payload) Payload {
+	if p.Name == "" && kind != "" && p.Type != TypeJSON {
+		if n, ok := s.Lookup(p.Type).(Namer); ok {
+			p.Name = n.NameOf(kind)
+		}
+	}
+	return p
 }
 
 // Unmarshal decodes a payload into v. A *Payload takes any payload as it is, a
 // *[]byte bytes, a *json.RawMessage JSON (copies). A value that another codec
 // claims is decoded from the payload's JSON when that codec is a [ValueJSON].
-// Anything else goes through the codec of the payload's type. The empty
-// payload leaves v as it is.
+// Anything else goes through the codec of the payload's type; a Name that is
+// not v's is an error that wraps [ErrOtherType]. The empty payload leaves v as
+// it is.
 func (s *Set) Unmarshal(p Payload, v any) error {
 	if p.Empty() {
 		return nil
@@ -174,6 +194,11 @@ func (s *Set) Unmarshal(p Payload, v any) error {
 		return fmt.Errorf("%w %q", ErrUnknownType, p.Type)
 	}
 	owner := s.claims(v)
+	if n, ok := owner.(Namer); ok && p.Name != "" && owner.ContentType() == p.Type {
+		if name := n.TypeName(v); name != p.Name {
+			return fmt.Errorf("%w: %s, not %s", ErrOtherType, p.Name, name)
+		}
+	}
 	if vj, ok := owner.(ValueJSON); ok && owner.ContentType() != p.Type {
 		return s.unmarshalJSON(p, v, vj)
 	}
@@ -190,7 +215,8 @@ func (s *Set) unmarshalJSON(p Payload, v any, vj ValueJSON) error {
 }
 
 // Translate returns the payload in another content type, itself when it is
-// that already or empty. The data is new or p's own: treat both as read-only.
+// that already or empty. A Name that the codec knows goes before the kind. The
+// data is new or p's own: treat both as read-only.
 // Errors wrap [ErrNoTranslation].
 func (s *Set) Translate(kind string, p Payload, to string) (Payload, error) {
 	if p.Type == to || p.Empty() {
@@ -203,7 +229,7 @@ func (s *Set) Translate(kind string, p Payload, to string) (Payload, error) {
 	if err != nil {
 		return Payload{}, noTranslation(p.Type, to, kind, err)
 	}
-	return Payload{Type: to, Data: text}, nil
+	return s.named(kind, Payload{Type: to, Data: text}), nil
 }
 
 func (s *Set) toJSON(kind string, p Payload) ([]byte, error) {
@@ -211,7 +237,11 @@ func (s *Set) toJSON(kind string, p Payload) ([]byte, error) {
 		return p.Data, nil
 	}
 	if t, ok := s.Lookup(p.Type).(Translator); ok {
-		return t.AppendJSON(nil, kind, p.Data)
+		text, err := t.AppendJSON(nil, cmp.Or(p.Name, kind), p.Data)
+		if err != nil && p.Name != "" && p.Name != kind { // a name that only its own side knows
+			return t.AppendJSON(nil, kind, p.Data)
+		}
+		return text, err
 	}
 	return nil, fmt.Errorf("no codec says %q in JSON", p.Type)
 }

@@ -60,7 +60,7 @@ type Packet struct {
 	Header  map[string]string // nil when there is none
 	Payload codec.Payload     // the argument, or the first of several
 	Args    []codec.Payload   // further arguments, on wires that have several
-	Err     *ErrorBody        // Error
+	Err     *ErrorBody        // Error; of a request: why the wire does not let it in, for the core to say and count
 	Codes   map[string]uint32 // Hello, Welcome: the sender's numeric message codes by kind
 
 	Namespace string // which of the link's connections, on links with namespaces; empty elsewhere
@@ -192,6 +192,9 @@ type Link struct {
 	// Greets says of a dialled link that its client opens with a Hello packet
 	// and is answered by Welcome (or by Refused or a close frame).
 	Greets bool
+	// Unanswered says of a dialled link that its peer does not answer Subscribe,
+	// Unsubscribe, Publish and Broadcast: they are sent without an ID.
+	Unanswered bool
 	// Namespaces says that the link carries any number of connections: packets
 	// name theirs, each is opened by a Hello and ended by a Goodbye of its own.
 	Namespaces bool

@@ -3,6 +3,7 @@
 package protobuf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -46,6 +47,26 @@ func (Codec) Claims(v any) bool {
 	}
 	t := reflect.TypeOf(v)
 	return t != nil && t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Pointer && t.Elem().Implements(messageType())
+}
+
+// TypeName returns the full name of the message that v is, or points to.
+func (Codec) TypeName(v any) string {
+	m, err := message(v)
+	if err != nil {
+		return ""
+	}
+	return string(m.ProtoReflect().Descriptor().FullName())
+}
+
+// NameOf returns the full name of a kind's message: by Resolve, by Kinds, or
+// the kind itself.
+func (c Codec) NameOf(kind string) string {
+	if c.Resolve != nil {
+		if t := c.Resolve(kind); t != nil {
+			return string(t.Descriptor().FullName())
+		}
+	}
+	return cmp.Or(c.Kinds[kind], kind)
 }
 
 func messageType() reflect.Type { return reflect.TypeFor[proto.Message]() }
