@@ -206,6 +206,9 @@ func (c *Conn) CloseLink(code CloseCode, reason string) error {
 	if why := c.link.cause.Load(); why != nil {
 		return why
 	}
+	if reason == "" && c.link.multi != nil {
+		reason = reasonForced
+	}
 	if c.link.multi != nil && c.link.dial == nil && !code.Reconnect() {
 		c.link.eachConn(func(other *Conn) {
 			if other != c {

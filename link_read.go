@@ -489,7 +489,7 @@ func (l *link) work(done *request) {
 			l.mu.Unlock()
 			l.srv.workerEnds(l)
 			if drained {
-				l.close(l.goodbye())
+				l.depart()
 			}
 			return
 		}
@@ -514,7 +514,23 @@ func (l *link) drain() {
 	idle := l.busy == nil
 	l.mu.Unlock()
 	if idle {
-		l.close(l.goodbye())
+		l.depart()
+	}
+}
+
+// awayTime is how long a shutdown waits for peers that are to fetch its close
+// frame and are not there: their way back may be closed already.
+const awayTime = 500 * time.Millisecond
+
+// depart closes the link for a shutdown.
+func (l *link) depart() {
+	g, gated := l.t.(transport.Gate)
+	away := gated && !g.Ready()
+	l.close(l.goodbye())
+	if away {
+		by := l.srv.wheel.In(awayTime)
+		l.closeBy.Store(by)
+		l.srv.wheel.Sooner(&l.timer, by)
 	}
 }
 

@@ -21,11 +21,17 @@ type multi struct {
 	taken    bool      // the link's own conn has been given to a namespace
 	asked    bool      // whose doorkeepers decide about it now: they finish it, should the link end
 	conns    []*Conn   // open
-	deciding []string  // namespaces whose doorkeepers are asked
+	deciding []*knock  // whose doorkeepers are asked
 	left     []string  // namespaces that were left: what was under way to them is no fault
 	refused  int
 	ended    bool
 	opening  string // the request that opened the link, for the doorkeepers
+}
+
+// knock is a wish for a connection that is being decided about.
+type knock struct {
+	label string
+	gone  bool // the peer has said goodbye meanwhile; under multi.mu
 }
 
 // shared is what a connection on a link with namespaces has besides.
@@ -136,23 +142,12 @@ func misplaced(what string) error {
 // knock is a peer's wish for a connection in a namespace. It returns at once;
 // the doorkeepers are asked on a goroutine where there are any.
 func (l *link) knock(p *wire.Packet) error {
-	m := l.multi
 	label := p.Namespace
-	m.mu.Lock()
-	twice := slices.Contains(m.deciding, label)
-	for _, c := range m.conns {
-		twice = twice || c.shared.label == label
-	}
-	if twice {
-		m.mu.Unlock()
-		return misplaced("a second connect to a namespace")
-	}
-	full := len(m.conns)+len(m.deciding) >= l.srv.cfg.MaxNamespaces || len(m.deciding) >= l.srv.cfg.MaxConnecting
-	if !full {
-		m.deciding = append(m.deciding, label)
-	}
-	m.mu.Unlock()
-	if full {
+	k, err := l.multi.begin(label, &l.srv.cfg)
+	switch {
+	case err != nil:
+		return err
+	case k == nil:
 		return l.turnAway(label, Errorf(CodeTooManyRequests, "too many namespaces"))
 	}
 	hello := *p
@@ -160,13 +155,13 @@ func (l *link) knock(p *wire.Packet) error {
 		c := l.newConn(&hello)
 		if c.ns = l.srv.enter(&Handshake{Namespace: label}, c); c.ns == nil {
 			c.ns = l.srv.spaces.main
-			return l.decline(c, label, errInvalidNamespace())
+			return l.decline(c, k, errInvalidNamespace())
 		}
-		return l.admit(&hello, c, nil)
+		return l.admit(&hello, c, k, nil)
 	}
 	hello.Payload = p.Payload.Clone()
 	l.srv.goes.Go(func() {
-		if err := l.askDoorkeepers(&hello); err != nil {
+		if err := l.askDoorkeepers(&hello, k); err != nil {
 			why, _ := frameError(err)
 			l.close(why)
 		}
@@ -175,7 +170,7 @@ func (l *link) knock(p *wire.Packet) error {
 }
 
 // askDoorkeepers lets the authenticator and the namespace decide.
-func (l *link) askDoorkeepers(hello *wire.Packet) error {
+func (l *link) askDoorkeepers(hello *wire.Packet, k *knock) error {
 	ctx, cancel := context.WithTimeout(l.srv.cfg.base, l.srv.cfg.AuthTimeout)
 	defer cancel()
 	c := l.newConn(hello)
@@ -185,15 +180,15 @@ func (l *link) askDoorkeepers(hello *wire.Packet) error {
 	}
 	if c.ns = l.srv.enter(h, c); c.ns == nil {
 		c.ns = l.srv.spaces.main
-		return l.decline(c, hello.Namespace, errInvalidNamespace())
+		return l.decline(c, k, errInvalidNamespace())
 	}
 	id, err := l.srv.authorized(ctx, h, c)
 	if err != nil {
 		l.srv.cfg.logger.Info("polywire: connection refused", "wire", l.wire, "remote", h.RemoteAddr,
 			"namespace", hello.Namespace, "error", err)
-		return l.decline(c, hello.Namespace, err)
+		return l.decline(c, k, err)
 	}
-	return l.admit(hello, c, id)
+	return l.admit(hello, c, k, id)
 }
 
 // credentials returns what a hello says of its sender: its header, or what is
@@ -229,7 +224,7 @@ func (l *link) newConn(hello *wire.Packet) *Conn {
 }
 
 // decline is the end of a connection that was not let in.
-func (l *link) decline(c *Conn, label string, why error) error {
+func (l *link) decline(c *Conn, k *knock, why error) error {
 	l.srv.leaveAll(c)
 	c.ns.leave(c)
 	c.mu.Lock()
@@ -244,8 +239,10 @@ func (l *link) decline(c *Conn, label string, why error) error {
 	if orphan {
 		c.finish(l.endedBy())
 	}
-	l.forgetDeciding(label)
-	return l.turnAway(label, why)
+	if l.decided(k) {
+		return nil // nobody waits for the answer
+	}
+	return l.turnAway(k.label, why)
 }
 
 // turnAway tells the peer that it may not come in. One that goes on knocking
@@ -264,31 +261,70 @@ func (l *link) turnAway(label string, why error) error {
 	return nil
 }
 
-func (l *link) forgetDeciding(label string) {
+// begin takes a wish up; nil without an error: there are too many.
+func (m *multi) begin(label string, cfg *config) (*knock, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.deciding {
+		if k.label == label && !k.gone {
+			return nil, misplaced("a second connect to a namespace")
+		}
+	}
+	for i := slices.IndexFunc(m.conns, func(c *Conn) bool { return c.shared.label == label }); i >= 0; {
+		if m.conns[i].shared.ending == nil {
+			return nil, misplaced("a second connect to a namespace")
+		}
+		m.changed.Wait() // it has been left while it was being announced
+		i = slices.IndexFunc(m.conns, func(c *Conn) bool { return c.shared.label == label })
+	}
+	if len(m.conns)+len(m.deciding) >= cfg.MaxNamespaces || len(m.deciding) >= cfg.MaxConnecting {
+		return nil, nil //nolint:nilnil // see above
+	}
+	k := &knock{label: label}
+	m.deciding = append(m.deciding, k)
+	return k, nil
+}
+
+// decided is the end of a wish. It reports whether the peer has taken it back.
+func (l *link) decided(k *knock) (gone bool) {
 	m := l.multi
 	m.mu.Lock()
-	m.deciding = slices.DeleteFunc(m.deciding, func(d string) bool { return d == label })
-	m.mu.Unlock()
+	defer m.mu.Unlock()
+	m.deciding = slices.DeleteFunc(m.deciding, func(d *knock) bool { return d == k })
+	return k.gone
+}
+
+// takeBack notes that the peer has said goodbye to what is being decided about.
+func (m *multi) takeBack(label string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range m.deciding {
+		if k.label == label && !k.gone {
+			k.gone = true
+			return true
+		}
+	}
+	return false
 }
 
 // admit makes the connection part of its namespace, tells the peer, then the hooks.
-func (l *link) admit(hello *wire.Packet, c *Conn, id *Identity) error {
+func (l *link) admit(hello *wire.Packet, c *Conn, k *knock, id *Identity) error {
 	if err := l.identify(c, id); err != nil {
-		return l.decline(c, hello.Namespace, err)
+		return l.decline(c, k, err)
 	}
 	if c != &l.conn {
 		if err := l.srv.seat(c); err != nil {
 			c.ns.leave(c)
-			l.forgetDeciding(hello.Namespace)
+			l.decided(k)
 			return nil //nolint:nilerr // the server is closing, and the link with it
 		}
 	}
-	if !l.welcomeIn(c, hello) {
-		l.forgetDeciding(hello.Namespace)
+	if !l.welcomeIn(c, hello, k) {
 		c.finish(l.endedBy())
+		l.decided(k)
 		return nil
 	}
-	l.forgetDeciding(hello.Namespace)
+	l.decided(k)
 	if h := l.srv.hooks.Connect; h != nil {
 		h(c)
 	}
@@ -306,7 +342,7 @@ func (l *link) admit(hello *wire.Packet, c *Conn, id *Identity) error {
 }
 
 // welcomeIn opens the connection and tells the peer, unless the link has ended.
-func (l *link) welcomeIn(c *Conn, hello *wire.Packet) bool {
+func (l *link) welcomeIn(c *Conn, hello *wire.Packet, k *knock) bool {
 	m := l.multi
 	welcome := wire.Packet{Type: wire.Welcome, Namespace: c.shared.label}
 	resume := func() {}
@@ -318,7 +354,7 @@ func (l *link) welcomeIn(c *Conn, hello *wire.Packet) bool {
 	}
 	m.mu.Lock()
 	// All at once, for who ends it meanwhile: it has come, or it has not.
-	if m.ended || !c.phase.CompareAndSwap(phaseOpening, phaseOpen) {
+	if k.gone || m.ended || !c.phase.CompareAndSwap(phaseOpening, phaseOpen) {
 		m.mu.Unlock()
 		return false
 	}
@@ -359,7 +395,7 @@ func (l *link) goodbyeFrom(p *wire.Packet) error {
 	}
 	c := l.connOf(p.Namespace)
 	if c == nil {
-		if l.multi.wasLeft(p.Namespace) {
+		if l.multi.takeBack(p.Namespace) || l.multi.wasLeft(p.Namespace) {
 			return nil
 		}
 		return misplaced("a goodbye from a namespace that is not joined")
@@ -384,6 +420,7 @@ func (c *Conn) leaveLink(why *CloseError) bool {
 		return false
 	}
 	m.conns = slices.DeleteFunc(m.conns, func(other *Conn) bool { return other == c })
+	m.changed.Broadcast()
 	if !slices.Contains(m.left, c.shared.label) && len(m.left) < maxRefused {
 		m.left = append(m.left, c.shared.label)
 	}

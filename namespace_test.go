@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -407,4 +408,48 @@ func TestSeveralArguments(t *testing.T) {
 			t.Errorf("%q %q %v", a, b, err)
 		}
 	})
+}
+
+// A peer may change its mind while doorkeepers decide about it, and while it is
+// being announced.
+func TestQuickReconnect(t *testing.T) {
+	for name, slow := range map[string]struct{ doorkeeper, hook time.Duration }{
+		"deciding":   {doorkeeper: time.Second},
+		"announcing": {hook: time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var connects, disconnects atomic.Int32
+				srv := newServer(t, func(s *polywire.Server) {
+					s.Namespace("/").Admit(func(context.Context, *polywire.Handshake) error { time.Sleep(slow.doorkeeper); return nil })
+					s.Handle("where", handle(where))
+				}, polywire.WithHooks(polywire.Hooks{
+					Connect:    func(*polywire.Conn) { connects.Add(1); time.Sleep(slow.hook) },
+					Disconnect: func(*polywire.Conn, *polywire.CloseError) { disconnects.Add(1) },
+				}))
+				p := join(t, srv, nil)
+				p.send(wire.Packet{Type: wire.Hello, Namespace: "/"})
+				if slow.hook > 0 {
+					p.receive()
+				}
+				synctest.Wait()
+				p.send(wire.Packet{Type: wire.Goodbye, Namespace: "/"}, wire.Packet{Type: wire.Hello, Namespace: "/"})
+				if w := p.receive(); w.Type != wire.Welcome {
+					t.Fatalf("%+v", w)
+				}
+				p.send(in("/", "where"))
+				if got := p.receive(); got.Type != wire.Reply {
+					t.Errorf("%+v", got)
+				}
+				p.end()
+				synctest.Wait()
+				if c, d := connects.Load(), disconnects.Load(); c != d || c != 1+int32(slow.hook/time.Second) {
+					t.Errorf("%d connects, %d disconnects", c, d)
+				}
+				if n := srv.Stats().Connections; n != 0 {
+					t.Errorf("%d connections are left", n)
+				}
+			})
+		})
+	}
 }

@@ -9,6 +9,7 @@ const (
 	reasonServerClose = "forced server close"
 	reasonPeerLeft    = "client namespace disconnect"
 	reasonLeft        = "server namespace disconnect"
+	reasonForced      = "forced close"
 )
 
 // faultError is an error that is its text.

@@ -253,7 +253,7 @@ func (r *recovery) persist(c *Conn, why *CloseError) {
 		delete(r.live, secret)
 	}
 	now := time.Now()
-	if !why.Code.Reconnect() || r.srv.State() != StateRunning {
+	if !recoverable(why) || r.srv.State() != StateRunning {
 		r.purge(now)
 		return
 	}
@@ -267,6 +267,13 @@ func (r *recovery) persist(c *Conn, why *CloseError) {
 	r.sessions[secret] = s
 	r.order = append(r.order, s)
 	r.purge(now)
+}
+
+// recoverable reports whether neither side has wished for this end. Who sent
+// what it may not send comes back as after a broken link, as official servers
+// have it.
+func recoverable(why *CloseError) bool {
+	return why.Code.Reconnect() || why.Code == CloseBadRequest && (why.Reason == reasonServerClose || why.Reason == reasonForced)
 }
 
 // displace ends the connection whose session a peer wants to resume while this

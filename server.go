@@ -212,6 +212,13 @@ func (s *Server) attach(wl wire.Link, name string, d *dial) (*link, error) {
 	l.conn.opened = time.Now().UnixNano()
 	l.format = s.formats.number(l.sess.Format(), l.t.Framer().Format())
 	if err := s.register(l); err != nil {
+		if errors.Is(err, ErrNotRunning) && d == nil {
+			// It came while the shutdown began. The others are told, too.
+			w := transport.NewWriter(l.t.Framer(), nil)
+			if w.Frame(transport.Close, transport.AppendClosePayload(nil, uint16(CloseShutdown), reasonShutdown)) == nil {
+				_ = l.t.Write(w.Bytes()) // or it has gone already
+			}
+		}
 		l.t.Close() //nolint:errcheck // refused
 		return nil, err
 	}

@@ -71,3 +71,24 @@ func TestHeartbeatWithoutSleep(t *testing.T) {
 		}
 	})
 }
+
+// A peer that is to fetch the close frame and is not there does not hold up a
+// shutdown.
+func TestShutdownOfAbsentPeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, err := polywire.New(polywire.WithCloseTimeout(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := srv.Start(); err != nil {
+			t.Fatal(err)
+		}
+		p, shut := attachPaced(t, srv, transport.Heartbeat{Interval: time.Hour, Timeout: time.Hour})
+		defer p.end()
+		shut.Store(true)
+		start := time.Now()
+		if err := srv.Shutdown(t.Context()); err != nil || time.Since(start) > 3*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}

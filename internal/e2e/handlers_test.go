@@ -37,7 +37,7 @@ func handle(n *polywire.Namespace) {
 			return nil, m.Conn().Close(polywire.CloseForceDisconnect, "")
 		},
 		"break": func(_ context.Context, m *polywire.Message) (any, error) {
-			return nil, m.Conn().Close(polywire.CloseForceReconnect, "forced close") // as official servers say it
+			return nil, m.Conn().Close(polywire.CloseForceReconnect, "")
 		},
 		"evict":    evict,
 		"remember": remember,

@@ -80,7 +80,6 @@ func (i *instance) options() []polywire.Option {
 		polywire.WithMaxMessageBytes(4 << 20),
 		polywire.WithOutboxBytes(16 << 20),
 		// A client that polls cannot fetch its close from a listener that is closed.
-		polywire.WithCloseTimeout(time.Second),
 		polywire.WithCodecs(msgpack.Codec{}),
 		polywire.WithLogger(slog.New(slog.NewTextHandler(i.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))),
 		polywire.WithHooks(polywire.Hooks{
