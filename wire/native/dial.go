@@ -21,9 +21,11 @@ import (
 var ErrNoProtocol = errors.New("native: the server does not speak this wire")
 
 // Schemes returns the URL schemes that Dial takes.
-func (*Protocol) Schemes() []string { return []string{"ws", "wss", "tcp", "tls", "unix"} }
+func (*Protocol) Schemes() []string {
+	return []string{"ws", "wss", "tcp", "tls", "unix", "polywire+http", "polywire+https"}
+}
 
-// Dial opens a link within ctx and the host's handshake timeout. A ws or wss
+// Dial opens a link within ctx and the host's handshake timeout. An HTTP
 // URL without a path has the path of the door; a unix URL has the socket's.
 // The client greets.
 func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (wire.Link, error) {
@@ -34,6 +36,8 @@ func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.
 		return p.dialWebSocket(ctx, host, u, o)
 	case "tcp", "tls", "unix":
 		return p.dialStream(ctx, host, u, o)
+	case "polywire+http", "polywire+https":
+		return p.dialUpgrade(ctx, host, u, o)
 	}
 	return wire.Link{}, fmt.Errorf("native: scheme %q is none of %s", u.Scheme, strings.Join(p.Schemes(), ", "))
 }

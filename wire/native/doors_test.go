@@ -229,7 +229,7 @@ func TestDialElsewhere(t *testing.T) {
 		t.Errorf("a WebSocket without subprotocol: %v", err)
 	}
 	_, err := native.New().Dial(t.Context(), host, parse(t, "gopher://x"), wire.DialOptions{})
-	if err == nil || err.Error() != `native: scheme "gopher" is none of ws, wss, tcp, tls, unix` {
+	if err == nil || err.Error() != `native: scheme "gopher" is none of ws, wss, tcp, tls, unix, polywire+http, polywire+https` {
 		t.Errorf("%v", err)
 	}
 }

@@ -1,6 +1,6 @@
 // Package native is Polywire's own wire: one envelope in two forms, protobuf
-// in binary frames and JSON in text frames, over WebSocket, TCP, TLS and unix
-// sockets. docs/wire-native.md specifies it for other languages.
+// in binary frames and JSON in text frames, over WebSocket, TCP, TLS, unix
+// sockets and HTTP Upgrade. docs/wire-native.md specifies it for other languages.
 package native
 
 import (
@@ -50,6 +50,7 @@ type Protocol struct {
 	path        string
 	form        Form
 	compression *websocket.Compression
+	accept      []string // content types that Dial asks for; none: any
 }
 
 var (

@@ -20,6 +20,10 @@ const subprotocolHeader = "Sec-WebSocket-Protocol"
 // serveHTTP makes a link of a WebSocket request. The client's order of
 // subprotocols decides; a client that names none speaks JSON.
 func (p *Protocol) serveHTTP(host wire.Host, w http.ResponseWriter, r *http.Request) {
+	if wantsStream(r) {
+		serveUpgrade(host, w, r)
+		return
+	}
 	limits := host.Limits()
 	o := websocket.AcceptOptions{
 		AllowOrigin:      host.AllowOrigin,
