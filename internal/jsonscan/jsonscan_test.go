@@ -171,3 +171,18 @@ func BenchmarkValid(b *testing.B) {
 		}
 	})
 }
+
+// Every byte ends a run of plain ones at every place, or does not, as it
+// should. encoding/json says what that is.
+func TestEveryByteAtEveryPlace(t *testing.T) {
+	for c := range 256 {
+		for n := range 40 {
+			text := []byte(`"` + strings.Repeat("x", 40) + `"`)
+			text[1+n] = byte(c)
+			want := json.Valid(text) && utf8.Valid(text)
+			if got := Valid(text) == nil; got != want {
+				t.Errorf("byte %#x at %d: %v, want %v", c, n, got, want)
+			}
+		}
+	}
+}

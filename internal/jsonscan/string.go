@@ -35,6 +35,15 @@ func special(w uint64) uint64 {
 	return ((q-ones)&^q | (b-ones)&^b | (w-ones*0x20)&^w) & highs
 }
 
+// plain16 reports whether 16 bytes are ASCII without a quote, a backslash or a
+// control character. Without bytes above 0x7f no test needs to know of a carry.
+func plain16(d []byte) bool {
+	a, b := binary.LittleEndian.Uint64(d), binary.LittleEndian.Uint64(d[8:])
+	found := a | (a ^ ones*'"' - ones) | (a ^ ones*'\\' - ones) | (a - ones*0x20)
+	found |= b | (b ^ ones*'"' - ones) | (b ^ ones*'\\' - ones) | (b - ones*0x20)
+	return found&highs == 0
+}
+
 // raw consumes a string whose opening quote is at Pos, and returns what is
 // between the quotes.
 func (s *Scanner) raw() (text []byte, escaped bool, err error) {
@@ -42,6 +51,9 @@ func (s *Scanner) raw() (text []byte, escaped bool, err error) {
 	start := i
 	var seen uint64 // high bits of bytes gone by: whether there is more than ASCII
 	for {
+		for i+16 <= len(d) && plain16(d[i:i+16]) {
+			i += 16
+		}
 		for i+8 <= len(d) {
 			w := binary.LittleEndian.Uint64(d[i:])
 			if m := special(w); m != 0 {

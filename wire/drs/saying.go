@@ -1,6 +1,7 @@
 package drs
 
 import (
+	"cmp"
 	"strings"
 	"unicode/utf8"
 
@@ -65,7 +66,7 @@ func sayingOf(p *wire.Packet) (saying, error) {
 		return y, errNoAction
 	case p.Type == wire.Call && p.ID == 0:
 		return y, errNoID
-	case !utf8.ValidString(y.action) || !utf8.ValidString(y.key):
+	case !utf8.ValidString(cmp.Or(y.key, y.action)): // what has a key is in DRS's own words
 		return y, errNotUTF8
 	}
 	return y, nil
