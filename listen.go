@@ -88,6 +88,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.routes.ServeHTTP(w, r)
 		return
 	}
+	if d.Continues != nil && d.Continues(r) {
+		d.HTTP(d.host, w, r)
+		return
+	}
 	if r.ContentLength != 0 {
 		// net/http reads what the wire has left of a body, for as long as the
 		// client likes. A connection that becomes a link has had no body.
@@ -98,10 +102,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	addr, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		addr = r.RemoteAddr
-	}
-	if d.Continues != nil && d.Continues(r) {
-		d.HTTP(d.host, w, r)
-		return
 	}
 	if err := s.limits.check(&s.cfg, addr); err != nil {
 		s.refuseHTTP(w, err.(*Error).Message) //nolint:errorlint,forcetypeassert // made there
@@ -149,19 +149,20 @@ func (ls *listeners) cut() {
 }
 
 // close stops them all. HTTP requests that are being answered have until ctx ends.
-func (ls *listeners) close(ctx context.Context) {
+func (ls *listeners) close(ctx context.Context) (errs []error) {
 	ls.mu.Lock()
 	ls.closing = true
 	https, streams := ls.https, ls.streams
 	ls.mu.Unlock()
 	for _, l := range streams {
-		l.Close() //nolint:errcheck // closing
+		errs = appendClosing(errs, l.Close())
 	}
 	for _, h := range https {
 		if h.Shutdown(ctx) != nil {
-			h.Close() //nolint:errcheck // closing
+			errs = appendClosing(errs, h.Close())
 		}
 	}
+	return errs
 }
 
 func (ls *listeners) add(h *http.Server, l net.Listener) error {

@@ -65,7 +65,7 @@ type Packet struct {
 
 	Namespace string // which of the link's connections, on links with namespaces; empty elsewhere
 	Resume    string // Hello: the secret of the session to resume; Welcome: the session's secret
-	Offset    string // Hello: the last message that arrived in that session; Message: this one's own place
+	Offset    string // Hello, Subscribe: the last message that arrived there before; Message: this one's own place
 }
 
 // Reset empties the packet for its next use.
@@ -146,7 +146,8 @@ type Door struct {
 	// slash means everything below it.
 	Path string
 	// Continues reports that a request belongs to a link that exists already,
-	// so that the limits on connections do not concern it. Nil: none does.
+	// so that the limits on connections do not concern it; HTTP bounds the
+	// reading of its body then. Nil: none does.
 	Continues func(r *http.Request) bool
 	// HTTP takes a request that has been admitted, makes a link of it, gives
 	// that to host.Attach, and may return then.
@@ -180,6 +181,26 @@ type DialOptions struct {
 	Proxy func(*http.Request) (*url.URL, error)
 	// NetDial opens the connection in place of net.Dialer.
 	NetDial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Credentials are what the header of the hello will be, for wires whose
+	// client says everything with the opening request.
+	Credentials map[string]string
+	// Offset is the last place that the client's link before has told of, see
+	// [Placer]; empty: there was none.
+	Offset string
+}
+
+// Placer is implemented by sessions of dialled links that know how far they
+// came, for the client's next link to begin there.
+type Placer interface {
+	// Offset returns the place of the last message that had one; empty: none.
+	Offset() string
+}
+
+// Finality is implemented by errors of Dial that may be the server's last word.
+type Finality interface {
+	error
+	// Final reports whether there is no use in trying again.
+	Final() bool
 }
 
 // Link is an open link and the session that speaks on it.

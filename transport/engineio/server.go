@@ -94,7 +94,15 @@ func (s *Server) find(sid string) *Conn {
 
 // Continues reports whether a request is about a session that exists already,
 // rather than asking for a new one.
-func (s *Server) Continues(r *http.Request) bool { return param(r.URL.Query(), "sid") != "" }
+func (s *Server) Continues(r *http.Request) (does bool) {
+	// Parsing it all would cost as much as the request's other work here.
+	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		if sid, ok := strings.CutPrefix(pair, "sid="); ok {
+			does = sid != "" // of several the last counts
+		}
+	}
+	return does
+}
 
 // param returns a query parameter: the last one, as official servers do.
 func param(q url.Values, name string) string {
@@ -137,14 +145,7 @@ func wantsUpgrade(h http.Header) bool {
 // the connection, so that those of an http.Server do not end long polls.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r := &request{Request: hr, query: hr.URL.Query(), upgrade: wantsUpgrade(hr.Header)}
-	rc := http.NewResponseController(w)
-	var readBy time.Time
-	if hr.ContentLength != 0 {
-		readBy = time.Now().Add(s.patience(0))
-	}
-	// Not all writers have deadlines, which is all the same to the protocol.
-	_ = rc.SetReadDeadline(readBy)
-	_ = rc.SetWriteDeadline(time.Time{})
+	s.bound(w, hr)
 	if s.cors(w, hr) {
 		return
 	}
@@ -162,6 +163,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	default:
 		s.continuePolling(w, r)
 	}
+}
+
+// bound sets how long the reading of a request may take: a body its time, a
+// poll none. Answers set the time of their writing themselves. Not all writers
+// have deadlines, which is all the same to the protocol.
+func (s *Server) bound(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.patience(0)))
+		return
+	}
+	if srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && srv.ReadTimeout <= 0 {
+		return // there is no deadline to take away
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 }
 
 // verify checks a request, in the order of official servers.
