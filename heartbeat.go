@@ -108,6 +108,13 @@ func (l *link) prescribed(now uint32) (next uint32, alive bool) {
 	due := last + interval
 	pinged := l.pinged.Load()
 	switch {
+	case beat.Unanswered:
+		if now >= due {
+			l.lastBeat.Store(now)
+			l.sendControl(transport.Ping, nil)
+			due = now + interval
+		}
+		return due, true
 	case beat.Expected:
 		due += timeout
 		if now < due {

@@ -45,7 +45,8 @@ type Client struct {
 	core  *polywire.Server
 	conn  *polywire.Conn // nil while there is none
 	rooms []string
-	err   error // why it is closed
+	place wire.Placer // the last link's, where it has such; used by open, and between lives
+	err   error       // why it is closed
 	stop  context.CancelFunc
 	done  chan struct{} // closed when the life that stop ends is over
 }
@@ -205,7 +206,7 @@ func (c *Client) begin() (context.Context, error) {
 		for _, f := range c.setup {
 			f(core)
 		}
-		c.core = core
+		c.core, c.place = core, nil
 	}
 	if err := c.core.Start(); err != nil {
 		c.mu.Unlock()
@@ -276,10 +277,16 @@ func (c *Client) open(ctx context.Context) (*polywire.Conn, error) {
 			return nil, fmt.Errorf("client: credentials: %w", err)
 		}
 	}
-	link, err := c.dial.Dial(ctx, c.core.Host(c.name), c.url, c.cfg.dial)
+	d := c.cfg.dial
+	d.Credentials = o.Header
+	if c.place != nil {
+		d.Offset = c.place.Offset()
+	}
+	link, err := c.dial.Dial(ctx, c.core.Host(c.name), c.url, d)
 	if err != nil {
 		return nil, fmt.Errorf("client: dial %s: %w", c.url.Redacted(), err)
 	}
+	c.place, _ = link.Session.(wire.Placer)
 	conn, err := c.core.Connect(ctx, link, o)
 	if err != nil {
 		return nil, fmt.Errorf("client: connect to %s: %w", c.url.Redacted(), err)
@@ -353,7 +360,8 @@ func (c *Client) again(life context.Context, wait *backoff.Backoff, why error) (
 			return conn, nil
 		}
 		var closed *polywire.CloseError
-		if life.Err() != nil || errors.As(why, &closed) && !closed.Code.Reconnect() {
+		var last wire.Finality
+		if life.Err() != nil || errors.As(why, &closed) && !closed.Code.Reconnect() || errors.As(why, &last) && last.Final() {
 			return nil, why
 		}
 	}

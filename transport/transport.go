@@ -144,7 +144,11 @@ type Heartbeat struct {
 	// come for Interval and Timeout together. Otherwise this side sends one
 	// when Interval has passed since the last pong, whatever else goes back
 	// and forth, and the peer is gone when no pong has come for Timeout.
-	Expected          bool
+	Expected bool
+	// Unanswered says that the peer cannot answer: this side sends a ping each
+	// time that Interval has passed, and only a write that fails, or the end
+	// of the link, tells that the peer is gone.
+	Unanswered        bool
 	Interval, Timeout time.Duration
 }
 

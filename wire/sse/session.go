@@ -1,0 +1,165 @@
+package sse
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/jsonscan"
+	"github.com/polywire/polywire/transport"
+	"github.com/polywire/polywire/wire"
+)
+
+//nolint:gochecknoglobals // asked for with every message and never changed: one slice for all sessions
+var contentTypes = []string{codec.TypeJSON, codec.TypeBytes}
+
+// unsayable is the error of packets that this wire does not have.
+func unsayable(t wire.Type) error { return fmt.Errorf("%w, not a %s", ErrOneWay, t) }
+
+func malformed(err error) error {
+	return &wire.ProtocolError{Code: wire.CloseBadRequest, Reason: "malformed event", Err: err}
+}
+
+// serverSession says messages. Until the stream is open it also takes the
+// core's answers to what the request asked for.
+type serverSession struct {
+	conn  *conn
+	asked *request // nil once everything has been asked; used by Decode only
+	next  int      // of the request's rooms
+	hello bool     // has been said
+}
+
+// Decode makes packets of the frames that the link begins with: a hello, and a
+// subscription for each room of the request.
+func (s *serverSession) Decode(f transport.Frame, p *wire.Packet) (bool, error) {
+	r := s.asked
+	if r == nil || f.Type != transport.Text {
+		return false, &wire.ProtocolError{Code: wire.CloseBadRequest, Reason: "clients of this wire only listen"}
+	}
+	if !s.hello {
+		s.hello = true
+		*p = wire.Packet{Type: wire.Hello, Header: r.header, Offset: r.offset}
+	} else {
+		*p = wire.Packet{Type: wire.Subscribe, ID: uint64(s.next) + 1, Room: string(f.Data), Offset: r.offset}
+		s.next++
+	}
+	if s.next == len(r.rooms) {
+		s.asked = nil
+	}
+	return true, nil
+}
+
+// Encode writes a message as an event. What answers the request is told to
+// whoever holds back its response.
+func (s *serverSession) Encode(w *transport.Writer, p *wire.Packet) error {
+	switch p.Type {
+	case wire.Message:
+		b, err := appendEvent(w.Begin(), p)
+		if err != nil {
+			return fmt.Errorf("sse: message of kind %.60q: %w", p.Kind, err)
+		}
+		return w.End(b, transport.Text)
+	case wire.Welcome, wire.Reply, wire.Error:
+		if s.conn.answered(p) {
+			return nil
+		}
+	}
+	return unsayable(p.Type)
+}
+
+// Format returns the wire's name, since events are the same on every link.
+func (*serverSession) Format() string { return "sse" }
+
+// ContentTypes returns JSON, and bytes, which travel in base64.
+func (*serverSession) ContentTypes() []string { return contentTypes }
+
+// clientSession understands events.
+type clientSession struct {
+	host   wire.Host
+	offset atomic.Pointer[string]
+}
+
+var _ wire.Placer = (*clientSession)(nil)
+
+// Decode reads the lines of an event. One without data only moves the place.
+func (s *clientSession) Decode(f transport.Frame, p *wire.Packet) (bool, error) {
+	if f.Type != transport.Text {
+		return false, malformed(errors.New("not text"))
+	}
+	e := parseEvent(f.Data)
+	if e.hasID {
+		id := string(e.id)
+		s.offset.Store(&id)
+	}
+	if e.lines == 0 {
+		return false, nil
+	}
+	*p = wire.Packet{Type: wire.Message, Kind: "message", Room: e.roomName(), Offset: string(e.id)}
+	if len(e.kind) > 0 {
+		p.Kind = s.host.Kind(e.kind)
+	}
+	if len(e.headers) > 0 && json.Unmarshal(e.headers, &p.Header) != nil {
+		p.Header = nil // another server's field of that name
+	}
+	var err error
+	if p.Payload, err = e.payload(); err != nil {
+		return false, malformed(err)
+	}
+	return true, nil
+}
+
+func (e *event) roomName() string {
+	var name string
+	if len(e.room) > 0 && json.Unmarshal(e.room, &name) != nil {
+		name = string(e.room)
+	}
+	return name
+}
+
+// payload returns what the data says: JSON, or another server's text as a JSON
+// string.
+func (e *event) payload() (codec.Payload, error) {
+	switch {
+	case len(e.data) == 0:
+		return codec.Payload{}, nil
+	case jsonscan.Valid(e.data) != nil:
+		return codec.Payload{Type: codec.TypeJSON, Data: quoted(e.data)}, nil
+	case len(e.contentType) == 0:
+		return codec.Payload{Type: codec.TypeJSON, Data: e.data}, nil
+	}
+	var text string
+	if err := json.Unmarshal(e.data, &text); err != nil {
+		return codec.Payload{}, err
+	}
+	data, err := base64.StdEncoding.DecodeString(text)
+	return codec.Payload{Type: string(e.contentType), Data: data}, err
+}
+
+// quoted returns text as a JSON string; what is not UTF-8 is replaced.
+func quoted(text []byte) []byte {
+	b, err := json.Marshal(string(text))
+	if err != nil {
+		return []byte(`""`) // a string has no way to fail
+	}
+	return b
+}
+
+// Encode refuses everything.
+func (*clientSession) Encode(_ *transport.Writer, p *wire.Packet) error { return unsayable(p.Type) }
+
+// Format returns nothing, since nothing is said.
+func (*clientSession) Format() string { return "" }
+
+// ContentTypes returns JSON, and bytes.
+func (*clientSession) ContentTypes() []string { return contentTypes }
+
+// Offset implements [wire.Placer].
+func (s *clientSession) Offset() string {
+	if id := s.offset.Load(); id != nil {
+		return *id
+	}
+	return ""
+}
