@@ -14,7 +14,9 @@ import (
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/internal/backoff"
 	"github.com/polywire/polywire/wire"
+	"github.com/polywire/polywire/wire/drs"
 	"github.com/polywire/polywire/wire/native"
+	"github.com/polywire/polywire/wire/socketio"
 )
 
 // ErrNotConnected is returned while there is no connection. Unless the client
@@ -51,8 +53,16 @@ type Client struct {
 	done  chan struct{} // closed when the life that stop ends is over
 }
 
+// DefaultWires returns the wires that a client speaks unless [WithWires] says
+// otherwise, each as its New returns it without options.
+func DefaultWires() []wire.Protocol {
+	return []wire.Protocol{native.New(), socketio.New(), drs.New()}
+}
+
 // New returns a client in state New. The URL's scheme says the wire and the
-// transport: ws, wss, tcp, tls and unix speak the native wire.
+// transport: ws, wss, tcp, tls and unix speak the native wire, socketio+http,
+// socketio+https, socketio+ws and socketio+wss Socket.IO, whose namespace is
+// the URL's path, and drs+tcp, drs+tls, drs+unix, drs+ws and drs+wss DRS.
 func New(rawURL string, opts ...Option) (*Client, error) {
 	c := &Client{state: polywire.StateNew, cfg: config{dialTimeout: 10 * time.Second, reconnect: true}}
 	for _, o := range opts {
@@ -61,7 +71,7 @@ func New(rawURL string, opts ...Option) (*Client, error) {
 		}
 	}
 	if len(c.cfg.wires) == 0 {
-		c.cfg.wires = []wire.Protocol{native.New()}
+		c.cfg.wires = DefaultWires()
 	}
 	var err error
 	if c.url, err = url.Parse(rawURL); err != nil {

@@ -50,7 +50,7 @@ type Hooks struct {
 }
 
 // WithWires sets the wires that the client can speak; the URL's scheme chooses.
-// Default: the native one.
+// Default: [DefaultWires].
 func WithWires(wires ...wire.Protocol) Option {
 	return optionFunc(func(c *config) error { c.wires = append(c.wires, wires...); return nil })
 }

@@ -63,15 +63,16 @@ var layers = []layer{
 // homes says which package keeps a dependency of others' making, so that users
 // compile only what they import. Tests may import what they like.
 var homes = map[string][]string{
-	"github.com/gobwas/ws":              {"transport/websocket"},
-	"github.com/schollz/progressbar/v3": {"cmd/..."},
-	"github.com/spf13/cobra":            {"cmd/..."},
-	"github.com/spf13/pflag":            {"cmd/..."},
-	"github.com/vmihailenco/msgpack/v5": {"codec/msgpack"},
-	"golang.org/x/sys":                  {"internal/load", "transport/...", "cmd/..."},
-	"golang.org/x/term":                 {"cmd/..."},
-	"google.golang.org/protobuf":        {"codec/protobuf", "wire/native/nativepb", "wire/goomerang/...", "examples/...", "cmd/..."},
-	"go.uber.org/goleak":                {},
+	"github.com/failsafe-go/failsafe-go": {"service"},
+	"github.com/gobwas/ws":               {"transport/websocket"},
+	"github.com/schollz/progressbar/v3":  {"cmd/..."},
+	"github.com/spf13/cobra":             {"cmd/..."},
+	"github.com/spf13/pflag":             {"cmd/..."},
+	"github.com/vmihailenco/msgpack/v5":  {"codec/msgpack"},
+	"golang.org/x/sys":                   {"internal/load", "transport/...", "cmd/..."},
+	"golang.org/x/term":                  {"cmd/..."},
+	"google.golang.org/protobuf":         {"codec/protobuf", "wire/native/nativepb", "wire/goomerang/...", "examples/...", "cmd/..."},
+	"go.uber.org/goleak":                 {},
 }
 
 func matches(patterns []string, folder string) bool {
