@@ -201,26 +201,6 @@ type Finality interface {
 	error
 	// Final reports whether there is no use in trying again.
 	Final() bool
-	// Credentials are what the header of the hello will be, for wires whose
-	// client says everything with the opening request.
-	Credentials map[string]string
-	// Offset is the last place that the client's link before has told of, see
-	// [Placer]; empty: there was none.
-	Offset string
-}
-
-// Placer is implemented by sessions of dialled links that know how far they
-// came, for the client's next link to begin there.
-type Placer interface {
-	// Offset returns the place of the last message that had one; empty: none.
-	Offset() string
-}
-
-// Finality is implemented by errors of Dial that may be the server's last word.
-type Finality interface {
-	error
-	// Final reports whether there is no use in trying again.
-	Final() bool
 }
 
 // Link is an open link and the session that speaks on it.
