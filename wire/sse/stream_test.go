@@ -47,7 +47,9 @@ func TestNothingIsInjected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var dropped []string
 		srv, l := server(t, sse.New(), polywire.WithHooks(polywire.Hooks{
-			Dropped: func(_ *polywire.Conn, kind string, why polywire.DropReason) { dropped = append(dropped, fmt.Sprint(kind, " ", why)) },
+			Dropped: func(_ *polywire.Conn, kind string, why polywire.DropReason) {
+				dropped = append(dropped, fmt.Sprint(kind, " ", why))
+			},
 		}))
 		room := "a\r\n\r\nevent: evil"
 		nc := stream(t, l, "/events?room="+url.QueryEscape(room))
