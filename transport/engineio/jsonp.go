@@ -1,7 +1,6 @@
 package engineio
 
 import (
-	"net/url"
 	"strings"
 )
 
@@ -30,13 +29,12 @@ func jsonpBody(head string, payload []byte) []byte {
 // jsonpData returns the payload of a form that a page has posted, false when
 // it has none.
 func jsonpData(form []byte) ([]byte, bool) {
-	values, err := url.ParseQuery(string(form))
-	if err != nil || !values.Has("d") {
+	s, ok := param(string(form), "d")
+	if !ok {
 		return nil, false
 	}
 	// Line ends are escaped, as browsers would change them in a form: \n is
 	// one, \\n is the text \n.
-	s := param(values, "d")
 	out := make([]byte, 0, len(s))
 	for len(s) > 0 {
 		switch {

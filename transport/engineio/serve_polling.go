@@ -38,8 +38,8 @@ func (s *Server) openPolling(w http.ResponseWriter, r *request) {
 	c := &Conn{srv: s, version: r.version, origin: originOf(r.Request)}
 	p := newPolling(c)
 	p.noBinary = r.param("b64") != ""
-	if _, ok := r.query["j"]; ok {
-		if p.jsonp, ok = jsonpHead(r.param("j")); !ok {
+	if j, ok := param(r.URL.RawQuery, "j"); ok {
+		if p.jsonp, ok = jsonpHead(j); !ok {
 			s.refuse(w, r, *refusalOf(codeBadRequest))
 			return
 		}

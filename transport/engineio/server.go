@@ -94,35 +94,44 @@ func (s *Server) find(sid string) *Conn {
 
 // Continues reports whether a request is about a session that exists already,
 // rather than asking for a new one.
-func (s *Server) Continues(r *http.Request) (does bool) {
-	// Parsing it all would cost as much as the request's other work here.
-	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
-		if sid, ok := strings.CutPrefix(pair, "sid="); ok {
-			does = sid != "" // of several the last counts
-		}
-	}
-	return does
+func (s *Server) Continues(r *http.Request) bool {
+	sid, _ := param(r.URL.RawQuery, "sid")
+	return sid != ""
 }
 
-// param returns a query parameter: the last one, as official servers do.
-func param(q url.Values, name string) string {
-	all := q[name]
-	if len(all) == 0 {
-		return ""
+// param returns a parameter of a query, the last one of several as official
+// servers do, and whether it is there. It reads what url.ParseQuery would,
+// without the cost of a map: a poll has little other work.
+func param(query, name string) (value string, ok bool) {
+	for pair := range strings.SplitSeq(query, "&") {
+		key, v, _ := strings.Cut(pair, "=")
+		if strings.ContainsAny(pair, "%+;") {
+			var err, valueErr error
+			key, err = url.QueryUnescape(key)
+			v, valueErr = url.QueryUnescape(v)
+			if err != nil || valueErr != nil || strings.Contains(pair, ";") {
+				continue
+			}
+		}
+		if key == name && pair != "" {
+			value, ok = v, true
+		}
 	}
-	return all[len(all)-1]
+	return value, ok
 }
 
 // request is a request and what it says.
 type request struct {
 	*http.Request
-	query   url.Values
 	upgrade bool // it wants a WebSocket
 	session *Conn
 	version version
 }
 
-func (r *request) param(name string) string { return param(r.query, name) }
+func (r *request) param(name string) string {
+	v, _ := param(r.URL.RawQuery, name)
+	return v
+}
 
 // wantsUpgrade reports whether a request is one for another protocol on the
 // connection, whichever.
@@ -144,7 +153,7 @@ func wantsUpgrade(h http.Header) bool {
 // answered, a probe of a WebSocket when that is over. It sets the deadlines of
 // the connection, so that those of an http.Server do not end long polls.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
-	r := &request{Request: hr, query: hr.URL.Query(), upgrade: wantsUpgrade(hr.Header)}
+	r := &request{Request: hr, upgrade: wantsUpgrade(hr.Header)}
 	s.bound(w, hr)
 	if s.cors(w, hr) {
 		return
@@ -230,7 +239,7 @@ func (s *Server) verifyNew(r *request, name string) *refusal {
 	} else if s.o.NoV3 {
 		return refusalOf(codeVersion)
 	}
-	if _, jsonp := r.query["j"]; jsonp && !r.upgrade && !s.o.JSONP {
+	if _, jsonp := param(r.URL.RawQuery, "j"); jsonp && !r.upgrade && !s.o.JSONP {
 		return refusalOf(codeBadRequest)
 	}
 	return nil

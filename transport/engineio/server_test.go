@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -393,6 +394,25 @@ func TestAddresses(t *testing.T) {
 			t.Error("the TLS state is not that of the request, or there is a connection")
 		}
 		c.Close()
+	}
+}
+
+// A parameter is what url.ParseQuery has as the last value.
+func TestParam(t *testing.T) {
+	for _, query := range []string{
+		"", "sid", "sid=", "sid=a", "sid=a&sid=b", "sid=b&sid=", "x=1&sid=a=b&y", "&&sid=a&", "%73id=a", "sid=%61+%2B",
+		"sid=%6", "sid=a&s%zzd=b", "sid=a;b", "sid=a&x;y=1", "=a", "+sid=a", "sid=a&x=%", "SID=a", "sidx=a", "s=id",
+	} {
+		values, _ := url.ParseQuery(query) // what is malformed is left out
+		for _, name := range []string{"sid", "", "x"} {
+			want, there := "", values.Has(name)
+			if there {
+				want = values[name][len(values[name])-1]
+			}
+			if got, ok := param(query, name); got != want || ok != there {
+				t.Errorf("%q of %q: %q, %v; want %q, %v", name, query, got, ok, want, there)
+			}
+		}
 	}
 }
 
