@@ -51,6 +51,7 @@ type Conn struct {
 	subscriptions int
 	calls         map[uint64]*call
 	lastCall      uint64
+	patience      *patience       // with calls that have bounds; nil before the first
 	ctx           context.Context //nolint:containedctx // made on demand, for the contexts of handlers
 	cancel        context.CancelCauseFunc
 	ended         bool
@@ -344,6 +345,9 @@ func (c *Conn) end(why *CloseError) {
 	c.ended = true
 	calls, cancel := c.calls, c.cancel
 	c.calls = nil
+	if c.patience != nil {
+		c.patience.timer.Stop()
+	}
 	c.mu.Unlock()
 	for _, call := range calls {
 		call.finish(Payload{}, why)

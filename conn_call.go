@@ -13,9 +13,9 @@ import (
 type call struct {
 	conn    *Conn
 	done    chan struct{} // finish sends once; not used when collected
-	timer   *time.Timer   // made when first needed, kept in the pool
 	into    *collection
 	until   uint32    // wheel clock: given up then; 0: the caller's context bounds it
+	by      time.Time // given up then; zero: no such bound
 	payload Payload   // a copy
 	args    []Payload // further ones, copies too
 	header  map[string]string
@@ -39,22 +39,9 @@ func (s *Server) newCall(c *Conn) *call {
 	return waiting
 }
 
-// late returns a channel that is sent to after d, or never if d is not positive.
-func (c *call) late(d time.Duration) <-chan time.Time {
-	switch {
-	case d <= 0:
-		return nil
-	case c.timer == nil:
-		c.timer = time.NewTimer(d)
-	default:
-		c.timer.Reset(d)
-	}
-	return c.timer.C
-}
-
 // recycleCall gives back a call that nobody else knows any more.
 func (s *Server) recycleCall(c *call) {
-	*c = call{done: c.done, timer: c.timer}
+	*c = call{done: c.done}
 	s.calls.Put(c)
 }
 
@@ -130,7 +117,9 @@ func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, o answerOptions)
 	srv := c.link.srv
 	waiting := srv.newCall(c)
 	defer srv.recycleCall(waiting)
-	if _, bounded := ctx.Deadline(); !bounded && o.within <= 0 {
+	if o.within > 0 {
+		waiting.by = time.Now().Add(o.within)
+	} else if _, bounded := ctx.Deadline(); !bounded {
 		waiting.until = srv.wheel.In(srv.cfg.HandlerTimeout)
 	}
 	var err error
@@ -143,21 +132,11 @@ func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, o answerOptions)
 		}
 		return err
 	}
-	late := waiting.late(o.within)
-	if late != nil {
-		defer waiting.timer.Stop()
-	}
-	var why error
 	select {
 	case <-waiting.done:
 	case <-ctx.Done():
-		why = ctx.Err()
-	case <-late:
-		why = fmt.Errorf("no answer within %v: %w", o.within, context.DeadlineExceeded)
-	}
-	if why != nil {
 		if c.forget(p.ID) {
-			return fmt.Errorf("polywire: %s %q: %w", p.Type, p.Kind, why)
+			return fmt.Errorf("polywire: %s %q: %w", p.Type, p.Kind, ctx.Err())
 		}
 		<-waiting.done // the answer was faster
 	}
@@ -221,8 +200,11 @@ func (c *Conn) open(waiting *call) (uint64, error) {
 	if c.calls == nil {
 		c.calls = make(map[uint64]*call)
 	}
-	if len(c.calls) == 0 && waiting.until != 0 {
+	if waiting.until != 0 && (len(c.calls) == 0 || c.patience != nil) {
 		l.srv.wheel.Sooner(&l.timer, waiting.until)
+	}
+	if !waiting.by.IsZero() {
+		c.sooner(waiting.by)
 	}
 	c.lastCall++
 	c.calls[c.lastCall] = waiting
@@ -252,10 +234,58 @@ func (c *Conn) giveUp(now uint32) (next uint32) {
 		}
 	}
 	c.mu.Unlock()
-	for _, waiting := range late {
+	tooLate(late)
+	return next
+}
+
+func tooLate(calls []*call) {
+	for _, waiting := range calls {
 		waiting.finish(Payload{}, fmt.Errorf("polywire: no answer in time: %w", context.DeadlineExceeded))
 	}
-	return next
+}
+
+// patience ends calls to the nanosecond where the wheel is too coarse. One
+// timer serves all calls of a connection, and is left alone by calls that are
+// answered: with a bound of 2 s it fires once in 2 s at most.
+type patience struct {
+	timer *time.Timer
+	at    time.Time // when it fires; zero: it does not
+}
+
+// sooner makes the timer fire at by at the latest. The connection's mutex must
+// be held.
+func (c *Conn) sooner(by time.Time) {
+	p := c.patience
+	switch {
+	case p == nil:
+		c.patience = &patience{timer: time.AfterFunc(time.Until(by), c.expire), at: by}
+	case p.at.IsZero() || by.Before(p.at):
+		p.at = by
+		p.timer.Reset(time.Until(by))
+	}
+}
+
+// expire ends the calls whose time is over.
+func (c *Conn) expire() {
+	now := time.Now()
+	var late []*call
+	var next time.Time
+	c.mu.Lock()
+	for id, waiting := range c.calls {
+		switch {
+		case waiting.by.IsZero():
+		case !waiting.by.After(now):
+			late = append(late, waiting)
+			delete(c.calls, id)
+		case next.IsZero() || waiting.by.Before(next):
+			next = waiting.by
+		}
+	}
+	if c.patience.at = next; !next.IsZero() {
+		c.patience.timer.Reset(next.Sub(now))
+	}
+	c.mu.Unlock()
+	tooLate(late)
 }
 
 // forget takes a call out of the table, and reports whether it was there.
