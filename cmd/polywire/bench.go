@@ -12,6 +12,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/internal/load"
@@ -36,7 +37,8 @@ func newBenchServe() *cobra.Command {
 		Short: "Run the server that `bench run` measures",
 		Long: `Run a server with two handlers on every wire, each at its default path: kind
 "echo" answers with its payload, kind "broadcast" sends kind "news" with the
-payload to everybody.
+payload to everybody. On Goomerang's wire a google.protobuf.BytesValue is
+answered with itself, and anybody may broadcast.
 
   polywire bench serve --listen 127.0.0.1:8080 --listen tcp://127.0.0.1:7000`,
 		Args: cobra.NoArgs,
@@ -45,11 +47,13 @@ payload to everybody.
 			if err != nil {
 				return err
 			}
-			srv, err := polywire.New(baseOptions(logger)...)
+			srv, err := polywire.New(append(baseOptions(logger), polywire.WithBroadcastPolicy(
+				func(context.Context, *polywire.Conn, string) error { return nil }))...)
 			if err != nil {
 				return err
 			}
 			srv.Handle("echo", polywire.HandlerFunc(echo))
+			srv.Handle(string(new(wrapperspb.BytesValue).ProtoReflect().Descriptor().FullName()), polywire.HandlerFunc(echo))
 			srv.Handle("broadcast", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
 				return nil, srv.All().Send(ctx, "news", m.Payload())
 			}))

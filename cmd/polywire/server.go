@@ -18,6 +18,7 @@ import (
 	"github.com/polywire/polywire/codec/protobuf"
 	"github.com/polywire/polywire/wire"
 	"github.com/polywire/polywire/wire/drs"
+	"github.com/polywire/polywire/wire/goomerang"
 	"github.com/polywire/polywire/wire/native"
 	"github.com/polywire/polywire/wire/socketio"
 )
@@ -63,6 +64,7 @@ func everyWire(o ...socketio.Option) []wire.Protocol {
 		native.New(),
 		socketio.New(append(o, socketio.WithRoomEvents())...),
 		drs.New(drs.WithRoomActions()),
+		goomerang.New(),
 	}
 }
 

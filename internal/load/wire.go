@@ -16,6 +16,7 @@ const (
 	wireSocketIO   = "socketio"
 	wirePolling    = "socketio-polling"
 	wireDRS        = "drs"
+	wireGoomerang  = "goomerang"
 )
 
 // Wires lists the message languages that can be driven:
@@ -34,8 +35,11 @@ const (
 //   - drs: commands of DRS in JSON, over WebSocket, TCP and unix sockets.
 //     Action "echo" is answered with its body; action "broadcast" makes the
 //     server fire its body as "news" to everybody.
+//   - goomerang: frames of Goomerang over WebSocket, around messages
+//     google.protobuf.BytesValue. A sync send is answered with its message; a
+//     BroadcastCmd makes the server send the message to everybody.
 func Wires() []string {
-	return []string{wireRaw, wireNative, wireNativeJSON, wireSocketIO, wirePolling, wireDRS}
+	return []string{wireRaw, wireNative, wireNativeJSON, wireSocketIO, wirePolling, wireDRS, wireGoomerang}
 }
 
 // class is what a message from the server is to a run.
@@ -100,6 +104,8 @@ func newWire(name string, m Mode, payloadBytes int) (wire, error) {
 		return newSocketIOWire("polling", m, payload), nil
 	case wireDRS:
 		return newDRSWire(m, payload), nil
+	case wireGoomerang:
+		return newGoomerangWire(m, payload), nil
 	}
 	return nil, fmt.Errorf("load: unknown wire %q", name)
 }

@@ -110,37 +110,46 @@ type envelope struct {
 // parseEnvelope reads a message in place, and reports whether it is well formed.
 func parseEnvelope(b []byte) (e envelope, ok bool) {
 	for len(b) > 0 {
-		tag, n := uvarint(b)
-		if n <= 0 {
+		tag, v, data, rest, ok := nextField(b)
+		if !ok {
 			return e, false
-		}
-		b = b[n:]
-		if tag&7 == protoFixed32 || tag&7 == protoFixed64 {
-			size := 4
-			if tag&7 == protoFixed64 {
-				size = 8
-			}
-			if len(b) < size {
-				return e, false
-			}
-			b = b[size:]
-			continue
-		}
-		v, n := uvarint(b)
-		if n <= 0 || (tag&7 != protoVarint && tag&7 != protoBytes) {
-			return e, false
-		}
-		b = b[n:]
-		var data []byte
-		if tag&7 == protoBytes {
-			if v > uint64(len(b)) {
-				return e, false
-			}
-			data, b = b[:v], b[v:]
 		}
 		e.set(tag, v, data)
+		b = rest
 	}
 	return e, true
+}
+
+// nextField takes a field off the front of a protobuf message: its number in
+// v, or its data, or neither where it has a fixed size.
+func nextField(b []byte) (tag, v uint64, data, rest []byte, ok bool) {
+	tag, n := uvarint(b)
+	if n <= 0 {
+		return 0, 0, nil, nil, false
+	}
+	b = b[n:]
+	if tag&7 == protoFixed32 || tag&7 == protoFixed64 {
+		size := 4
+		if tag&7 == protoFixed64 {
+			size = 8
+		}
+		if len(b) < size {
+			return 0, 0, nil, nil, false
+		}
+		return tag, 0, nil, b[size:], true
+	}
+	v, n = uvarint(b)
+	if n <= 0 || (tag&7 != protoVarint && tag&7 != protoBytes) {
+		return 0, 0, nil, nil, false
+	}
+	b = b[n:]
+	if tag&7 == protoBytes {
+		if v > uint64(len(b)) {
+			return 0, 0, nil, nil, false
+		}
+		data, b = b[:v], b[v:]
+	}
+	return tag, v, data, b, true
 }
 
 func (e *envelope) set(tag, v uint64, data []byte) {
