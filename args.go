@@ -23,22 +23,29 @@ func Into(pointers ...any) any { return into(pointers) }
 func (l *link) fill(p *wire.Packet, v any) error { return l.fillAs(p, p.Kind, v) }
 
 // fillAs is fill for packets that do not carry the kind.
-func (l *link) fillAs(p *wire.Packet, kind string, v any) (err error) {
+func (l *link) fillAs(p *wire.Packet, kind string, v any) error {
+	if err := l.encode(p, kind, v); err != nil {
+		return err
+	}
+	return l.srv.checkSize(p, kind)
+}
+
+func (l *link) encode(p *wire.Packet, kind string, v any) (err error) {
 	args, several := v.(Args)
 	if !several {
-		p.Payload, err = l.srv.cfg.codecs.MarshalFor(kind, v, l.sess.ContentTypes())
+		p.Payload, err = l.srv.cfg.codecs.MarshalFor(kind, v, l.typesFor(kind))
 		return err
 	}
 	switch {
 	case len(args) == 0:
 		return nil
 	case len(args) == 1:
-		return l.fillAs(p, kind, args[0])
+		return l.encode(p, kind, args[0])
 	case !l.arguments:
 		return l.fillArray(p, kind, args)
 	}
 	for i, v := range args {
-		one, err := l.srv.cfg.codecs.MarshalFor(kind, v, l.sess.ContentTypes())
+		one, err := l.srv.cfg.codecs.MarshalFor(kind, v, l.typesFor(kind))
 		if err != nil {
 			return fmt.Errorf("argument %d: %w", i+1, err)
 		}
@@ -69,7 +76,7 @@ func (l *link) fillArray(p *wire.Packet, kind string, args Args) error {
 		array = append(array, one.Data...)
 	}
 	var err error
-	p.Payload, err = set.MarshalFor(kind, Payload{Type: codec.TypeJSON, Data: append(array, ']')}, l.sess.ContentTypes())
+	p.Payload, err = set.MarshalFor(kind, Payload{Type: codec.TypeJSON, Data: append(array, ']')}, l.typesFor(kind))
 	return err
 }
 

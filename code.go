@@ -12,7 +12,8 @@ type codeTable struct {
 
 // Code registers a numeric code for a kind, unique and not zero: peers that
 // have the same pair exchange the number in place of the name. Both sides
-// learn of it from hello and welcome.
+// learn of it from hello and welcome. A code that another kind has already is
+// [ErrDuplicateCode] when the server starts.
 func (s *Server) Code(kind string, code uint32) {
 	other, taken := s.codes.kinds[code]
 	_, twice := s.codes.codes[kind]
@@ -22,7 +23,7 @@ func (s *Server) Code(kind string, code uint32) {
 	case kind == "" || code == 0:
 		s.misconfigured("kind %q has code %d: neither may be empty", kind, code)
 	case taken:
-		s.misconfigured("kinds %q and %q have the same code %d", other, kind, code)
+		s.mistake(fmt.Errorf("%w: kinds %q and %q have %d", ErrDuplicateCode, other, kind, code))
 	case twice:
 		s.misconfigured("kind %q has two codes", kind)
 	default:
@@ -32,7 +33,11 @@ func (s *Server) Code(kind string, code uint32) {
 }
 
 func (s *Server) misconfigured(format string, args ...any) {
-	err := fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...))
+	s.mistake(fmt.Errorf("%w: %s", ErrConfig, fmt.Sprintf(format, args...)))
+}
+
+// mistake keeps an error for the start.
+func (s *Server) mistake(err error) {
 	if s.State() != StateNew {
 		s.reportError(nil, err)
 		return

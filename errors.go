@@ -107,6 +107,7 @@ var (
 	ErrNoConnections = fmt.Errorf("polywire: no connections: %w", &Error{Code: CodeUnavailable, Message: "no connections"})
 	ErrSlowConsumer  = errors.New("polywire: slow consumer")
 	ErrConfig        = errors.New("polywire: invalid configuration")
+	ErrDuplicateCode = fmt.Errorf("%w: duplicate message code", ErrConfig)
 	// ErrAwaitHello is returned by an [Authenticator] that wants to see the
 	// client's first message before it decides.
 	ErrAwaitHello = errors.New("polywire: waiting for the client's hello")

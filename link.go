@@ -112,14 +112,18 @@ func (l *link) letGo() {
 }
 
 // kill ends the link without a word.
-func (l *link) kill(why *CloseError) {
+func (l *link) kill(why *CloseError) { _ = l.cutOff(why) } // it is over either way
+
+// cutOff is kill, and says what went wrong when the transport was closed.
+func (l *link) cutOff(why *CloseError) error {
 	l.fail(why)
-	l.t.Close() //nolint:errcheck // it is over either way
+	err := l.t.Close()
 	l.letGo()
 	if l.asleep.CompareAndSwap(true, false) {
 		// The reader's goroutine went to sleep, so its end is played here.
 		l.srv.goes.Go(l.end)
 	}
+	return err
 }
 
 // end takes the link out of everything. The reader calls it, once.

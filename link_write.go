@@ -18,8 +18,6 @@ const (
 	shareBytes = 4 << 10
 	// keepBytes is the largest write buffer that goes back to the pool.
 	keepBytes = 64 << 10
-	// smallBytes is what a write buffer begins with.
-	smallBytes = 1 << 10
 )
 
 // outbox is what waits to be written to a link. Whoever finds it idle starts
@@ -33,7 +31,7 @@ type outbox struct {
 	closing  bool     // the close frame is queued: nothing may follow
 	dead     bool     // nothing is written any more
 	writing  uint32   // wheel clock of the beginning of the write in progress; 0: none
-	changed  *sync.Cond
+	changed  *changes // nil: nobody has waited yet
 
 	queued atomic.Int64 // bytes, also those being written
 }
@@ -285,6 +283,9 @@ func (l *link) flush() {
 			return
 		}
 		o.writing = max(1, l.srv.wheel.Now())
+		if o.changed != nil {
+			o.changed.batches++
+		}
 		o.mu.Unlock()
 		if l.asleep.Load() { // its timer is far ahead
 			l.srv.wheel.Sooner(&l.timer, l.srv.wheel.In(l.srv.cfg.WriteTimeout))
@@ -350,11 +351,9 @@ func (o *outbox) signal() {
 func (o *outbox) waitUntil(ok func() bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.changed == nil {
-		o.changed = sync.NewCond(&o.mu)
-	}
+	changed := o.awaited()
 	for !o.dead && !ok() {
-		o.changed.Wait()
+		changed.Wait()
 	}
 }
 

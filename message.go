@@ -22,6 +22,7 @@ type Message struct {
 	args    []Payload
 	values  map[any]any
 	reply   map[string]string // headers of the answer
+	cleanup *cleanup
 	id      uint64
 	key     string
 	call    bool
@@ -133,6 +134,7 @@ func (m *Message) Size() int {
 // Clone returns a copy that may be kept.
 func (m *Message) Clone() *Message {
 	c := *m
+	c.cleanup = nil
 	c.own()
 	if m.header != nil {
 		c.header = maps.Clone(m.header)

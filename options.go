@@ -28,6 +28,8 @@ func (f optionFunc) apply(c *config) error { return f(c) }
 type Configuration struct {
 	MaxMessageBytes       int           // an inbound message
 	MaxFragments          int           // of one message; 0: no limit
+	MaxSendBytes          int           // an outbound message; 0: no limit
+	SendBufferBytes       int           // what a write buffer begins with
 	OutboxBytes           int           // queued to one connection
 	TotalOutboxBytes      int64         // queued to all connections
 	InboxMessages         int           // read but not yet handled, of one connection
@@ -81,6 +83,7 @@ func defaultConfig() config {
 	return config{
 		Configuration: Configuration{
 			MaxMessageBytes:   1 << 20,
+			SendBufferBytes:   1 << 10,
 			OutboxBytes:       1 << 20,
 			TotalOutboxBytes:  1 << 30,
 			InboxMessages:     256,
@@ -262,6 +265,21 @@ func number[T int | int64 | time.Duration](name string, v, low T, field func(c *
 // Default 1 MiB. A larger one ends the connection with close code 1009.
 func WithMaxMessageBytes(n int) Option {
 	return number("MaxMessageBytes", n, 1, func(c *config) *int { return &c.MaxMessageBytes })
+}
+
+// WithMaxSendBytes bounds an outbound message, its arguments together. Default
+// 0: only the peer's limit does. Sending a larger one fails with [CodeTooLarge].
+func WithMaxSendBytes(n int) Option {
+	return number("MaxSendBytes", n, 0, func(c *config) *int { return &c.MaxSendBytes })
+}
+
+// WithSendBufferBytes sets what a buffer for writing begins with. It grows when
+// more is queued. Default 1,024, at most 64 KiB: larger ones are not kept.
+func WithSendBufferBytes(n int) Option {
+	if n > keepBytes {
+		return optionFunc(func(*config) error { return fmt.Errorf("SendBufferBytes is %d, must be at most %d", n, keepBytes) })
+	}
+	return number("SendBufferBytes", n, 1, func(c *config) *int { return &c.SendBufferBytes })
 }
 
 // WithMaxFragments bounds the fragments of one inbound message. Default 0: as

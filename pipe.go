@@ -64,6 +64,7 @@ type answerOptions struct {
 type sendFlags struct {
 	volatile     bool
 	uncompressed bool
+	reach        bool // somebody must get it
 }
 
 type sendOptionFunc func(o *sendOptions)
@@ -107,6 +108,11 @@ func Volatile() SendOption { return sendOptionFunc(func(o *sendOptions) { o.flag
 func Uncompressed() SendOption {
 	return sendOptionFunc(func(o *sendOptions) { o.flags.uncompressed = true })
 }
+
+// MustReach makes [Target.Send] fail with [ErrNoConnections] when nobody was
+// there to get the message, or nobody could take it. It has no effect on calls,
+// which fail so anyway, and on what is sent to one connection.
+func MustReach() SendOption { return sendOptionFunc(func(o *sendOptions) { o.flags.reach = true }) }
 
 func applySend(opts []SendOption) (o sendOptions) {
 	for _, opt := range opts {

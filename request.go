@@ -54,6 +54,7 @@ func (c *Conn) newRequest(p *wire.Packet, now time.Duration) (*request, error) {
 func (l *link) serve(r *request) {
 	var result any
 	var err error
+	defer l.cleanUp(r)
 	if l.draining.Load() {
 		err = Errorf(CodeUnavailable, "shutting down")
 	} else {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -25,18 +26,19 @@ import (
 // request, and has listeners of its own; use either or both. Make one with
 // [New], register, then serve.
 type Server struct {
-	cfg      config
-	id       string
-	state    atomic.Int32
-	hooks    Hooks
-	spaces   spaces
-	kinds    kinds
-	recovery *recovery // nil: none
-	routes   *http.ServeMux
-	use      []Middleware
-	pipes    []Pipe
-	codes    *codeTable
-	mistakes []error
+	cfg       config
+	id        string
+	state     atomic.Int32
+	hooks     Hooks
+	spaces    spaces
+	kinds     kinds
+	recovery  *recovery // nil: none
+	routes    *http.ServeMux
+	use       []Middleware
+	pipes     []Pipe
+	codes     *codeTable
+	encodings map[string][]string // content types by kind, where the application insists
+	mistakes  []error
 
 	startMu sync.Mutex
 	active  []Plugin
@@ -77,7 +79,7 @@ func New(opts ...Option) (*Server, error) {
 	s.state.Store(int32(StateNew))
 	s.readers.New = func() any { return new(reader) }
 	s.scratch.New = func() any { return new(scratch) }
-	s.buffers.New = func() any { return &buffer{b: make([]byte, 0, smallBytes)} }
+	s.buffers.New = func() any { return &buffer{b: make([]byte, 0, s.cfg.SendBufferBytes)} }
 	s.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
 	s.fanouts.New = func() any { return new(fanout) }
 	var errs []error
@@ -294,9 +296,16 @@ const maxHeaderBytes = 64 << 10
 // Shutdown ends the server gracefully: no new connections and no new requests;
 // each peer is told once its running handlers are done, and has until
 // [WithCloseTimeout] to close; then plugins are deactivated. When ctx ends
-// first, everything that is left is cut off and ctx's error returned.
+// first, everything that is left is cut off and ctx's error returned, joined
+// with what went wrong while listeners, connections and plugins were closed.
 // A second call waits like the first.
 func (s *Server) Shutdown(ctx context.Context) error {
+	errs, late := s.stop(ctx)
+	return errors.Join(append(errs, late)...)
+}
+
+// stop shuts down, and says apart what failed and whether ctx was faster.
+func (s *Server) stop(ctx context.Context) (errs []error, late error) {
 	s.startMu.Lock()
 	if s.become(StateNew, StateClosing) || s.become(StateRunning, StateClosing) {
 		s.startMu.Unlock()
@@ -305,16 +314,16 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.startMu.Unlock()
 	select {
 	case <-s.closed:
-		return nil
+		return nil, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 
-func (s *Server) shutdown(ctx context.Context) error {
+func (s *Server) shutdown(ctx context.Context) (errs []error, late error) {
 	closed := make(chan struct{})
 	go func() { // ends with the last HTTP request, at the latest with ctx
-		s.listeners.close(ctx)
+		errs = s.listeners.close(ctx)
 		close(closed)
 	}()
 	s.conns.eachLink(func(l *link) { l.drain() })
@@ -325,21 +334,33 @@ func (s *Server) shutdown(ctx context.Context) error {
 		s.goes.Wait()
 		close(done)
 	}()
-	var err error
 	select {
 	case <-done:
 	case <-ctx.Done():
-		err = ctx.Err()
+		late = ctx.Err()
 		<-closed
 		s.listeners.cut()
-		s.conns.eachLink(func(l *link) { l.kill(l.goodbye()) })
+		s.conns.eachLink(func(l *link) { errs = appendClosing(errs, l.cutOff(l.goodbye())) })
 	}
-	return errors.Join(err, s.finish(ctx))
+	return append(errs, s.finish(ctx)...), late
+}
+
+// appendClosing appends an error of closing something that was open, unless it
+// only says that somebody else has closed it already.
+func appendClosing(errs []error, err error) []error {
+	for _, gone := range []error{net.ErrClosed, io.ErrClosedPipe, io.EOF, syscall.EPIPE, syscall.ECONNRESET} {
+		if errors.Is(err, gone) {
+			return errs
+		}
+	}
+	if err == nil {
+		return errs
+	}
+	return append(errs, fmt.Errorf("polywire: closing: %w", err))
 }
 
 // finish stops what serves the links, once.
-func (s *Server) finish(ctx context.Context) error {
-	var errs []error
+func (s *Server) finish(ctx context.Context) (errs []error) {
 	for _, p := range slices.Backward(s.active) {
 		if err := p.Deactivate(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("polywire: plugin %T: %w", p, err))
@@ -351,19 +372,18 @@ func (s *Server) finish(ctx context.Context) error {
 	s.sleepers.close()
 	s.become(StateClosing, StateClosed)
 	close(s.closed)
-	return errors.Join(errs...)
+	return errs
 }
 
 // Close ends the server at once: listeners and connections are closed without
-// a word, contexts of running handlers end. It does not wait for handlers.
+// a word, contexts of running handlers end. It does not wait for handlers. The
+// error joins what went wrong while listeners, connections and plugins were
+// closed; that a plugin had no time is not among it.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	err := s.Shutdown(ctx)
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
+	errs, _ := s.stop(ctx) // the time that it had was none
+	return errors.Join(slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, context.Canceled) })...)
 }
 
 // sleepers has the poller that watches connections without a goroutine, made

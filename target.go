@@ -101,6 +101,7 @@ func (t Target) Disconnect(code CloseCode, reason string) {
 // A member that cannot take it (too slow, closing, or on a wire that cannot say
 // it) is reported by the hook Dropped and does not disturb the others. The error
 // is about the message itself: a value that cannot be encoded, or a pipe's refusal.
+// That nobody was there is no error, unless [MustReach] says so.
 func (t Target) Send(ctx context.Context, kind string, v any, opts ...SendOption) error {
 	o := applySend(opts)
 	out := &Outgoing{Kind: kind, Header: o.header, Value: v}
@@ -141,6 +142,9 @@ func (t Target) deliver(sender *Conn, o *Outgoing, flags sendFlags) error {
 	}
 	if sender != nil && h.AfterPeerBroadcast != nil {
 		h.AfterPeerBroadcast(sender, b)
+	}
+	if flags.reach && f.receivers == 0 && f.err == nil {
+		return ErrNoConnections
 	}
 	return f.err
 }

@@ -84,7 +84,8 @@ func (s *Set) claims(v any) Codec {
 // Marshal makes a payload of a Go value in the preferred content type, or, when
 // that is empty or not one for this value, by the codec that [Set.For] returns.
 // A value that a codec claims is said in JSON only when JSON is preferred and
-// the codec is a [ValueJSON]. A nil v is the empty payload, a Payload is
+// the codec is a [ValueJSON]. A value that a [Claimer] neither claims nor can
+// encode is said in JSON. A nil v is the empty payload, a Payload is
 // returned as it is; raw JSON is validated. Without a preference, what would be
 // JSON becomes [TypeParts] when there are bytes inside that [Parts] sees.
 func (s *Set) Marshal(v any, preferred string) (Payload, error) {
@@ -112,6 +113,12 @@ func (s *Set) marshal(v any, preferred string, parts bool) (Payload, error) {
 	}
 	data, err := encode(nil, v)
 	if err != nil {
+		if cl, ok := c.(Claimer); ok && contentType != TypeJSON && !cl.Claims(v) {
+			// The codec is for values of its own: the others are JSON.
+			if text, jsonErr := s.Lookup(TypeJSON).Append(nil, v); jsonErr == nil {
+				return Payload{Type: TypeJSON, Data: text}, nil
+			}
+		}
 		return Payload{}, fmt.Errorf("codec: %s of %T: %w", contentType, v, err)
 	}
 	p := Payload{Type: contentType, Data: data}
