@@ -45,7 +45,7 @@ func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.
 func (p *Protocol) dialWebSocket(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (wire.Link, error) {
 	target := *u
 	if target.Path == "" {
-		target.Path = p.path
+		target.Path = p.paths[0]
 	}
 	limits := host.Limits()
 	conn, resp, err := websocket.Dial(ctx, target.String(), websocket.DialOptions{

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/transport/stream"
 	"github.com/polywire/polywire/transport/transporttest"
@@ -140,6 +141,60 @@ func TestSubprotocols(t *testing.T) {
 			_ = c.Close()
 		})
 	}
+}
+
+// Further paths lead to the same door; without a subprotocol it speaks JSON.
+func TestPaths(t *testing.T) {
+	host := wiretest.NewHost()
+	p := native.New(native.WithPath("/rt", "/api/v1/ws"))
+	mux := http.NewServeMux()
+	var paths []string
+	for _, d := range p.Doors() {
+		if d.HTTP != nil {
+			paths = append(paths, d.Path)
+			mux.HandleFunc(d.Path, func(w http.ResponseWriter, r *http.Request) { d.HTTP(host, w, r) })
+		}
+	}
+	if got := strings.Join(paths, " "); got != "/rt /api/v1/ws" {
+		t.Fatalf("paths: %s", got)
+	}
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	c, _, err := websocket.Dial(t.Context(), webSocketURL(s)+"/api/v1/ws", websocket.DialOptions{}) //nolint:bodyclose // needs no closing
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := host.Link(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFrame(t, c, transport.Text, `{"kind":"k","id":1,"payload":{"a":1},"headers":{"h":"1"}}`)
+	f, err := receive(server.Transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got wire.Packet
+	if ok, err := server.Session.Decode(f, &got); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	want := wire.Packet{
+		Type: wire.Call, ID: 1, Kind: "k", Header: map[string]string{"h": "1"},
+		Payload: codec.Payload{Type: codec.TypeJSON, Data: []byte(`{"a":1}`)},
+	}
+	if diff := wiretest.Diff(got, want); diff != "" {
+		t.Error(diff)
+	}
+	closeLink(t, server)
+	_ = c.Close()
+	client, err := p.Dial(t.Context(), host, parse(t, webSocketURL(s)), wire.DialOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if server, err = host.Link(t.Context()); err != nil || server.Request.URL.Path != "/rt" {
+		t.Errorf("%v %v", server.Request, err)
+	}
+	closeLink(t, client)
+	closeLink(t, server)
 }
 
 func TestRefusedRequests(t *testing.T) {

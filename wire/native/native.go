@@ -47,7 +47,7 @@ const DefaultPath = "/polywire"
 // Protocol is the native wire. It implements [wire.Protocol] and [wire.Dialer];
 // methods may be called from many goroutines at once.
 type Protocol struct {
-	path        string
+	paths       []string // of the HTTP door; the first is also Dial's
 	form        Form
 	compression *websocket.Compression
 	accept      []string // content types that Dial asks for; none: any
@@ -63,16 +63,19 @@ type Option func(*Protocol)
 
 // New returns the native wire.
 func New(o ...Option) *Protocol {
-	p := &Protocol{path: DefaultPath, form: Proto}
+	p := &Protocol{paths: []string{DefaultPath}, form: Proto}
 	for _, option := range o {
 		option(p)
 	}
 	return p
 }
 
-// WithPath sets the HTTP path of the WebSocket door, [DefaultPath] otherwise.
-// It begins with a slash.
-func WithPath(path string) Option { return func(p *Protocol) { p.path = path } }
+// WithPath sets the HTTP paths of the WebSocket door, [DefaultPath] otherwise.
+// Each begins with a slash. The first is that of URLs that are dialled without
+// one; further ones are for clients that look elsewhere, such as /api/v1/ws.
+func WithPath(first string, further ...string) Option {
+	return func(p *Protocol) { p.paths = append([]string{first}, further...) }
+}
 
 // WithForm sets the form that Dial prefers, [Proto] otherwise. It offers the
 // other one too.
@@ -87,9 +90,13 @@ func WithCompression(c *websocket.Compression) Option {
 // Name returns "native".
 func (*Protocol) Name() string { return "native" }
 
-// Doors returns the WebSocket at the path, and streams over tcp, tls and unix.
+// Doors returns the WebSocket at its paths, and streams over tcp, tls and unix.
 func (p *Protocol) Doors() []wire.Door {
-	return []wire.Door{{Path: p.path, HTTP: p.serveHTTP}, {Stream: serveStream}}
+	doors := make([]wire.Door, 0, len(p.paths)+1)
+	for _, path := range p.paths {
+		doors = append(doors, wire.Door{Path: path, HTTP: p.serveHTTP})
+	}
+	return append(doors, wire.Door{Stream: serveStream})
 }
 
 // offers are the names that Dial offers, the preferred one first.

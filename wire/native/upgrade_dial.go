@@ -111,7 +111,7 @@ func (p *Protocol) upgradeRequest(ctx context.Context, host wire.Host, u *url.UR
 	target := *u
 	target.Scheme = strings.TrimPrefix(u.Scheme, "polywire+")
 	if target.Path == "" {
-		target.Path = p.path
+		target.Path = p.paths[0]
 	}
 	target.Fragment = ""
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
