@@ -70,7 +70,7 @@ type task struct {
 }
 
 func comparisons(n size) []comparison {
-	return slices.Concat(ownWire(n), socketIO(n), drs(n))
+	return slices.Concat(ownWire(n), socketIO(n), drs(n), goomerang(n))
 }
 
 func perCPU(r loadResult) float64    { return 1e6 / max(r.ServerMicros, 1e-3) }
@@ -178,6 +178,19 @@ func drs(n size) []comparison {
 			ours: drsOverTCP(perCPU, busy), peer: gwsRaw(perCPU, busy),
 		},
 	}
+}
+
+// goomerang has the case of that wire. The library itself is in no registry
+// that Go asks, so it cannot run here: where gws took 5.2 us a message it took
+// 6.9 for a sync send, and half of that is 1.51 times as many as gws.
+func goomerang(n size) []comparison {
+	const twiceGoomerang = 1.51
+	busy := task{mode: "echo", conns: n.echo, window: 16}
+	return []comparison{{
+		section: "Goomerang", id: "goomerang-echo-16", title: num(n.echo) + " connections, 16 sync sends in flight on each, beside bare frames",
+		unit: perCPUUnit, bar: twiceGoomerang,
+		ours: ours(perCPU, "goomerang", busy), peer: gwsRaw(perCPU, busy),
+	}}
 }
 
 func ids(all []comparison) []string {
