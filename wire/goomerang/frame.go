@@ -52,8 +52,12 @@ func broken(n int) error {
 // fields takes fields off the front of what is left of a message.
 type fields []byte
 
-// tag consumes what a field begins with.
+// tag consumes what a field begins with. Something must be left.
 func (f *fields) tag() (protowire.Number, protowire.Type, error) {
+	if b := *f; b[0] >= 1<<3 && b[0] < 0x80 { // nearly always
+		*f = b[1:]
+		return protowire.Number(b[0] >> 3), protowire.Type(b[0] & 7), nil
+	}
 	num, t, n := protowire.ConsumeTag(*f)
 	if n < 0 {
 		return 0, 0, broken(n)
@@ -66,6 +70,11 @@ func (f *fields) tag() (protowire.Number, protowire.Type, error) {
 func (f *fields) bytes(t protowire.Type, v *[]byte) error {
 	if t != protowire.BytesType {
 		return errWireType
+	}
+	if b := *f; len(b) > 0 && b[0] < 0x80 && int(b[0]) < len(b) { // very often
+		end := 1 + int(b[0])
+		*v, *f = b[1:end:end], b[end:]
+		return nil
 	}
 	b, n := protowire.ConsumeBytes(*f)
 	if n < 0 {
