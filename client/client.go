@@ -49,6 +49,7 @@ type Client struct {
 	rooms []string
 	place wire.Placer // the last link's, where it has such; used by open, and between lives
 	err   error       // why it is closed
+	left  error       // what went wrong while it closed
 	stop  context.CancelFunc
 	done  chan struct{} // closed when the life that stop ends is over
 }
@@ -123,6 +124,12 @@ func (c *Client) Pipe(p ...polywire.Pipe) {
 // Code registers a numeric message code. Call it before Connect.
 func (c *Client) Code(kind string, code uint32) {
 	c.register(func(s *polywire.Server) { s.Code(kind, code) })
+}
+
+// Encoding sets the content type in which messages of a kind are encoded; see
+// [polywire.Server.Encoding]. Call it before Connect.
+func (c *Client) Encoding(kind, contentType string) {
+	c.register(func(s *polywire.Server) { s.Encoding(kind, contentType) })
 }
 
 func (c *Client) register(f func(*polywire.Server)) {
@@ -234,10 +241,10 @@ func (c *Client) end(why error) {
 	c.become(polywire.StateClosing)
 	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.dialTimeout)
 	defer cancel()
-	_ = c.core.Shutdown(ctx) // what is left then has been cut off
+	failed := c.core.Shutdown(ctx) // what is left after its time has been cut off
 	c.mu.Lock()
 	left := c.conn
-	c.err, c.conn = why, nil
+	c.err, c.left, c.conn = why, failed, nil
 	done, stop := c.done, c.stop
 	c.mu.Unlock()
 	if left != nil {
@@ -411,7 +418,9 @@ func (c *Client) forget(room string) {
 
 // Close ends the client in an orderly way and waits until it has ended: what
 // is queued is sent, running handlers finish, the server is told. It may be
-// called in any state, but not from a handler, which it would wait for.
+// called in any state, but not from a handler, which it would wait for. The
+// error joins what went wrong while connection and plugins were closed, and
+// says whether they needed longer than the dial timeout and were cut off.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	if c.state == polywire.StateNew {
@@ -429,5 +438,7 @@ func (c *Client) Close() error {
 		stop()
 	}
 	<-done
-	return nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left
 }

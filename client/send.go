@@ -94,3 +94,13 @@ func (c *Client) Broadcast(ctx context.Context, kind string, v any, opts ...poly
 	}
 	return conn.Broadcast(ctx, kind, v, opts...)
 }
+
+// Flush waits until what is queued to the server now has been written, or ctx
+// ends; see [polywire.Conn.Flush].
+func (c *Client) Flush(ctx context.Context) error {
+	conn, err := c.current()
+	if err != nil {
+		return err
+	}
+	return conn.Flush(ctx)
+}

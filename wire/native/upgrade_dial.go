@@ -47,6 +47,16 @@ func (e *RefusedError) Is(target error) bool {
 	return false
 }
 
+// Final implements [wire.Finality]: a stream is not opened by asking again,
+// unless the status says that this is a matter of time.
+func (e *RefusedError) Final() bool {
+	switch e.StatusCode {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return e.StatusCode < 500
+}
+
 const keptBody = 1 << 10 // of a refusal
 
 // WithAccept sets the content types of payloads that a client wants to be sent
@@ -217,4 +227,6 @@ func (jsonSession) Carries(string) bool { return true }
 var (
 	_ wire.Carrier = protoSession{}
 	_ wire.Carrier = jsonSession{}
+
+	_ wire.Finality = (*RefusedError)(nil)
 )

@@ -503,3 +503,11 @@ func TestUpgradeRoundTrips(t *testing.T) {
 		t.Errorf("a connection too many: %v", err)
 	}
 }
+
+func TestRefusalsThatAreFinal(t *testing.T) {
+	for status, want := range map[int]bool{101: true, 200: true, 403: true, 406: true, 426: true, 408: false, 429: false, 500: false, 503: false} {
+		if got := (&native.RefusedError{StatusCode: status}).Final(); got != want {
+			t.Errorf("%d is final: %t", status, got)
+		}
+	}
+}
