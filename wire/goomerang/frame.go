@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -80,7 +81,7 @@ func (f *fields) bytes(t protowire.Type, v *[]byte) error {
 	if n < 0 {
 		return broken(n)
 	}
-	*v, *f = b[:len(b):len(b)], (*f)[n:]
+	*v, *f = slices.Clip(b), (*f)[n:]
 	return nil
 }
 

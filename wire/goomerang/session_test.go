@@ -167,32 +167,32 @@ func generated(t testing.TB) (frame, command protoreflect.MessageDescriptor) {
 	t.Helper()
 	field := func(name string, number int32, kind descriptorpb.FieldDescriptorProto_Type) *descriptorpb.FieldDescriptorProto {
 		return &descriptorpb.FieldDescriptorProto{
-			Name: proto.String(name), Number: proto.Int32(number), Type: kind.Enum(),
+			Name: new(name), Number: proto.Int32(number), Type: kind.Enum(),
 			Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
 		}
 	}
 	text, data := descriptorpb.FieldDescriptorProto_TYPE_STRING, descriptorpb.FieldDescriptorProto_TYPE_BYTES
 	number, message := descriptorpb.FieldDescriptorProto_TYPE_INT64, descriptorpb.FieldDescriptorProto_TYPE_MESSAGE
 	creation, headers := field("creation", 5, message), field("headers", 6, message)
-	creation.TypeName = proto.String(".goomerang.protocol.Time")
-	headers.TypeName, headers.Label = proto.String(".goomerang.protocol.Frame.HeadersEntry"), descriptorpb.FieldDescriptorProto_LABEL_REPEATED.Enum()
+	creation.TypeName = new(".goomerang.protocol.Time")
+	headers.TypeName, headers.Label = new(".goomerang.protocol.Frame.HeadersEntry"), descriptorpb.FieldDescriptorProto_LABEL_REPEATED.Enum()
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("goomerang_test.proto"), Package: proto.String("goomerang.protocol"), Syntax: proto.String("proto3"),
+		Name: new("goomerang_test.proto"), Package: new("goomerang.protocol"), Syntax: new("proto3"),
 		MessageType: []*descriptorpb.DescriptorProto{
 			{
-				Name: proto.String("Frame"),
+				Name: new("Frame"),
 				Field: []*descriptorpb.FieldDescriptorProto{
 					field("uuid", 1, text), field("kind", 2, text), field("payloadSize", 3, number),
 					field("is_sync", 4, descriptorpb.FieldDescriptorProto_TYPE_BOOL), creation, headers, field("payload", 7, data),
 				},
 				NestedType: []*descriptorpb.DescriptorProto{{
-					Name:    proto.String("HeadersEntry"),
+					Name:    new("HeadersEntry"),
 					Field:   []*descriptorpb.FieldDescriptorProto{field("key", 1, text), field("value", 2, text)},
-					Options: &descriptorpb.MessageOptions{MapEntry: proto.Bool(true)},
+					Options: &descriptorpb.MessageOptions{MapEntry: new(true)},
 				}},
 			},
-			{Name: proto.String("Cmd"), Field: []*descriptorpb.FieldDescriptorProto{field("topic", 1, text), field("kind", 2, text), field("message", 3, data)}},
-			{Name: proto.String("Time"), Field: []*descriptorpb.FieldDescriptorProto{field("seconds", 1, number), field("nanos", 2, descriptorpb.FieldDescriptorProto_TYPE_INT32)}},
+			{Name: new("Cmd"), Field: []*descriptorpb.FieldDescriptorProto{field("topic", 1, text), field("kind", 2, text), field("message", 3, data)}},
+			{Name: new("Time"), Field: []*descriptorpb.FieldDescriptorProto{field("seconds", 1, number), field("nanos", 2, descriptorpb.FieldDescriptorProto_TYPE_INT32)}},
 		},
 	}, nil)
 	if err != nil {
