@@ -34,7 +34,7 @@ func (f *peerFlags) register(c *cobra.Command) {
 	if env := os.Getenv("POLYWIRE_URL"); env != "" {
 		def = env
 	}
-	c.Flags().StringVarP(&f.url, "url", "u", def, "server `URL`: ws, wss, tcp, tls, unix or socketio+http, ... (POLYWIRE_URL)")
+	c.Flags().StringVarP(&f.url, "url", "u", def, "server `URL`: ws, wss, tcp, tls, unix, socketio+http, sse+http, ... (POLYWIRE_URL)")
 	c.Flags().StringArrayVarP(&f.headers, "header", "H", nil, "`name=value` for the server's authenticator; may be repeated")
 	c.Flags().DurationVar(&f.timeout, "timeout", 10*time.Second, "time to connect, and to wait for an answer")
 	c.Flags().BoolVar(&f.insecure, "insecure-skip-verify", false, "do not verify the server's certificate")
@@ -42,6 +42,18 @@ func (f *peerFlags) register(c *cobra.Command) {
 
 // dial connects; the caller closes.
 func (f *peerFlags) dial(ctx context.Context, opts ...client.Option) (*client.Client, error) {
+	cl, err := f.client(opts...)
+	if err != nil {
+		return nil, err
+	}
+	if err := cl.Connect(ctx); err != nil {
+		return nil, err
+	}
+	return cl, nil
+}
+
+// client makes what is to be connected.
+func (f *peerFlags) client(opts ...client.Option) (*client.Client, error) {
 	if !strings.Contains(f.url, "://") {
 		f.url = "ws://" + f.url
 	}
@@ -54,14 +66,14 @@ func (f *peerFlags) dial(ctx context.Context, opts ...client.Option) (*client.Cl
 		headers[name] = value
 	}
 	opts = append(opts,
-		client.WithWires(everyWire()...),
+		client.WithWires(everyWire(wirePlaces{})...),
 		client.WithDialTimeout(f.timeout),
 		client.WithPeer(polywire.WithCodecs(codec.JSON{}, protobuf.Codec{}, msgpack.Codec{})),
 		client.WithCredentials(func(context.Context) (map[string]string, error) { return headers, nil }))
 	if f.insecure {
 		opts = append(opts, client.WithTLS(&tls.Config{InsecureSkipVerify: true})) //nolint:gosec // asked for by name
 	}
-	return client.Dial(ctx, f.url, opts...)
+	return client.New(f.url, opts...)
 }
 
 // payload is JSON from the arguments: the one at index at, standard input if

@@ -95,7 +95,7 @@ func (f *placeFlags) options(addresses []string) ([]polywire.Option, error) {
 		secure = secure || base == "wss" || base == "https" || base == "tls"
 	}
 	switch {
-	case !strings.HasPrefix(f.path, "/") || strings.ContainsAny(f.path, "?# "):
+	case !isPath(f.path):
 		return nil, fmt.Errorf("--path %q: want a path that begins with a slash", f.path)
 	case (f.tlsCert == "") != (f.tlsKey == ""):
 		return nil, errors.New("--tls-cert and --tls-key go together")

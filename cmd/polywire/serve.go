@@ -10,13 +10,13 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/middleware"
-	"github.com/polywire/polywire/wire/socketio"
 )
 
 // serveFlags configure `polywire serve`.
 type serveFlags struct {
 	listenFlags
 	placeFlags
+	wireFlags
 	allow          []string
 	maxMessage     int
 	maxOutbox      int
@@ -40,7 +40,10 @@ JavaScript clients of Socket.IO, versions 2 to 4, find the server at its usual
 path. In rooms they take part with the events $subscribe(room),
 $unsubscribe(room), $publish(room, kind, ...) and $broadcast(kind, ...).
 
+Server-sent events of rooms are at /events: curl -N 'localhost:8080/events?room=news'.
+
   polywire serve
+  polywire serve --ws-path /api/v1/ws --without drs,goomerang
   polywire serve --port 9999 --cors https://app.example.com
   polywire serve --host 0.0.0.0 --port 443 --secure --ssl-cert cert.pem \
       --ssl-key key.pem --reject-invalid-hostnames
@@ -54,6 +57,7 @@ Ends on SIGINT and SIGTERM, after telling every peer.`,
 	}
 	f.listenFlags.register(c, "127.0.0.1:8080")
 	f.placeFlags.register(c)
+	f.wireFlags.register(c)
 	c.Flags().StringSliceVar(&f.allow, "allow", nil, "what clients may do besides subscribing: publish, broadcast")
 	c.Flags().IntVar(&f.maxMessage, "max-message-bytes", 1<<20, "largest inbound message")
 	c.Flags().IntVar(&f.maxOutbox, "max-outbox-bytes", 1<<20, "most that may wait for one slow reader")
@@ -75,7 +79,12 @@ func (f *serveFlags) serve(c *cobra.Command) error {
 	if address != "" {
 		f.listen = []string{address}
 	}
-	opts := append(baseOptions(logger, socketio.WithPath(f.path)),
+	f.at.socketio = f.path
+	wires, err := f.wires()
+	if err != nil {
+		return err
+	}
+	opts := append(baseOptions(logger, wires...),
 		polywire.WithMaxMessageBytes(f.maxMessage),
 		polywire.WithOutboxBytes(f.maxOutbox),
 		polywire.WithMaxConnections(f.maxConns, f.maxPerAddr, 0),

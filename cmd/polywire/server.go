@@ -17,10 +17,6 @@ import (
 	"github.com/polywire/polywire/codec/msgpack"
 	"github.com/polywire/polywire/codec/protobuf"
 	"github.com/polywire/polywire/wire"
-	"github.com/polywire/polywire/wire/drs"
-	"github.com/polywire/polywire/wire/goomerang"
-	"github.com/polywire/polywire/wire/native"
-	"github.com/polywire/polywire/wire/socketio"
 )
 
 // listenFlags are those of every command that serves.
@@ -57,21 +53,14 @@ func (f *listenFlags) logger(w io.Writer) (*slog.Logger, error) {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
 }
 
-// everyWire lists the wires that serving commands speak. The options are those
-// of Socket.IO.
-func everyWire(o ...socketio.Option) []wire.Protocol {
-	return []wire.Protocol{
-		native.New(),
-		socketio.New(append(o, socketio.WithRoomEvents())...),
-		drs.New(drs.WithRoomActions()),
-		goomerang.New(),
+// baseOptions are those of every server that this program runs. Without wires
+// it speaks every one.
+func baseOptions(logger *slog.Logger, wires ...wire.Protocol) []polywire.Option {
+	if wires == nil {
+		wires = everyWire(wirePlaces{})
 	}
-}
-
-// baseOptions are those of every server that this program runs.
-func baseOptions(logger *slog.Logger, o ...socketio.Option) []polywire.Option {
 	return []polywire.Option{
-		polywire.WithWires(everyWire(o...)...),
+		polywire.WithWires(wires...),
 		polywire.WithCodecs(codec.JSON{}, protobuf.Codec{}, msgpack.Codec{}),
 		polywire.WithLogger(logger),
 	}

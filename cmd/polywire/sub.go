@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,7 +33,8 @@ func newSub() *cobra.Command {
 itself, and says so on standard error.
 
   polywire sub news
-  polywire sub lobby support --url tcp://127.0.0.1:7000 --count 10`,
+  polywire sub lobby support --url tcp://127.0.0.1:7000 --count 10
+  polywire sub news --url sse+http://127.0.0.1:8080`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, rooms []string) error { return f.subscribe(c, rooms, count) },
 	}
@@ -66,17 +69,24 @@ func (f *peerFlags) subscribe(c *cobra.Command, rooms []string, count int) error
 		}
 		return nil, nil
 	})
-	cl, err := f.dial(c.Context(), client.WithHooks(client.Hooks{
+	rooms, err := f.askFor(rooms)
+	if err != nil {
+		return err
+	}
+	cl, err := f.client(client.WithHooks(client.Hooks{
 		Retry: func(_ int, wait time.Duration, why error) {
 			fmt.Fprintf(c.ErrOrStderr(), "connection lost (%v), trying again in %v\n", why, wait.Round(time.Millisecond))
 		},
 		Error: func(err error) { fmt.Fprintln(c.ErrOrStderr(), err) },
 	}))
 	if err != nil {
+		return err
+	}
+	cl.Handle("*", printed) // before the first event
+	if err := cl.Connect(c.Context()); err != nil {
 		return describe(err)
 	}
 	defer cl.Close() //nolint:errcheck // nothing to lose
-	cl.Handle("*", printed)
 	for _, room := range rooms {
 		ctx, cancel := context.WithTimeout(c.Context(), f.timeout)
 		err := cl.Subscribe(ctx, room)
@@ -92,4 +102,21 @@ func (f *peerFlags) subscribe(c *cobra.Command, rooms []string, count int) error
 		return cl.Err()
 	}
 	return nil
+}
+
+// askFor puts the rooms into the URL where a client can subscribe in no other
+// way, and returns those that are left to subscribe to.
+func (f *peerFlags) askFor(rooms []string) (left []string, err error) {
+	if !strings.HasPrefix(f.url, "sse+") {
+		return rooms, nil
+	}
+	u, err := url.Parse(f.url)
+	if err != nil {
+		return nil, fmt.Errorf("--url: %w", err)
+	}
+	q := u.Query()
+	q["room"] = append(q["room"], rooms...)
+	u.RawQuery = q.Encode()
+	f.url = u.String()
+	return nil, nil
 }
