@@ -304,3 +304,27 @@ func TestPreferredByPeer(t *testing.T) {
 		}
 	})
 }
+
+// A numeric code that nobody has registered is no kind: the caller is told, for
+// a one-way message the hooks are, and the connection stays.
+func TestUnknownCode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := make(chan error, 1)
+		srv := newServer(t, func(s *polywire.Server) {
+			s.Code("k", 10)
+			s.Handle("k", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Kind(), nil }))
+		}, polywire.WithHooks(polywire.Hooks{Error: func(_ *polywire.Conn, err error) { told <- err }}))
+		p := connect(t, srv)
+		defer p.end()
+		p.send(wire.Packet{Type: wire.Message, Code: 77}, wire.Packet{Type: wire.Call, ID: 1, Code: 77}, wire.Packet{Type: wire.Call, ID: 2, Code: 10})
+		if err := <-told; polywire.CodeOf(err) != polywire.CodeNotFound {
+			t.Errorf("the hooks: %v", err)
+		}
+		if got := p.receive(); got.Err == nil || got.Err.Code != string(polywire.CodeNotFound) {
+			t.Errorf("got %+v", got)
+		}
+		if got := p.receive(); string(got.Payload.Data) != `"k"` {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
