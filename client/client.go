@@ -15,6 +15,7 @@ import (
 	"github.com/polywire/polywire/internal/backoff"
 	"github.com/polywire/polywire/wire"
 	"github.com/polywire/polywire/wire/drs"
+	"github.com/polywire/polywire/wire/goomerang"
 	"github.com/polywire/polywire/wire/native"
 	"github.com/polywire/polywire/wire/socketio"
 	"github.com/polywire/polywire/wire/sse"
@@ -58,14 +59,19 @@ type Client struct {
 // DefaultWires returns the wires that a client speaks unless [WithWires] says
 // otherwise, each as its New returns it without options.
 func DefaultWires() []wire.Protocol {
-	return []wire.Protocol{native.New(), socketio.New(), drs.New(), sse.New()}
+	return []wire.Protocol{native.New(), socketio.New(), drs.New(), goomerang.New(), sse.New()}
 }
 
 // New returns a client in state New. The URL's scheme says the wire and the
-// transport: ws, wss, tcp, tls and unix speak the native wire, socketio+http,
-// socketio+https, socketio+ws and socketio+wss Socket.IO, whose namespace is
-// the URL's path, drs+tcp, drs+tls, drs+unix, drs+ws and drs+wss DRS, and
-// sse+http and sse+https server-sent events, which can only be received.
+// transport:
+//
+//   - ws, wss, tcp, tls, unix, polywire+http and polywire+https the native wire;
+//   - socketio+http, socketio+https, socketio+ws and socketio+wss Socket.IO,
+//     whose namespace is the URL's path;
+//   - drs+tcp, drs+tls, drs+unix, drs+ws and drs+wss DRS;
+//   - goomerang+ws and goomerang+wss Goomerang, which needs the protobuf codec
+//     ([WithPeer]);
+//   - sse+http and sse+https server-sent events, on which one only hears.
 func New(rawURL string, opts ...Option) (*Client, error) {
 	c := &Client{state: polywire.StateNew, cfg: config{dialTimeout: 10 * time.Second, reconnect: true}}
 	for _, o := range opts {

@@ -233,6 +233,20 @@ func TestManyCallsAtOnce(t *testing.T) {
 	})
 }
 
+// Without options a client knows every scheme there is.
+func TestDefaultWires(t *testing.T) {
+	for _, scheme := range []string{
+		"ws", "wss", "tcp", "tls", "unix", "polywire+http", "polywire+https",
+		"socketio+http", "socketio+https", "socketio+ws", "socketio+wss",
+		"drs+tcp", "drs+tls", "drs+unix", "drs+ws", "drs+wss",
+		"goomerang+ws", "goomerang+wss", "sse+http", "sse+https",
+	} {
+		if _, err := client.New(scheme + "://host:80/path"); err != nil {
+			t.Errorf("%s: %v", scheme, err)
+		}
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	for name, tt := range map[string]struct {
 		url  string

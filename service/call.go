@@ -117,7 +117,7 @@ func (s *Service) pick(p polywire.Pattern, asks bool) (link, error) {
 		return pickBy(p, links, asks)
 	}
 	err := ErrNotConnected
-	n, turn := uint32(len(links)), s.turn.Add(1) //nolint:gosec // at most MaxAddresses times 100
+	n, turn := uint32(len(links)), s.turn.Add(1)
 	for i := range n {
 		l := links[(turn+i)%n]
 		switch {

@@ -92,8 +92,8 @@ func WithBreaker(b Breaker) Option {
 // breakerOf makes the breaker of one address.
 func (b *Breaker) breakerOf(url string) circuitbreaker.CircuitBreaker[any] {
 	builder := circuitbreaker.NewBuilder[any]().
-		WithFailureThresholdRatio(uint(b.Failures), uint(b.Of)). //nolint:gosec // positive
-		WithSuccessThreshold(uint(b.Trials)).                    //nolint:gosec // positive
+		WithFailureThresholdRatio(uint(b.Failures), uint(b.Of)).
+		WithSuccessThreshold(uint(b.Trials)).
 		WithDelay(b.Delay)
 	if b.Changed != nil {
 		builder = builder.OnStateChanged(func(e circuitbreaker.StateChangedEvent) {

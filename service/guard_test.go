@@ -161,17 +161,15 @@ func TestBreakerOfEachAddress(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newNetwork(t)
-				n.serve("a:1").Use(func(polywire.Handler) polywire.Handler {
-					return handle(func(context.Context, *polywire.Message) (any, error) { return nil, errors.New("broken") })
-				})
-				n.serve("b:1")
+				n.serve("a:1").Handle("work", handle(func(context.Context, *polywire.Message) (any, error) { return nil, errors.New("broken") }))
+				n.serve("b:1").Handle("work", handle(func(context.Context, *polywire.Message) (any, error) { return "b:1", nil }))
 				s := n.connected([]string{"tcp://a:1", "tcp://b:1"}, service.WithPattern(pattern),
 					service.WithBreaker(service.Breaker{Failures: 1, Delay: time.Hour}))
 				synctest.Wait()
 				failed := 0
 				for range 100 {
 					var at string
-					if err := s.Call(t.Context(), "who", nil, &at); err != nil {
+					if err := s.Call(t.Context(), "work", nil, &at); err != nil {
 						failed++
 					} else if at != "b:1" {
 						t.Errorf("an answer from %q", at)

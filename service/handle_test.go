@@ -209,6 +209,7 @@ func TestEveryWire(t *testing.T) {
 		opts []client.Option
 	}{
 		"native, WebSocket":    {"ws://" + http, nil},
+		"native, HTTP Upgrade": {"polywire+http://" + http, nil},
 		"native, unix":         {"unix://" + dir + "/native.sock", nil},
 		"Socket.IO":            {"socketio+http://" + http, nil},
 		"Socket.IO, WebSocket": {"socketio+ws://" + http, nil},

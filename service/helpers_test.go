@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -17,9 +16,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience bounds every wait of a test, in virtual time where there is a bubble.
-const patience = 2 * time.Minute
 
 // network has addresses at which servers come and go.
 type network struct {
@@ -150,16 +146,4 @@ func who(t *testing.T, s *service.Service, opts ...polywire.SendOption) string {
 		t.Fatal(err)
 	}
 	return name
-}
-
-// receive returns what comes next on a channel.
-func receive[T any](t *testing.T, from <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-from:
-		return v
-	case <-time.After(patience):
-		t.Fatal("nothing came")
-		panic("unreachable")
-	}
 }

@@ -98,7 +98,7 @@ func TestServiceOnNode(t *testing.T) {
 			there := startService(t, ours, "0")
 			heard := make(chan string, 10)
 			services := service.New(opts...)
-			defer services.Close() //nolint:errcheck // has no error to tell
+			defer services.Close()
 			s, err := services.Register("node", []string{"socketio+http://127.0.0.1:" + there.port},
 				service.WithTimeout(20*time.Second), service.WithBackoff(10*time.Millisecond, 100*time.Millisecond))
 			if err != nil {
