@@ -42,27 +42,20 @@ func newClientConn(resp *http.Response, cancel context.CancelFunc, t *http.Trans
 // Next implements [transport.Reader]: each event's lines are a frame. The
 // server's event about its end is one in the sense of that interface, too.
 func (c *clientConn) Next() (transport.Frame, bool, error) {
-	for c.err == nil {
-		lines, ok := c.split.next()
-		if !ok {
-			if len(c.split.rest()) > c.limit {
-				c.err = tooBig()
-				break
-			}
-			return transport.Frame{}, false, nil
-		}
-		if len(lines) > c.limit {
-			c.err = tooBig()
-			break
-		}
-		if len(lines) <= closeBytes {
-			if c.err = parseClose(lines); c.err != nil {
-				break
-			}
-		}
-		return transport.Frame{Type: transport.Text, Data: lines}, true, nil
+	if c.err != nil {
+		return transport.Frame{}, false, c.err
 	}
-	return transport.Frame{}, false, c.err
+	lines, ok := c.split.next()
+	switch {
+	case ok && len(lines) > c.limit, !ok && len(c.split.rest()) > c.limit:
+		c.err = tooBig()
+	case ok && len(lines) <= closeBytes:
+		c.err = parseClose(lines)
+	}
+	if !ok || c.err != nil {
+		return transport.Frame{}, false, c.err
+	}
+	return transport.Frame{Type: transport.Text, Data: lines}, true, nil
 }
 
 func tooBig() error {

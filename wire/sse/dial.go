@@ -35,10 +35,11 @@ var _ wire.Finality = (*RefusedError)(nil)
 // Error returns the status and what the server said.
 func (e *RefusedError) Error() string {
 	s := fmt.Sprintf("sse: server answered %d", e.StatusCode)
-	for _, more := range []string{e.Code, e.Message} {
-		if more != "" {
-			s += ": " + more
-		}
+	if e.Code != "" {
+		s += ": " + e.Code
+	}
+	if e.Message != "" {
+		s += ": " + e.Message
 	}
 	if e.Room != "" {
 		s += fmt.Sprintf(" (room %q)", e.Room)

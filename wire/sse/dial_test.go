@@ -153,7 +153,7 @@ func TestClientIsRefused(t *testing.T) {
 		c, _ := listen(t, l, "sse+http://server/events?room=a&room=b")
 		err := c.Connect(t.Context())
 		var refused *sse.RefusedError
-		if !errors.As(err, &refused) || refused.StatusCode != 429 || refused.Room != "b" || refused.Code != "too_many_requests" ||
+		if !errors.As(err, &refused) || refused.StatusCode != http.StatusTooManyRequests || refused.Room != "b" || refused.Code != "too_many_requests" ||
 			refused.RetryAfter != 5*time.Second || refused.Final() {
 			t.Errorf("%v", err)
 		}

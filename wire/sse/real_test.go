@@ -100,8 +100,8 @@ func TestHTTP(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv, h := site(t, row.start)
-			resp, r, cancel := over(t, h, "room=a")
-			if resp.ProtoMajor != row.major || resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
+			resp, r, cancel := over(t, h, "room=a") //nolint:bodyclose // closed with the test
+			if resp.ProtoMajor != row.major || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
 				t.Fatalf("%s %s %v", resp.Proto, resp.Status, resp.Header)
 			}
 			if got := readEvent(t, r); got != ": polywire\n\n" {
@@ -124,7 +124,7 @@ func TestHTTP(t *testing.T) {
 			cancel()
 			until(t, "the server sees that the client has gone", func() bool { return srv.Stats().Connections == 0 })
 
-			_, r, _ = over(t, h, "room=b")
+			_, r, _ = over(t, h, "room=b") //nolint:bodyclose // closed with the test
 			readEvent(t, r)
 			if err := srv.Room("b").Conns()[0].Close(4000, "bye"); err != nil {
 				t.Fatal(err)
@@ -144,7 +144,7 @@ func TestSlowClientOfHTTP2(t *testing.T) {
 	ended := make(chan *polywire.CloseError, 1)
 	srv, h := site(t, http2, polywire.WithWriteTimeout(100*time.Millisecond), polywire.WithHeartbeat(200*time.Millisecond, time.Second),
 		polywire.WithHooks(polywire.Hooks{Disconnect: func(_ *polywire.Conn, why *polywire.CloseError) { ended <- why }}))
-	_, r, _ := over(t, h, "room=a")
+	_, r, _ := over(t, h, "room=a") //nolint:bodyclose // closed with the test
 	readEvent(t, r)
 	big := strings.Repeat("x", 500_000)
 	for range 50 {

@@ -10,7 +10,7 @@ import (
 
 const (
 	roomParam     = "room"
-	lastEventID   = "Last-Event-Id" // in canonical form
+	lastEventID   = "Last-Event-ID"
 	eventStream   = "text/event-stream"
 	maxPlaceBytes = 1 << 10
 )
@@ -42,7 +42,7 @@ func parseRequest(r *http.Request) (*request, error) {
 			ask.rooms = append(ask.rooms, name)
 		}
 	}
-	places := r.Header[lastEventID]
+	places := r.Header.Values(lastEventID)
 	if len(places) > 0 {
 		ask.offset = places[0]
 	}

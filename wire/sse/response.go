@@ -41,7 +41,7 @@ func (r *response) abort() {
 // write writes without mu, and makes sure that it leaves at once.
 func (r *response) write(bufs [][]byte) error {
 	for _, b := range bufs {
-		if _, err := r.w.Write(b); err != nil {
+		if _, err := r.w.Write(b); err != nil { //nolint:gosec // events are no page
 			return err
 		}
 	}

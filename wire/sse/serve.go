@@ -78,7 +78,7 @@ func (p *Protocol) stream(c *conn, w http.ResponseWriter, r *http.Request, limit
 	control := http.NewResponseController(w)
 	if nc, _, err := control.Hijack(); err == nil {
 		chunked := r.ProtoAtLeast(1, 1)
-		head := responseHead(h, r, chunked)
+		head := responseHead(h, chunked)
 		userTimeout(nc, limits.HeartbeatInterval+limits.HeartbeatTimeout)
 		c.adopt(nc, chunked, head, p.prelude(), limits.HandshakeTimeout)
 		return
@@ -102,7 +102,7 @@ func (p *Protocol) prelude() []byte {
 
 // responseHead is the head of a response on a connection that net/http has let
 // go of.
-func responseHead(h http.Header, r *http.Request, chunked bool) []byte {
+func responseHead(h http.Header, chunked bool) []byte {
 	if h.Get("Date") == "" {
 		h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	}

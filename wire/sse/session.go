@@ -122,13 +122,16 @@ func (e *event) roomName() string {
 // payload returns what the data says: JSON, or another server's text as a JSON
 // string.
 func (e *event) payload() (codec.Payload, error) {
-	switch {
-	case len(e.data) == 0:
+	if len(e.data) == 0 {
 		return codec.Payload{}, nil
-	case jsonscan.Valid(e.data) != nil:
-		return codec.Payload{Type: codec.TypeJSON, Data: quoted(e.data)}, nil
-	case len(e.contentType) == 0:
-		return codec.Payload{Type: codec.TypeJSON, Data: e.data}, nil
+	}
+	p := codec.Payload{Type: codec.TypeJSON, Data: e.data}
+	if isJSON := jsonscan.Valid(e.data) == nil; !isJSON {
+		p.Data = quoted(e.data)
+		return p, nil
+	}
+	if len(e.contentType) == 0 {
+		return p, nil
 	}
 	var text string
 	if err := json.Unmarshal(e.data, &text); err != nil {

@@ -367,7 +367,7 @@ func TestAuth(t *testing.T) {
 
 // expectRefusal checks a response's status and its body.
 func expectRefusal(t *testing.T, r interface {
-	Read([]byte) (int, error)
+	Read(p []byte) (int, error)
 }, want string) {
 	t.Helper()
 	synctest.Wait()
