@@ -330,6 +330,7 @@ func TestDisconnect(t *testing.T) {
 			t.Errorf("it ended with %v", err)
 		}
 		s.Disconnect()
+		synctest.Wait() // the server hears of it
 		if srv.All().Count() != 0 || s.Connected() || s.Stats().Open != 0 {
 			t.Error("it is still connected")
 		}
