@@ -23,6 +23,13 @@ func refused(name string, status int, headers ...string) badInput {
 	}}
 }
 
+// refusedStream is refused for an HTTP Upgrade to a stream.
+func refusedStream(name string, status int, headers ...string) badInput {
+	row := refused(name, status, headers...)
+	row.only = func(l language) bool { return l.upgraded }
+	return row
+}
+
 func TestBadHandshakes(t *testing.T) {
 	runBadInput(t, []badInput{
 		refused("foreign origin", http.StatusForbidden, "Origin: https://evil.example"),
@@ -59,6 +66,11 @@ func TestBadHandshakes(t *testing.T) {
 			c.write([]byte("\x16\x03\x01\x02\x00\r\n\r\n"))
 			c.drains() // a 400 and the end
 		}},
+		refusedStream("stream from a foreign origin", http.StatusForbidden, "Origin: https://evil.example"),
+		refusedStream("stream in no encoding that there is", http.StatusNotAcceptable, "Accept: text/html, application/json;q=0"),
+		refusedStream("stream with a malformed Accept", http.StatusBadRequest, "Accept: application"),
+		refusedStream("stream with too much to accept", http.StatusBadRequest, "Accept: "+strings.Repeat("a/b,", 1000)),
+		refusedStream("stream with a body", http.StatusBadRequest, "Transfer-Encoding: chunked"),
 		opening("unknown form", 3506, []byte("soap")),
 		opening("no form", 3506, nil),
 		{name: "opening in binary", only: streams, do: func(s *site, l language) {
@@ -93,8 +105,8 @@ func TestDribblingHandshakes(t *testing.T) {
 	const timeout = 200 * time.Millisecond
 	opts := []polywire.Option{polywire.WithHandshakeTimeout(timeout)}
 	beginning := func(l language) []byte {
-		if l.websocket {
-			return []byte(request("X: " + strings.Repeat("x", 10_000)))
+		if l.http() {
+			return []byte(l.request("X: " + strings.Repeat("x", 10_000)))
 		}
 		return l.frame(opText, spaces(10_000))
 	}
@@ -110,7 +122,7 @@ func TestDribblingHandshakes(t *testing.T) {
 	}
 	runBadInput(t, []badInput{
 		{name: "nothing", opts: opts, do: bounded(func(c *rawConn) {
-			if c.websocket {
+			if c.http() {
 				c.ends()
 			} else {
 				c.closes(3502)
@@ -118,7 +130,7 @@ func TestDribblingHandshakes(t *testing.T) {
 		})},
 		{name: "half of it", opts: opts, do: bounded(func(c *rawConn) {
 			c.write(beginning(c.language)[:20])
-			if c.websocket {
+			if c.http() {
 				c.drains() // a 400 and the end
 			} else {
 				c.closes(3502)
@@ -206,7 +218,7 @@ func TestConnectionLimits(t *testing.T) {
 	overTheLimit := func(s *site, l language) {
 		for range 3 {
 			c := s.connect(l)
-			if !l.websocket {
+			if !l.http() {
 				c.ends()
 				continue
 			}

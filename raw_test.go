@@ -32,14 +32,19 @@ type language struct {
 	name      string
 	websocket bool
 	json      bool
+	upgraded  bool // a stream that begins with an HTTP Upgrade
 }
 
 func languages() []language {
 	return []language{
-		{"websocket binary", true, false}, {"websocket json", true, true},
-		{"stream binary", false, false}, {"stream json", false, true},
+		{"websocket binary", true, false, false}, {"websocket json", true, true, false},
+		{"stream binary", false, false, false}, {"stream json", false, true, false},
+		{"upgrade binary", false, false, true}, {"upgrade json", false, true, true},
 	}
 }
+
+// http reports whether the language begins with an HTTP request.
+func (l language) http() bool { return l.websocket || l.upgraded }
 
 func (l language) form() string {
 	if l.json {
@@ -229,7 +234,7 @@ func (s *site) faults() (errs []error, dropped []polywire.DropReason) {
 func (s *site) connect(l language) *rawConn {
 	s.t.Helper()
 	addr := s.tcp
-	if l.websocket {
+	if l.http() {
 		addr = s.http
 	}
 	nc, err := net.Dial("tcp", addr)
@@ -245,6 +250,17 @@ func (s *site) connect(l language) *rawConn {
 func (s *site) open(l language) *rawConn {
 	s.t.Helper()
 	c := s.connect(l)
+	if l.upgraded {
+		accept := "*/*"
+		if l.json {
+			accept = "application/json"
+		}
+		resp := c.upgrade("Accept: " + accept)
+		if resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Polywire-Form") != l.form() {
+			s.t.Fatalf("the request was answered with %s %v", resp.Status, resp.Header)
+		}
+		return c
+	}
 	if !l.websocket {
 		c.write(l.frame(opText, l.form()))
 		if op, answer := c.read(); op != opText || string(answer) != l.form() {
@@ -265,16 +281,25 @@ func request(headers ...string) string {
 		strings.Join(append(headers, ""), "\r\n") + "\r\n"
 }
 
-// upgraded is the answer to a handshake, its body read.
-type upgraded struct {
+// request is what opens a link of the language over HTTP.
+func (l language) request(headers ...string) string {
+	if !l.upgraded {
+		return request(headers...)
+	}
+	return "GET /polywire HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: polywire\r\n" +
+		strings.Join(append(headers, ""), "\r\n") + "\r\n"
+}
+
+// upgradeAnswer is the answer to a handshake, its body read.
+type upgradeAnswer struct {
 	StatusCode int
 	Status     string
 	Header     http.Header
 }
 
-func (c *rawConn) upgrade(headers ...string) upgraded {
+func (c *rawConn) upgrade(headers ...string) upgradeAnswer {
 	c.t.Helper()
-	c.write([]byte(request(headers...)))
+	c.write([]byte(c.request(headers...)))
 	resp, err := http.ReadResponse(c.r, nil)
 	if err != nil {
 		c.t.Fatalf("the answer to the handshake: %v", err)
@@ -283,7 +308,7 @@ func (c *rawConn) upgrade(headers ...string) upgraded {
 		_, _ = io.Copy(io.Discard, resp.Body)
 	}
 	resp.Body.Close()
-	return upgraded{resp.StatusCode, resp.Status, resp.Header}
+	return upgradeAnswer{resp.StatusCode, resp.Status, resp.Header}
 }
 
 func (c *rawConn) write(b []byte) {
