@@ -269,7 +269,32 @@ func (c *Conn) transmit(ctx context.Context, kind string, v any, header map[stri
 	if err := c.waitToSend(ctx); err != nil {
 		return err
 	}
-	return c.sendPacket(p, flags)
+	return c.sendInTurn(ctx, p, flags, time.Time{})
+}
+
+// errNoRoom is why a packet of a side that waits was not queued.
+const errNoRoom = faultError("no room in the outbox")
+
+// sendInTurn is sendPacket after waitToSend. On a dialled link the room that
+// was there may have gone to other senders meanwhile: it waits again then,
+// until by if that is not zero.
+func (c *Conn) sendInTurn(ctx context.Context, p wire.Packet, flags sendFlags, by time.Time) error {
+	flags.inTurn = c.link.dial != nil
+	for {
+		err := c.sendPacket(p, flags)
+		if err != errNoRoom { //nolint:errorlint // as sendWith returns it
+			return err
+		}
+		if !by.IsZero() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadline(ctx, by)
+			defer cancel()
+			by = time.Time{}
+		}
+		if err := c.waitToSend(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // sendPacket encodes a packet of the caller's into the outbox, with the

@@ -112,7 +112,7 @@ func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, o answerOptions)
 		return err
 	}
 	if c.link.curt && p.Type != wire.Call {
-		return c.sendPacket(p, sendFlags{})
+		return c.sendInTurn(ctx, p, sendFlags{}, time.Time{})
 	}
 	srv := c.link.srv
 	waiting := srv.newCall(c)
@@ -126,7 +126,7 @@ func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, o answerOptions)
 	if p.ID, err = c.open(waiting); err != nil {
 		return err
 	}
-	if err := c.sendPacket(p, sendFlags{}); err != nil {
+	if err := c.sendInTurn(ctx, p, sendFlags{}, waiting.by); err != nil {
 		if !c.forget(p.ID) {
 			<-waiting.done // the connection's end was faster
 		}

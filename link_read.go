@@ -97,6 +97,9 @@ func (r *reader) run() (ended bool) {
 		switch {
 		case err == nil:
 			r.read = true
+			if r.l.sleepless.Load() != 0 { // it may be able to sleep after this
+				r.l.sleepless.Store(0)
+			}
 			if now := r.l.srv.wheel.Now(); r.l.lastRead.Load() != now {
 				r.l.lastRead.Store(now)
 			}

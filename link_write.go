@@ -80,6 +80,10 @@ func (l *link) sendWith(sc *scratch, mode sendMode) error {
 		o.mu.Unlock()
 		return l.closedError()
 	}
+	if sc.flags.inTurn && o.queued.Load() > int64(l.srv.cfg.OutboxBytes/2) {
+		o.mu.Unlock()
+		return errNoRoom
+	}
 	b := l.srv.ensure(&o.buf)
 	before := len(b.b)
 	sc.w.Reset(l.framer(sc.flags), b.b)

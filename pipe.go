@@ -64,6 +64,7 @@ type answerOptions struct {
 type sendFlags struct {
 	volatile     bool
 	uncompressed bool
+	inTurn       bool // only while there is room: see sendInTurn
 	reach        bool // somebody must get it
 }
 
