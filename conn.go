@@ -285,16 +285,20 @@ func (c *Conn) sendInTurn(ctx context.Context, p wire.Packet, flags sendFlags, b
 		if err != errNoRoom { //nolint:errorlint // as sendWith returns it
 			return err
 		}
-		if !by.IsZero() {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithDeadline(ctx, by)
-			defer cancel()
-			by = time.Time{}
-		}
-		if err := c.waitToSend(ctx); err != nil {
+		if err := c.waitToSendBy(ctx, by); err != nil {
 			return err
 		}
 	}
+}
+
+// waitToSendBy is waitToSend until a time, if that is not zero.
+func (c *Conn) waitToSendBy(ctx context.Context, by time.Time) error {
+	if by.IsZero() {
+		return c.waitToSend(ctx)
+	}
+	limited, cancel := context.WithDeadline(ctx, by)
+	defer cancel()
+	return c.waitToSend(limited)
 }
 
 // sendPacket encodes a packet of the caller's into the outbox, with the
