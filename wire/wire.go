@@ -95,8 +95,9 @@ type Session interface {
 	// link. An error means that the
 	// packet cannot be said on this wire; nothing was written then.
 	Encode(w *transport.Writer, p *Packet) error
-	// Format names what Encode's bytes look like: sessions with the same
-	// non-empty format encode equal packets to equal bytes.
+	// Format names what Encode's bytes look like: what one session makes of a
+	// packet may be sent on all links whose sessions have the same non-empty
+	// format, and means the same there.
 	Format() string
 	// ContentTypes lists the payload types that can be said on this wire, the
 	// preferred one first; payloads of others are translated to that. Nil:
