@@ -48,7 +48,8 @@ type Conn struct {
 	identity      *Identity
 	values        map[any]any
 	rooms         []*membership
-	subscriptions int
+	subscriptions int32
+	armed         uint32 // wheel clock: when the link looks at the calls that are bounded by it; 0: none is
 	calls         map[uint64]*call
 	lastCall      uint64
 	patience      *patience       // with calls that have bounds; nil before the first

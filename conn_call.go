@@ -200,7 +200,8 @@ func (c *Conn) open(waiting *call) (uint64, error) {
 	if c.calls == nil {
 		c.calls = make(map[uint64]*call)
 	}
-	if waiting.until != 0 && (len(c.calls) == 0 || c.patience != nil) {
+	if waiting.until != 0 && (c.armed == 0 || waiting.until < c.armed) {
+		c.armed = waiting.until
 		l.srv.wheel.Sooner(&l.timer, waiting.until)
 	}
 	if !waiting.by.IsZero() {
@@ -233,6 +234,7 @@ func (c *Conn) giveUp(now uint32) (next uint32) {
 			next = waiting.until
 		}
 	}
+	c.armed = next
 	c.mu.Unlock()
 	tooLate(late)
 	return next

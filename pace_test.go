@@ -2,6 +2,7 @@ package polywire_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -295,5 +296,29 @@ func TestUncompressed(t *testing.T) {
 		if n := link.n.Load(); n != 4 {
 			t.Errorf("%d messages went uncompressed, want 4", n)
 		}
+	})
+}
+
+// A call without a bound of its own is given up in time, also beside one that
+// its caller's context bounds.
+func TestCallBesideBoundedCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer(t, nil, polywire.WithHandlerTimeout(3*time.Second), polywire.WithHeartbeat(time.Hour, time.Hour))
+		p := connect(t, srv)
+		defer p.end()
+		conn := srv.All().Conns()[0]
+		bounded, cancel := context.WithTimeout(t.Context(), time.Hour)
+		first := make(chan error, 1)
+		go func() { first <- conn.Call(bounded, "never", nil, nil) }()
+		synctest.Wait()
+		for range 2 {
+			start := time.Now()
+			err := conn.Call(t.Context(), "never", nil, nil)
+			if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took < 3*time.Second || took > 5*time.Second {
+				t.Errorf("%v after %v", err, took)
+			}
+		}
+		cancel()
+		<-first
 	})
 }

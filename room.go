@@ -143,7 +143,7 @@ func (c *Conn) join(name string, byPeer bool) error {
 		return nil
 	}
 	if byPeer {
-		if c.subscriptions >= srv.cfg.MaxSubscriptions {
+		if int(c.subscriptions) >= srv.cfg.MaxSubscriptions {
 			return Errorf(CodeTooManyRequests, "at most %d rooms by subscription", srv.cfg.MaxSubscriptions)
 		}
 		c.subscriptions++
