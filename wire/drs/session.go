@@ -2,6 +2,7 @@ package drs
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/transport"
@@ -34,8 +35,9 @@ func (p *Protocol) NewSession(host wire.Host, dialled bool) wire.Session {
 type session struct {
 	host  wire.Host
 	keys  *keys
-	last  uint64 // number of the last command that came
-	rooms bool   // room actions are the peer's to use
+	last  uint64          // number of the last command that came
+	kept  strings.Builder // keys that came lately
+	rooms bool            // room actions are the peer's to use
 }
 
 // jsonSession speaks JSON.
