@@ -21,8 +21,8 @@ import (
 	"github.com/polywire/polywire/wire/sse"
 )
 
-// foreign is a wire of others' making, spoken by hand. Of its language it has
-// the WebSocket frames, text or binary, or none.
+// foreign is a wire other than the native one, spoken by hand. Its language says
+// whether it has WebSocket frames, and whether messages are text.
 type foreign struct {
 	language
 
