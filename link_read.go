@@ -458,7 +458,7 @@ func (l *link) enqueue(req *request) error {
 		b.running++
 		l.srv.workerStarts(l)
 		l.srv.goes.Go(func() {
-			req.watchDeadline()
+			req.begin()
 			l.serve(req)
 			l.work(req)
 		})
@@ -502,7 +502,7 @@ func (l *link) work(done *request) {
 		b.bytes -= req.size
 		b.room.Broadcast()
 		l.mu.Unlock()
-		req.watchDeadline()
+		req.begin()
 		l.out.waitForRoom(l)
 		l.serve(req)
 		done = req

@@ -335,8 +335,9 @@ func WithHeartbeat(interval, timeout time.Duration) Option {
 	})
 }
 
-// WithHandlerTimeout bounds the time to handle a message, after which the
-// caller is answered with [CodeDeadlineExceeded]. Default 30 s.
+// WithHandlerTimeout bounds the time to handle a message, from the moment when
+// its handler could begin, after which the caller is answered with
+// [CodeDeadlineExceeded]. Default 30 s.
 func WithHandlerTimeout(d time.Duration) Option {
 	return number("HandlerTimeout", d, 1, func(c *config) *time.Duration { return &c.HandlerTimeout })
 }

@@ -242,6 +242,13 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 	}
 }
 
+// begin is the beginning of the handling off the reading goroutine. The time
+// to handle does not include that in the queue.
+func (r *request) begin() {
+	r.ctx.until = time.Now().Add(r.conn.link.srv.cfg.HandlerTimeout)
+	r.watchDeadline()
+}
+
 // watchDeadline answers for a handler that is still at work when its time is
 // over. Handlers on the reading goroutine do not need it: they are taken over
 // first.

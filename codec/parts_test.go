@@ -261,7 +261,16 @@ func TestNoPartsCostNothing(t *testing.T) {
 				}
 			})
 		}
-		if with, without := count(sio), count(sio[:2]); with != without {
+		// The least of some: a pool that is emptied meanwhile, as with the race
+		// detector now and then, takes its part.
+		least := func(types []string) float64 {
+			n := count(types)
+			for range 20 {
+				n = min(n, count(types))
+			}
+			return n
+		}
+		if with, without := least(sio), least(sio[:2]); with != without {
 			t.Errorf("%T: %v allocations, %v where there are no parts", v, with, without)
 		}
 	}
