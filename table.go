@@ -111,6 +111,9 @@ func (s *Server) forget(c *Conn, why *CloseError) {
 		s.conns.remove(c)
 	}
 	s.limits.removeUser(c.User())
+	if c.link.multi == nil {
+		s.limits.remove(hostOf(c.link.conn.RemoteAddr()))
+	}
 	s.aliases.remove(c)
 	if c.known.Load() {
 		if h := s.hooks.Disconnect; h != nil {
@@ -119,13 +122,16 @@ func (s *Server) forget(c *Conn, why *CloseError) {
 		s.cfg.logger.Info("polywire: connection ended", "conn", c.ID(), "wire", c.link.wire,
 			"code", why.Code, "reason", why.Reason, "remote_closed", why.Remote, "lasted", time.Since(c.OpenedAt()))
 	}
-	s.counters.open.Add(-1) // who sees none open may rely on all hooks having run
+	// Who sees it gone may rely on all hooks having run and on its place being free.
+	s.counters.open.Add(-1)
 }
 
 // unregister is the end of a link that was registered.
 func (s *Server) unregister(l *link) {
 	s.conns.remove(&l.conn)
-	s.limits.remove(hostOf(l.conn.RemoteAddr()))
+	if l.multi != nil { // its place outlives the connections on it
+		s.limits.remove(hostOf(l.conn.RemoteAddr()))
+	}
 	s.goes.Done()
 }
 
