@@ -65,7 +65,14 @@ type Packet struct {
 
 	Namespace string // which of the link's connections, on links with namespaces; empty elsewhere
 	Resume    string // Hello: the secret of the session to resume; Welcome: the session's secret
-	Offset    string // Hello, Subscribe: the last message that arrived there before; Message: this one's own place
+	// Offset is a place among a room's (on Socket.IO a session's) messages, to
+	// be handed back as it is: in a Hello or Subscribe that of the last message
+	// that arrived there before, in a Message its own, in the Reply to a
+	// Subscribe that at which the subscription began.
+	Offset string
+	// Recovered says in the Reply to a Subscribe with an Offset that everything
+	// after it has been sent before this packet; else nothing of that was.
+	Recovered bool
 }
 
 // Reset empties the packet for its next use.
