@@ -301,7 +301,7 @@ func (p *parser) field(e *Envelope) {
 	case fieldText:
 		e.Text = p.text()
 	case fieldMillis:
-		e.Millis = p.bounded(math.MaxInt64 / 1e6)
+		e.Millis = p.bounded(math.MaxInt64 / 1_000_000)
 	case fieldExpect:
 		e.Expect = p.bounded(math.MaxInt32)
 	case fieldItem:
