@@ -17,10 +17,11 @@ npm      | npm                                                          | npm
 chromium | chromium chromium-browser google-chrome google-chrome-stable | chromium
 cc       | gcc cc clang                                                 | gcc libc6-dev
 protoc   | protoc                                                       | protobuf-compiler
+rabbitmq | rabbitmq-server /usr/lib/rabbitmq/bin/rabbitmq-server        | rabbitmq-server
 '
 
 # What the tests need; other rows are asked for by name (make race, make generate).
-for_tests='node npm chromium'
+for_tests='node npm chromium rabbitmq'
 
 # The tests want this Node at least. Where the system's is older (Debian 12 has
 # 18), this version comes from npm, for this folder only.
@@ -63,7 +64,27 @@ install_packages() {
 	local apt='env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600'
 	echo "setup: installing $* (Debian packages)"
 	quietly as_root $apt update || fail "apt-get update failed; needed: $*"
+	keep_services_down
 	quietly as_root $apt install -y --no-install-recommends "$@" || fail "apt-get install failed; needed: $*"
+	let_services_start
+}
+
+# Packages of servers start them at once; the tests run nodes of their own. This
+# is Debian's way to say no (invoke-rc.d(8)); where the machine has a policy already, that one holds.
+policy=/usr/sbin/policy-rc.d
+policy_is_ours=''
+
+keep_services_down() {
+	if [ -e "$policy" ]; then return; fi
+	policy_is_ours=yes
+	trap let_services_start EXIT
+	printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+	as_root chmod 755 "$policy"
+}
+
+let_services_start() {
+	if [ -n "$policy_is_ours" ]; then as_root rm -f "$policy"; fi
+	policy_is_ours=''
 }
 
 # find_missing sets missing and packages for the rows that are asked for.
