@@ -15,7 +15,7 @@ type process struct {
 
 // spawn starts a program without input. Its goroutine ends with it.
 func spawn(environ []string, out *os.File, program string, args ...string) (*process, error) {
-	p := &process{cmd: exec.Command(program, args...), done: make(chan struct{})} //nolint:gosec,noctx // the test says when it ends
+	p := &process{cmd: exec.Command(program, args...), done: make(chan struct{})} //nolint:gosec // the test says when it ends
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = environ, out, out
 	p.cmd.SysProcAttr = endsWithParent()
 	started := make(chan error, 1)

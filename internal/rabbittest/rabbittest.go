@@ -121,7 +121,7 @@ func (b *Broker) choosePorts() error {
 			return err
 		}
 		open = append(open, l)
-		*port = l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // it is a TCP listener
+		*port = l.Addr().(*net.TCPAddr).Port
 	}
 	// The write-ahead log is small so that a node with little to keep stays small.
 	conf := fmt.Sprintf(`listeners.tcp.1 = %s:%d
