@@ -41,6 +41,7 @@ func FuzzProto(f *testing.F) {
 		f.Add(marshal(f, generated(&p)))
 	}
 	f.Add([]byte("\x42\x06\x0a\x01a\x12\x01b\x52\x05\x1a\x03\x0a\x01d\x6a\x00\xa2\x06\x02ab"))
+	f.Add([]byte("\x08\x02\x10\x01\x72\x01a\x78\x02\x72\x01b\x78\x80\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		got, err := bounded(t, native.Proto, data)
 		var e nativepb.Envelope
@@ -95,6 +96,7 @@ func FuzzJSON(f *testing.F) {
 	}
 	f.Add([]byte(`{"\u006bind":"\ud83d\ude00","payload":[1e5],"kind":"b","args":[{},{"data":"AA=="}],"x":{}}`))
 	f.Add([]byte(`{"type":"error","error":{"code":"c","details":null}}`))
+	f.Add([]byte(`{"type":"reply","id":1,"offset":"e.1","recovered": true }`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		got, err := bounded(t, native.JSON, text)
 		if err != nil {

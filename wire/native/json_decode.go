@@ -14,15 +14,16 @@ var (
 	errTwoPayloads = errors.New("a JSON payload and data together")
 	errBase64      = errors.New("data is not base64")
 	errZeroID      = errors.New("id is 0")
+	errNotBool     = errors.New("recovered is neither true nor false")
 )
 
 // jsonFields are the members that are put into the packet when all have been
 // read: their order is free.
 type jsonFields struct {
-	typ             []byte
-	kind, room, key []byte
-	payload         jsonArgument
-	details         jsonArgument // of the error
+	typ                     []byte
+	kind, room, key, offset []byte
+	payload                 jsonArgument
+	details                 jsonArgument // of the error
 }
 
 // jsonArgument is a payload in JSON, or in base64 what is not JSON.
@@ -54,7 +55,7 @@ func decodeJSON(data []byte, kind func([]byte) string, p *wire.Packet) error {
 	if len(r.kind) > 0 {
 		p.Kind = kind(r.kind)
 	}
-	p.Room, p.Key = string(r.room), string(r.key)
+	p.Room, p.Key, p.Offset = string(r.room), string(r.key), string(r.offset)
 	var err error
 	if p.Payload, err = r.payload.payload(); err != nil {
 		return err
@@ -145,6 +146,10 @@ func (r *jsonReader) member(key []byte) error {
 		return r.object(inCodes)
 	case "args":
 		return r.args()
+	case "offset":
+		return r.str(&r.offset)
+	case "recovered":
+		return r.recovered()
 	}
 	return r.ignore()
 }
@@ -178,6 +183,22 @@ func (r *jsonReader) id() error {
 	}
 	r.p.ID = n
 	return err
+}
+
+func (r *jsonReader) recovered() error {
+	v, err := r.Value()
+	if err != nil {
+		return err
+	}
+	switch string(v) {
+	case "true":
+		r.p.Recovered = true
+	case "false":
+		r.p.Recovered = false
+	default:
+		return errNotBool
+	}
+	return nil
 }
 
 // setType finds the type when all members are known: a message, and a call if

@@ -38,6 +38,10 @@ func appendJSON(b []byte, p *wire.Packet) ([]byte, error) {
 	w.str(`,"key":`, p.Key)
 	w.codes(p.Codes)
 	w.args(p.Args)
+	w.str(`,"offset":`, p.Offset)
+	if p.Recovered {
+		w.b = append(w.b, `,"recovered":true`...)
+	}
 	w.b = append(w.b, '}')
 	return w.b, w.err
 }

@@ -22,6 +22,8 @@ const (
 	fieldKey         = 11
 	fieldCodes       = 12
 	fieldArgs        = 13
+	fieldOffset      = 14
+	fieldRecovered   = 15
 )
 
 // Values of polywire.v1.Content.
@@ -39,10 +41,10 @@ var errContent = errors.New("unknown content")
 // protoFields are the fields of an envelope that are put into the packet when
 // all have been read: the last occurrence counts.
 type protoFields struct {
-	typ             uint64
-	kind, room, key []byte
-	payload         argument
-	details         argument // of the error
+	typ, recovered          uint64
+	kind, room, key, offset []byte
+	payload                 argument
+	details                 argument // of the error
 }
 
 // argument is a payload as both forms carry it.
@@ -73,6 +75,7 @@ func decodeProto(data []byte, kind func([]byte) string, p *wire.Packet) error {
 		p.Kind = kind(f.kind)
 	}
 	p.Room, p.Key = string(f.room), string(f.key)
+	p.Offset, p.Recovered = string(f.offset), f.recovered != 0
 	var err error
 	if p.Payload, err = f.payload.payload(); err != nil {
 		return inField(fieldContent, err)
@@ -114,6 +117,10 @@ func (f *protoFields) read(r *protoReader, num uint32, wireType uint8, p *wire.P
 		return readCode(r, wireType, p)
 	case fieldArgs:
 		return readArg(r, wireType, p)
+	case fieldOffset:
+		return r.str(wireType, &f.offset)
+	case fieldRecovered:
+		return r.uint64(wireType, &f.recovered)
 	}
 	return r.skip(wireType)
 }

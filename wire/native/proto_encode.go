@@ -32,6 +32,10 @@ func appendProto(b []byte, p *wire.Packet) ([]byte, error) {
 		w.open(fieldArgs, sizeArgument(a))
 		w.payload(a, 1, 2, 3)
 	}
+	w.str(fieldOffset, p.Offset)
+	if p.Recovered {
+		w.uint(fieldRecovered, 1)
+	}
 	if w.notUTF8 {
 		return w.b, errNotUTF8
 	}

@@ -61,6 +61,7 @@ func TestSessions(t *testing.T) {
 					return native.NewSession(w.form, host), native.NewSession(w.form, host)
 				},
 				FrameType: w.frame,
+				Positions: true,
 				Unsayable: w.unsayable,
 			})
 		})
@@ -175,9 +176,12 @@ func TestJSONRules(t *testing.T) {
 			Type: wire.Message, Kind: "k", Payload: data(codec.TypeJSON, "1"),
 			Args: []codec.Payload{data(codec.TypeJSON, "2"), {}, data("x/y", "\x00")},
 		},
-		`{"kind":"k","args":[{"payload":1}],"args":[]}`: {Type: wire.Message, Kind: "k"},
-		`{"type":"subscribe","room":"r","id":1}`:        {Type: wire.Subscribe, Room: "r", ID: 1},
-		`{"type":"ping"}`:                               {Type: wire.Ping},
+		`{"kind":"k","args":[{"payload":1}],"args":[]}`:                      {Type: wire.Message, Kind: "k"},
+		`{"type":"subscribe","room":"r","id":1}`:                             {Type: wire.Subscribe, Room: "r", ID: 1},
+		`{"type":"reply","id":1,"offset":"a","recovered":true,"offset":"b"}`: {Type: wire.Reply, ID: 1, Offset: "b", Recovered: true},
+		`{"type":"reply","id":1,"recovered":true,"recovered":false}`:         {Type: wire.Reply, ID: 1},
+		`{"type":"reply","id":1,"offset":null,"recovered":null}`:             {Type: wire.Reply, ID: 1},
+		`{"type":"ping"}`: {Type: wire.Ping},
 	} {
 		got, err := decode(native.JSON, []byte(text))
 		if err != nil {
@@ -244,4 +248,45 @@ func malformedReason(t *testing.T, err error) string {
 		t.Errorf("reason %q", violation.Reason)
 	}
 	return reason
+}
+
+// A place in a history costs nothing where there is none, and no allocation to say.
+func TestPlacesAreFree(t *testing.T) {
+	for _, form := range []native.Form{native.Proto, native.JSON} {
+		s := native.NewSession(form, wiretest.NewHost("k"))
+		without := wire.Packet{Type: wire.Message, Kind: "k", Room: "room", Payload: codec.Payload{Type: codec.TypeJSON, Data: []byte("1")}}
+		with := without
+		with.Offset = "e1.42"
+		buf := make([]byte, 0, 256)
+		var w transport.Writer
+		for _, p := range []*wire.Packet{&without, &with} {
+			if n := testing.AllocsPerRun(100, func() {
+				w.Reset(framer, buf)
+				if err := s.Encode(&w, p); err != nil {
+					t.Error(err)
+				}
+			}); n != 0 {
+				t.Errorf("%s, place %q: %v allocations to encode", form, p.Offset, n)
+			}
+		}
+		var p wire.Packet
+		decoding := func(sent *wire.Packet) float64 {
+			f := transport.Frame{Type: transport.Binary, Data: mustEncode(t, s, sent)}
+			if form == native.JSON {
+				f.Type = transport.Text
+			}
+			return testing.AllocsPerRun(100, func() {
+				p.Reset()
+				if _, err := s.Decode(f, &p); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		if n := decoding(&without); n != 1 { // the room's name
+			t.Errorf("%s: %v allocations to decode a message of a room", form, n)
+		}
+		if n := decoding(&with); n != 2 { // the place, too
+			t.Errorf("%s: %v allocations to decode one with a place", form, n)
+		}
+	}
 }

@@ -90,6 +90,7 @@ func Diff(got, want wire.Packet) string {
 		{"Namespace", got.Namespace, want.Namespace},
 		{"Resume", got.Resume, want.Resume},
 		{"Offset", got.Offset, want.Offset},
+		{"Recovered", got.Recovered, want.Recovered},
 	} {
 		if f.got != f.want {
 			return fmt.Sprintf("%s is %v, want %v", f.name, f.got, f.want)

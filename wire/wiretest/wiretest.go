@@ -25,6 +25,8 @@ type Wire struct {
 	Adapt func(toServer bool, p *wire.Packet) bool
 	// Arrives turns a packet that was sent into what arrives. Nil: the same.
 	Arrives func(toServer bool, p *wire.Packet)
+	// Positions says that the wire carries places in the history of rooms.
+	Positions bool
 	// Unsayable are packets that a server's session must refuse to encode.
 	Unsayable []wire.Packet
 	// Namespace is the one that packets are in, on links that have such; the
@@ -92,8 +94,16 @@ func (w Wire) samples() []sample {
 	return all
 }
 
-// place puts a packet into the wire's namespace.
+// place puts a packet into the wire's namespace, and into a room's history.
 func (w Wire) place(p *wire.Packet, full bool) {
+	if w.Positions && full {
+		switch p.Type {
+		case wire.Message, wire.Subscribe:
+			p.Offset = "e-1.7_b"
+		case wire.Reply:
+			p.Offset, p.Recovered = "e-1.7_b", true
+		}
+	}
 	if p.Namespace = w.Namespace; w.Namespace == "" || !full {
 		return
 	}

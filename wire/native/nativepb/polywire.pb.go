@@ -173,6 +173,8 @@ type Envelope struct {
 	Key           string                 `protobuf:"bytes,11,opt,name=key,proto3" json:"key,omitempty"`                                                                                // WELCOME: the connection's id
 	Codes         map[string]uint32      `protobuf:"bytes,12,rep,name=codes,proto3" json:"codes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // HELLO, WELCOME: numeric codes by kind
 	Args          []*Argument            `protobuf:"bytes,13,rep,name=args,proto3" json:"args,omitempty"`                                                                              // arguments after the first
+	Offset        string                 `protobuf:"bytes,14,opt,name=offset,proto3" json:"offset,omitempty"`                                                                          // place in a room's history; SUBSCRIBE, MESSAGE, REPLY
+	Recovered     bool                   `protobuf:"varint,15,opt,name=recovered,proto3" json:"recovered,omitempty"`                                                                   // REPLY to a SUBSCRIBE with an offset: all that was missed has come
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -296,6 +298,20 @@ func (x *Envelope) GetArgs() []*Argument {
 		return x.Args
 	}
 	return nil
+}
+
+func (x *Envelope) GetOffset() string {
+	if x != nil {
+		return x.Offset
+	}
+	return ""
+}
+
+func (x *Envelope) GetRecovered() bool {
+	if x != nil {
+		return x.Recovered
+	}
+	return false
 }
 
 type Argument struct {
@@ -422,7 +438,7 @@ var File_polywire_proto protoreflect.FileDescriptor
 
 const file_polywire_proto_rawDesc = "" +
 	"\n" +
-	"\x0epolywire.proto\x12\vpolywire.v1\"\xbd\x04\n" +
+	"\x0epolywire.proto\x12\vpolywire.v1\"\xf3\x04\n" +
 	"\bEnvelope\x12%\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x11.polywire.v1.TypeR\x04type\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x12\n" +
@@ -437,7 +453,9 @@ const file_polywire_proto_rawDesc = "" +
 	" \x01(\v2\x12.polywire.v1.ErrorR\x05error\x12\x10\n" +
 	"\x03key\x18\v \x01(\tR\x03key\x126\n" +
 	"\x05codes\x18\f \x03(\v2 .polywire.v1.Envelope.CodesEntryR\x05codes\x12)\n" +
-	"\x04args\x18\r \x03(\v2\x15.polywire.v1.ArgumentR\x04args\x1a:\n" +
+	"\x04args\x18\r \x03(\v2\x15.polywire.v1.ArgumentR\x04args\x12\x16\n" +
+	"\x06offset\x18\x0e \x01(\tR\x06offset\x12\x1c\n" +
+	"\trecovered\x18\x0f \x01(\bR\trecovered\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
