@@ -20,14 +20,12 @@ func badURL(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrURL, fmt.Sprintf(format, args...))
 }
 
-// CheckURL parses an absolute URL and refuses what could be read in two ways
-// or leads inside: another scheme than https (or http, where that is allowed),
-// user names, fragments, blanks and control characters, hosts that are numbers
-// in any form but the canonical one of IPv4 or IPv6, zones, letters outside
-// ASCII (write the xn-- form), ports outside the policy, and literal addresses
-// that are not permitted. Names are not resolved: each dial checks what they
-// lead to. Errors wrap [ErrURL] or [ErrForbidden].
-func (c *Client) CheckURL(raw string) (*url.URL, error) {
+// ParseURL parses an absolute URL and refuses what could be read in two ways:
+// another scheme than https and http, user names, fragments, blanks and control
+// characters, hosts that are numbers in any form but the canonical one of IPv4
+// or IPv6, zones, and letters outside ASCII (write the xn-- form). Errors wrap
+// [ErrURL].
+func ParseURL(raw string) (*url.URL, error) {
 	switch {
 	case raw == "":
 		return nil, badURL("it is empty")
@@ -41,8 +39,6 @@ func (c *Client) CheckURL(raw string) (*url.URL, error) {
 		return nil, badURL("it does not parse") // err has the URL in it
 	}
 	switch {
-	case u.Scheme == "http" && !c.http:
-		return nil, badURL("plain http is not allowed; use https")
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, badURL("its scheme is not https")
 	case u.Opaque != "" || u.Host == "":
@@ -52,28 +48,60 @@ func (c *Client) CheckURL(raw string) (*url.URL, error) {
 	case u.Fragment != "" || strings.HasSuffix(raw, "#"):
 		return nil, badURL("it has a fragment, which is never sent")
 	}
-	if err := c.checkPort(u); err != nil {
+	if _, err := portOf(u); err != nil {
 		return nil, err
 	}
-	return u, c.checkHost(u)
+	if _, err := literal(u); err != nil {
+		return nil, err
+	}
+	return u, nil
 }
 
-func (c *Client) checkPort(u *url.URL) error {
-	text := u.Port()
-	if strings.HasSuffix(u.Host, ":") {
-		return badURL("its port is empty")
+// CheckURL is [ParseURL], and refuses what the client would not connect to:
+// http where it is not allowed, ports outside the policy, and literal addresses
+// that are not permitted. Names are not resolved: each dial checks what they
+// lead to. Errors wrap [ErrURL] or [ErrForbidden].
+func (c *Client) CheckURL(raw string) (*url.URL, error) {
+	u, err := ParseURL(raw)
+	if err != nil {
+		return nil, err
 	}
-	if text == "" {
-		text = map[string]string{"https": "443", "http": "80"}[u.Scheme]
+	if u.Scheme == "http" && !c.http {
+		return nil, badURL("plain http is not allowed; use https")
+	}
+	port, err := portOf(u)
+	if err != nil {
+		return nil, err
+	}
+	if !c.portAllowed(port) {
+		return nil, badURL("its port is not allowed")
+	}
+	a, err := literal(u)
+	if err != nil {
+		return nil, err
+	}
+	if a.IsValid() && !c.permits(a) {
+		return nil, fmt.Errorf("%w: %s", ErrForbidden, a)
+	}
+	return u, nil
+}
+
+// portOf returns the port that a URL leads to.
+func portOf(u *url.URL) (uint16, error) {
+	text := u.Port()
+	switch {
+	case strings.HasSuffix(u.Host, ":"):
+		return 0, badURL("its port is empty")
+	case text == "" && u.Scheme == "http":
+		return 80, nil
+	case text == "":
+		return 443, nil
 	}
 	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || strconv.FormatUint(n, 10) != text {
-		return badURL("its port is no number from 1 to 65535")
+	if err != nil || n == 0 || strconv.FormatUint(n, 10) != text {
+		return 0, badURL("its port is no number from 1 to 65535")
 	}
-	if !c.portAllowed(uint16(n)) {
-		return badURL("its port is not allowed")
-	}
-	return nil
+	return uint16(n), nil
 }
 
 func (c *Client) portAllowed(p uint16) bool {
@@ -83,26 +111,21 @@ func (c *Client) portAllowed(p uint16) bool {
 	return c.ports[p]
 }
 
-func (c *Client) checkHost(u *url.URL) error {
+// literal returns the address that a URL's host is, or the zero address if it
+// is a name.
+func literal(u *url.URL) (netip.Addr, error) {
 	host := u.Hostname()
+	a, err := netip.ParseAddr(host)
 	if strings.HasPrefix(u.Host, "[") {
-		a, err := netip.ParseAddr(host)
 		if err != nil || !a.Is6() || a.Zone() != "" {
-			return badURL("its host is no IPv6 address")
+			return netip.Addr{}, badURL("its host is no IPv6 address")
 		}
-		return c.checkLiteral(a)
+		return a, nil
 	}
-	if a, err := netip.ParseAddr(host); err == nil && a.Is4() {
-		return c.checkLiteral(a)
+	if err == nil && a.Is4() {
+		return a, nil
 	}
-	return checkName(host)
-}
-
-func (c *Client) checkLiteral(a netip.Addr) error {
-	if !c.permits(a) {
-		return fmt.Errorf("%w: %s", ErrForbidden, a)
-	}
-	return nil
+	return netip.Addr{}, checkName(host)
 }
 
 // checkName refuses names that some resolver could take for an address: those
