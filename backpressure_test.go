@@ -126,7 +126,7 @@ func TestHeldBackIsAlive(t *testing.T) {
 func TestEndWhileHeldBack(t *testing.T) {
 	for name, end := range map[string]func(*polywire.Server){
 		"close": func(s *polywire.Server) { _ = s.Close() },
-		"conn":  func(s *polywire.Server) { s.All().Disconnect(4000, "enough") },
+		"conn":  func(s *polywire.Server) { _ = s.All().Disconnect(context.Background(), 4000, "enough") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

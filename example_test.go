@@ -69,7 +69,10 @@ func ExampleServer() {
 		if err := m.Bind(&room); err != nil {
 			return nil, err
 		}
-		return m.Conn().Server().Room(room).Count() + 1, m.Conn().Join(room)
+		if err := m.Conn().Join(room); err != nil {
+			return nil, err
+		}
+		return m.Conn().Server().Room(room).Count(ctx)
 	}))
 	url := listen(srv)
 
@@ -222,9 +225,9 @@ func ExampleTarget_Pick() {
 
 // A pattern of one's own: the last one who came.
 func ExamplePattern() {
-	newest := polywire.PatternFunc(func(members []*polywire.Conn) []*polywire.Conn {
-		last := slices.MaxFunc(members, func(a, b *polywire.Conn) int { return a.OpenedAt().Compare(b.OpenedAt()) })
-		return []*polywire.Conn{last}
+	newest := polywire.PatternFunc(func(members []polywire.Member) []polywire.Member {
+		last := slices.MaxFunc(members, func(a, b polywire.Member) int { return a.OpenedAt().Compare(b.OpenedAt()) })
+		return []polywire.Member{last}
 	})
 	srv, err := polywire.New(polywire.WithWires(native.New()))
 	check(err)

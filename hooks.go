@@ -1,6 +1,10 @@
 package polywire
 
-import "reflect"
+import (
+	"reflect"
+
+	"github.com/polywire/polywire/cluster"
+)
 
 // Hooks observe a server or a client; they never change what it does. Every
 // field may be nil. Several Hooks may be registered: each function runs in
@@ -45,6 +49,12 @@ type Hooks struct {
 	Error func(c *Conn, err error)
 	// Dropped is called for each message that could not be delivered.
 	Dropped func(c *Conn, kind string, reason DropReason)
+
+	// NodeJoined and NodeLeft tell of the other nodes of a cluster.
+	NodeJoined func(n cluster.Node)
+	NodeLeft   func(n cluster.Node)
+	// ClusterAvailable tells that the cluster's engine has gone, or is back.
+	ClusterAvailable func(up bool)
 
 	// WorkerStart and WorkerEnd surround the life of a goroutine that handles
 	// messages of a connection beside its reader.

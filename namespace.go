@@ -44,7 +44,13 @@ type spaces struct {
 }
 
 func newNamespace(s *Server, name string, shards int) *Namespace {
-	return &Namespace{srv: s, name: name, mux: NewMux(), rooms: newRooms(shards), conns: make(map[*Conn]struct{})}
+	n := &Namespace{srv: s, name: name, mux: NewMux(), rooms: newRooms(shards), conns: make(map[*Conn]struct{})}
+	n.rooms.peopled = func(room string, on bool) {
+		if s.node != nil {
+			s.node.interest(n, room, on)
+		}
+	}
+	return n
 }
 
 // canonical returns a namespace's name with the slash that it begins with.

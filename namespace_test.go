@@ -97,7 +97,7 @@ func TestNamespaces(t *testing.T) {
 		if got := p.receive(); got.Namespace != "/" || string(got.Payload.Data) != `"/ "` {
 			t.Errorf("main: %+v %s", got, got.Payload.Data)
 		}
-		if n, m := srv.All().Count(), srv.Namespace("/admin").All().Count(); n != 1 || m != 1 {
+		if n, m := len(srv.All().Conns()), len(srv.Namespace("/admin").All().Conns()); n != 1 || m != 1 {
 			t.Errorf("%d and %d members", n, m)
 		}
 		_ = srv.Room("room").Send(t.Context(), "to nobody", nil)
@@ -229,7 +229,7 @@ func TestDoorkeepers(t *testing.T) {
 		if got := p.receive(); string(got.Payload.Data) != `"/in auth b 7 u/in"` {
 			t.Errorf("who: %s", got.Payload.Data)
 		}
-		if n := srv.Namespace("/in").Room("lobby").Count(); n != 1 {
+		if n := len(srv.Namespace("/in").Room("lobby").Conns()); n != 1 {
 			t.Errorf("%d in the lobby", n)
 		}
 	})
@@ -283,7 +283,7 @@ func TestDynamicNamespaces(t *testing.T) {
 		}
 		p.end()
 		synctest.Wait()
-		if n := parent.All().Count(); n != 1 {
+		if n := len(parent.All().Conns()); n != 1 {
 			t.Errorf("%d are left", n)
 		}
 	})

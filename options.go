@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polywire/polywire/cluster"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/wire"
 )
@@ -75,6 +76,8 @@ type config struct {
 	publish    func(ctx context.Context, c *Conn, room, kind string) error
 	broadcast  func(ctx context.Context, c *Conn, kind string) error
 	recovery   *Recovery
+	cluster    cluster.Adapter // nil: alone
+	nodeName   string
 	base       context.Context //nolint:containedctx // the parent of every handler's context, given once
 	httpServer func(*http.Server)
 }

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 )
 
@@ -12,25 +13,31 @@ import (
 // a slice of its own, with at least one member, and returns those that get the
 // message. A pattern may be used by many goroutines at once.
 type Pattern interface {
-	Pick(members []*Conn) []*Conn
+	Pick(members []Member) []Member
 }
 
 // PatternFunc is a function as a [Pattern].
-type PatternFunc func(members []*Conn) []*Conn
+type PatternFunc func(members []Member) []Member
 
 // Pick calls f.
-func (f PatternFunc) Pick(members []*Conn) []*Conn { return f(members) }
+func (f PatternFunc) Pick(members []Member) []Member { return f(members) }
 
 // Everyone picks all members.
-func Everyone() Pattern { return PatternFunc(func(members []*Conn) []*Conn { return members }) }
+func Everyone() Pattern { return PatternFunc(func(members []Member) []Member { return members }) }
 
 // RoundRobin picks one member after the other, in the order of their opening.
 // The turn belongs to the returned value: keep it to go on.
 func RoundRobin() Pattern {
 	turn := new(atomic.Uint64)
-	return PatternFunc(func(members []*Conn) []*Conn {
-		slices.SortFunc(members, func(a, b *Conn) int {
-			return cmp.Or(cmp.Compare(a.opened, b.opened), cmp.Compare(a.token(), b.token()))
+	return PatternFunc(func(members []Member) []Member {
+		slices.SortFunc(members, func(a, b Member) int {
+			if n := cmp.Compare(a.openedNano(), b.openedNano()); n != 0 {
+				return n
+			}
+			if a.conn != nil && b.conn != nil {
+				return cmp.Compare(a.conn.token(), b.conn.token())
+			}
+			return strings.Compare(a.ID(), b.ID())
 		})
 		return members[(turn.Add(1)-1)%uint64(len(members)):][:1]
 	})
@@ -38,7 +45,7 @@ func RoundRobin() Pattern {
 
 // Random picks one member by chance.
 func Random() Pattern {
-	return PatternFunc(func(members []*Conn) []*Conn {
+	return PatternFunc(func(members []Member) []Member {
 		return members[rand.IntN(len(members)):][:1] //nolint:gosec // spreading load is no secret
 	})
 }
@@ -47,13 +54,13 @@ func Random() Pattern {
 // such the one with the fewest queued bytes, and one by chance where several
 // have as few of both.
 func LeastLoaded() Pattern {
-	return PatternFunc(func(members []*Conn) []*Conn {
+	return PatternFunc(func(members []Member) []Member {
 		start := rand.IntN(len(members)) //nolint:gosec // spreading load is no secret
 		best := start
-		calls, bytes := members[start].openCalls(), members[start].QueuedBytes()
+		calls, bytes := members[start].openCalls(), members[start].queuedBytes()
 		for i := 1; i < len(members); i++ {
 			at := (start + i) % len(members)
-			n, queued := members[at].openCalls(), members[at].QueuedBytes()
+			n, queued := members[at].openCalls(), members[at].queuedBytes()
 			if cmp.Or(cmp.Compare(n, calls), cmp.Compare(queued, bytes)) < 0 {
 				best, calls, bytes = at, n, queued
 			}
@@ -66,13 +73,13 @@ func LeastLoaded() Pattern {
 // there, and when members come or go only the keys of those move (rendezvous
 // hashing, by connection id).
 func ByKey(key string) Pattern {
-	return PatternFunc(func(members []*Conn) []*Conn {
+	return PatternFunc(func(members []Member) []Member {
 		best, top := 0, uint64(0)
-		for i, c := range members {
+		for i, m := range members {
 			h := fnv.New64a()
 			h.Write([]byte(key))
 			h.Write([]byte{0})
-			h.Write([]byte(c.ID()))
+			h.Write([]byte(m.ID()))
 			if weight := mix(h.Sum64()); weight >= top {
 				best, top = i, weight
 			}

@@ -52,7 +52,11 @@ func (s *Server) subscribe(ctx context.Context, c *Conn, room string) error {
 	if err := s.cfg.subscribe(ctx, c, room); err != nil {
 		return forbidden(err)
 	}
-	return c.join(room, true)
+	if err := c.join(room, true); err != nil {
+		return err
+	}
+	s.settle()
+	return nil
 }
 
 func (s *Server) publish(ctx context.Context, r *request) error {
@@ -74,7 +78,7 @@ func (s *Server) relay(ctx context.Context, t Target, r *request) error {
 	if len(r.args) > 0 {
 		out.Value = r.allArgs()
 	}
-	out.deliver = func(_ context.Context, o *Outgoing) error { return t.deliver(r.conn, o, sendFlags{}) }
+	out.deliver = func(ctx context.Context, o *Outgoing) error { return t.deliver(ctx, r.conn, o, sendFlags{}) }
 	return s.throughPipes(ctx, out, false)
 }
 

@@ -139,14 +139,6 @@ func (r *recovery) fanOut(t Target, f *fanout) error {
 	if t.ns.match != nil {
 		k.template = t.ns
 	}
-	if t.pattern != nil {
-		members := t.Conns()
-		if len(members) == 0 {
-			return nil
-		}
-		t = r.srv.ToConns(t.pattern.Pick(members)...)
-		k.everybody, k.rooms = false, nil
-	}
 	if t.listed {
 		k.to = connIDs(t.conns)
 	}

@@ -46,8 +46,8 @@ func (w *world) away() {
 	_ = srv.To("in", "out").Except("in").Send(ctx, "except", 1)
 	_ = srv.Room(w.id).Send(ctx, "own", 1)
 	_ = srv.All().Send(ctx, "volatile", 1, polywire.Volatile())
-	_ = srv.All().Pick(polywire.PatternFunc(func(members []*polywire.Conn) []*polywire.Conn {
-		return slices.DeleteFunc(members, func(c *polywire.Conn) bool { return c.ID() == w.id })
+	_ = srv.All().Pick(polywire.PatternFunc(func(members []polywire.Member) []polywire.Member {
+		return slices.DeleteFunc(members, func(m polywire.Member) bool { return m.ID() == w.id })
 	})).Send(ctx, "to another", 1)
 	_ = srv.Namespace("/other").All().Send(ctx, "elsewhere", 1)
 }

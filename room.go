@@ -11,6 +11,9 @@ import (
 type rooms struct {
 	seed   maphash.Seed
 	shards []roomShard
+	// peopled is told, in order, that a room has its first member or has lost
+	// its last; nil: nobody wants to know.
+	peopled func(room string, on bool)
 }
 
 // Shards of the index: many where most connections are, few in other namespaces.
@@ -97,6 +100,9 @@ func (r *rooms) add(c *Conn, name string) *membership {
 	if rm == nil {
 		rm = &room{name: name}
 		s.rooms[name] = rm
+		if r.peopled != nil {
+			r.peopled(name, true)
+		}
 	}
 	m := &membership{room: rm, conn: c, at: uint32(len(rm.members))}
 	rm.members = append(rm.members, m)
@@ -115,10 +121,15 @@ func (r *rooms) remove(m *membership) {
 	m.room.members = members[:last]
 	if last == 0 {
 		delete(s.rooms, m.room.name)
+		if r.peopled != nil {
+			r.peopled(m.room.name, false)
+		}
 	}
 }
 
-// Join puts the connection into rooms. Being there already is no error.
+// Join puts the connection into rooms. Being there already is no error. In a
+// cluster it waits for a moment until the other nodes know when it is a room's
+// first member here.
 // Errors: [ErrConnClosed]; [CodeBadRequest] for an empty or too long name.
 func (c *Conn) Join(rooms ...string) error {
 	for _, name := range rooms {
@@ -126,7 +137,15 @@ func (c *Conn) Join(rooms ...string) error {
 			return err
 		}
 	}
+	c.link.srv.settle()
 	return nil
+}
+
+// settle waits until the other nodes know whose messages are wanted here.
+func (s *Server) settle() {
+	if s.node != nil && s.node.fresh.Swap(false) {
+		s.node.sync()
+	}
 }
 
 func (c *Conn) join(name string, byPeer bool) error {

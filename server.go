@@ -26,19 +26,21 @@ import (
 // request, and has listeners of its own; use either or both. Make one with
 // [New], register, then serve.
 type Server struct {
-	cfg       config
-	id        string
-	state     atomic.Int32
-	hooks     Hooks
-	spaces    spaces
-	kinds     kinds
-	recovery  *recovery // nil: none
-	routes    *http.ServeMux
-	use       []Middleware
-	pipes     []Pipe
-	codes     *codeTable
-	encodings map[string][]string // content types by kind, where the application insists
-	mistakes  []error
+	cfg          config
+	id           string
+	state        atomic.Int32
+	hooks        Hooks
+	spaces       spaces
+	kinds        kinds
+	recovery     *recovery // nil: none
+	node         *node     // nil: alone
+	routes       *http.ServeMux
+	use          []Middleware
+	pipes        []Pipe
+	codes        *codeTable
+	encodings    map[string][]string // content types by kind, where the application insists
+	nodeHandlers map[string]NodeHandler
+	mistakes     []error
 
 	startMu sync.Mutex
 	active  []Plugin
@@ -102,6 +104,9 @@ func New(opts ...Option) (*Server, error) {
 	id := make([]byte, 6)
 	rand.Read(id)
 	s.id = hex.EncodeToString(id)
+	if s.cfg.cluster != nil {
+		s.node = newNode(s)
+	}
 	return s, nil
 }
 
@@ -167,6 +172,11 @@ func (s *Server) Start() error {
 	}
 	if err := s.prepare(); err != nil {
 		return err
+	}
+	if s.node != nil {
+		if err := s.node.open(); err != nil {
+			return err
+		}
 	}
 	s.watching.Go(s.watch.run)
 	s.become(StateNew, StateRunning)
@@ -364,6 +374,11 @@ func (s *Server) finish(ctx context.Context) (errs []error) {
 	for _, p := range slices.Backward(s.active) {
 		if err := p.Deactivate(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("polywire: plugin %T: %w", p, err))
+		}
+	}
+	if s.node != nil {
+		if err := s.node.close(ctx); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	s.wheel.Stop()

@@ -277,10 +277,10 @@ func TestEndWhileFallingAsleep(t *testing.T) {
 	ends := []func(*rawConn){
 		func(c *rawConn) { c.nc.Close() },
 		(*rawConn).reset,
-		func(*rawConn) { s.srv.All().Disconnect(4000, "") },
-		func(c *rawConn) { c.nc.Close(); s.srv.All().Disconnect(4000, "") },
+		func(*rawConn) { _ = s.srv.All().Disconnect(context.Background(), 4000, "") },
+		func(c *rawConn) { c.nc.Close(); _ = s.srv.All().Disconnect(context.Background(), 4000, "") },
 		func(c *rawConn) { _, _ = c.nc.Write(c.encode(envelope{Type: "message", Kind: "echo"})); c.reset() },
-		func(c *rawConn) { go s.srv.All().Disconnect(4000, ""); c.nc.Close() },
+		func(c *rawConn) { go s.srv.All().Disconnect(context.Background(), 4000, ""); c.nc.Close() },
 	}
 	for i := range n {
 		c := s.open(languages()[i%4])
@@ -318,7 +318,7 @@ func TestEndAtTheTick(t *testing.T) {
 			}
 		})
 		if round%2 == 0 {
-			s.srv.All().Disconnect(4000, "")
+			_ = s.srv.All().Disconnect(context.Background(), 4000, "")
 		}
 		s.close()
 		ending.Wait()

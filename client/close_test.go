@@ -105,7 +105,7 @@ func TestCloseInEveryState(t *testing.T) {
 		},
 		"closed by itself": func(t *testing.T, _ *network, srv *polywire.Server, c *client.Client) {
 			connect(t, c)
-			srv.All().Disconnect(polywire.CloseForceDisconnect, "enough")
+			_ = srv.All().Disconnect(context.Background(), polywire.CloseForceDisconnect, "enough")
 			<-time.After(time.Minute)
 		},
 	} {
@@ -257,7 +257,7 @@ func TestHooksInOrder(t *testing.T) {
 		if err := c.Subscribe(t.Context(), "room"); err != nil {
 			t.Error(err)
 		}
-		srv.All().Disconnect(polywire.CloseForceReconnect, "")
+		_ = srv.All().Disconnect(context.Background(), polywire.CloseForceReconnect, "")
 		<-time.After(10 * time.Second)
 		c.Close()
 		var want []string

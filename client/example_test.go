@@ -105,7 +105,7 @@ func ExampleClient_Err() {
 	c, err := client.Dial(context.Background(), url)
 	check(err)
 	defer c.Close()
-	srv.All().Disconnect(polywire.CloseForceDisconnect, "this account was closed")
+	check(srv.All().Disconnect(context.Background(), polywire.CloseForceDisconnect, "this account was closed"))
 
 	<-c.Done()
 	if why, ok := errors.AsType[*polywire.CloseError](c.Err()); ok {

@@ -117,7 +117,7 @@ func TestRoomsAfterReconnect(t *testing.T) {
 			t.Errorf("the hook was told %v", err)
 		}
 		for room, want := range map[string]int{"a": 1, "b": 0, "secret": 0, "left": 0} {
-			if got := next.Room(room).Count(); got != want {
+			if got := len(next.Room(room).Conns()); got != want {
 				t.Errorf("room %s has %d members, want %d", room, got, want)
 			}
 			if err := next.Room(room).Send(t.Context(), "news", "for "+room); err != nil {
@@ -184,7 +184,7 @@ func TestCloseCodes(t *testing.T) {
 				e := newEvents()
 				c := n.connected("ws", e.option())
 				receive(t, e.connects)
-				srv.All().Disconnect(tt.code, "because")
+				_ = srv.All().Disconnect(context.Background(), tt.code, "because")
 				var closed *polywire.CloseError
 				if why := receive(t, e.disconnects); !errors.As(why, &closed) || closed.Code != tt.code || closed.Reason != "because" || !closed.Remote {
 					t.Errorf("disconnected with %+v", closed)

@@ -137,15 +137,15 @@ func pickBy(p polywire.Pattern, links []link, asks bool) (link, error) {
 	err := ErrNotConnected
 	left := slices.Clone(links)
 	for len(left) > 0 {
-		conns := make([]*polywire.Conn, len(left))
+		members := make([]polywire.Member, len(left))
 		for i, l := range left {
-			conns[i] = l.conn
+			members[i] = polywire.MemberOf(l.conn)
 		}
-		picked := p.Pick(conns)
+		picked := p.Pick(members)
 		if len(picked) == 0 {
 			return link{}, polywire.ErrNoConnections
 		}
-		at := slices.IndexFunc(left, func(l link) bool { return l.conn == picked[0] })
+		at := slices.IndexFunc(left, func(l link) bool { return l.conn == picked[0].Conn() })
 		if at < 0 {
 			return link{}, polywire.ErrNoConnections
 		}

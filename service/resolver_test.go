@@ -144,7 +144,7 @@ func TestDNS(t *testing.T) {
 			t.Errorf("calls went to %v", found)
 		}
 		// What is on its way to an address that goes is answered; then it is left.
-		answered := s.Go(t.Context(), "never", nil, nil, service.Pick(polywire.PatternFunc(func(all []*polywire.Conn) []*polywire.Conn {
+		answered := s.Go(t.Context(), "never", nil, nil, service.Pick(polywire.PatternFunc(func(all []polywire.Member) []polywire.Member {
 			return all[:1] // of the first address by name
 		})))
 		synctest.Wait()
@@ -161,8 +161,8 @@ func TestDNS(t *testing.T) {
 			t.Errorf("a call to the address that went: %v", err)
 		}
 		<-time.After(5 * time.Second)
-		if one.All().Count() != 0 || two.All().Count() != 2 {
-			t.Errorf("%d and %d connections", one.All().Count(), two.All().Count())
+		if len(one.All().Conns()) != 0 || len(two.All().Conns()) != 2 {
+			t.Errorf("%d and %d connections", len(one.All().Conns()), len(two.All().Conns()))
 		}
 		// An error changes nothing, an empty answer does.
 		z.set("users")

@@ -157,7 +157,7 @@ func TestCallsAreSpread(t *testing.T) {
 		if len(hosts) != 2 {
 			t.Errorf("all keys went to %v", hosts)
 		}
-		none := polywire.PatternFunc(func([]*polywire.Conn) []*polywire.Conn { return nil })
+		none := polywire.PatternFunc(func([]polywire.Member) []polywire.Member { return nil })
 		if err := s.Call(t.Context(), "who", nil, nil, service.Pick(none)); !errors.Is(err, polywire.ErrNoConnections) {
 			t.Errorf("a pattern that picks nobody: %v", err)
 		}
@@ -315,7 +315,7 @@ func TestDisconnect(t *testing.T) {
 		srv := n.serve("a:1")
 		s := n.connected([]string{"tcp://a:1"})
 		synctest.Wait()
-		if count := srv.All().Count(); count != 2 || !s.Connected() || len(s.Conns()) != 2 {
+		if count := len(srv.All().Conns()); count != 2 || !s.Connected() || len(s.Conns()) != 2 {
 			t.Errorf("%d connections", count)
 		}
 		hung := s.Go(t.Context(), "never", nil, nil)
@@ -331,7 +331,7 @@ func TestDisconnect(t *testing.T) {
 		}
 		s.Disconnect()
 		synctest.Wait() // the server hears of it
-		if srv.All().Count() != 0 || s.Connected() || s.Stats().Open != 0 {
+		if len(srv.All().Conns()) != 0 || s.Connected() || s.Stats().Open != 0 {
 			t.Error("it is still connected")
 		}
 		tries := n.tried("a:1")

@@ -100,8 +100,8 @@ func newServer(out io.Writer) (*polywire.Server, error) {
 			return next.Handle(ctx, m)
 		})
 	})
-	srv.Handle("audience", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
-		return srv.Room(room).Count(), nil
+	srv.Handle("audience", polywire.HandlerFunc(func(ctx context.Context, _ *polywire.Message) (any, error) {
+		return srv.Room(room).Count(ctx)
 	}))
 	return srv, nil
 }

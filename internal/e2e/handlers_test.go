@@ -262,13 +262,12 @@ func (n *names) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*[]string)(n))
 }
 
-func evict(_ context.Context, m *polywire.Message) (any, error) {
+func evict(ctx context.Context, m *polywire.Message) (any, error) {
 	var room string
 	if err := m.Bind(&room); err != nil {
 		return nil, err
 	}
-	m.Conn().Namespace().Room(room).Disconnect(polywire.CloseForceDisconnect, "")
-	return true, nil
+	return true, m.Conn().Namespace().Room(room).Disconnect(ctx, polywire.CloseForceDisconnect, "")
 }
 
 func remember(_ context.Context, m *polywire.Message) (any, error) {

@@ -168,7 +168,7 @@ func TestPlainResponseWriter(t *testing.T) {
 		srv.ServeHTTP(rec, httptest.NewRequestWithContext(ctx, http.MethodGet, "/events?room=a", nil))
 		close(done)
 	}()
-	until(t, "it is there", func() bool { return srv.Room("a").Count() == 1 })
+	until(t, "it is there", func() bool { return len(srv.Room("a").Conns()) == 1 })
 	send(t, srv.Room("a"), "k", 1)
 	until(t, "it has been written", func() bool { return srv.Stats().QueuedBytes == 0 })
 	cancel()
