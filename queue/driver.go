@@ -33,7 +33,8 @@ type Driver interface {
 	// Inspect returns figures about a queue; ErrNotFound if there is none.
 	Inspect(ctx context.Context, queue string) (Depth, error)
 	// Close ends subscriptions as their Close does, waits for unconfirmed
-	// messages until ctx ends, and gives up the connections.
+	// messages until ctx ends, and gives up the connections; receipts that are
+	// left then end with ErrUnavailable. After it Publish gives ErrClosed.
 	Close(ctx context.Context) error
 }
 
@@ -89,13 +90,16 @@ type Incoming struct {
 // After another error it is still held and can be answered again; the broker
 // may have done it all the same, so that the message comes twice. Methods of
 // one claim are not called at the same time, except Extend, which may come late.
+//
+// A claim may also be a [Holder].
 type Claim interface {
-	// Ack gives the message up: it is done. The driver may let this happen
-	// after Ack has returned; should it get lost, the message comes again.
+	// Ack gives the message up: it is done. It does not wait for the broker:
+	// should the answer get lost on the way, the message comes again.
 	Ack(ctx context.Context) error
 	// Retry puts the message back as e says: with its new Attempts and
-	// LastError, not before e.At. nil: the broker has that for good. e.Queue, ID,
-	// Payload and Header are the message's own. It is no duplicate of itself.
+	// LastError, which its next delivery must show, and not before e.At. nil: the
+	// broker has that for good. The rest of e is as it was delivered. It is no
+	// duplicate of itself.
 	Retry(ctx context.Context, e *Envelope) error
 	// Bury makes the message a dead letter of its queue. nil: the broker has
 	// that for good.
@@ -106,6 +110,13 @@ type Claim interface {
 	Return(ctx context.Context) error
 	// Extend begins the lease anew.
 	Extend(ctx context.Context) error
+}
+
+// Holder is implemented by claims that can be lost with their connection.
+type Holder interface {
+	// Held reports whether the claim still holds, as far as is known without
+	// asking the broker. What is lost before its handler ran is not run.
+	Held() bool
 }
 
 // Subscription is one consumer of a queue. It survives outages of the broker.
@@ -120,7 +131,9 @@ type Subscription interface {
 }
 
 // Visit looks at a dead letter, which is the visitor's to keep, and says what
-// becomes of it, and whether to go on with the next.
+// becomes of it, and whether to go on with the next. The verdict has been
+// carried out, and confirmed by the broker, when visit is called again or
+// WalkDead returns nil; that it cannot be is WalkDead's error.
 type Visit func(d *Dead) (v Verdict, next bool)
 
 // Verdict is what becomes of a dead letter.

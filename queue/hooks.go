@@ -27,3 +27,56 @@ type Hooks struct {
 	// Status is called when the driver's connection changes.
 	Status func(s Status)
 }
+
+// mergeHooks makes one Hooks of many; no field of it is nil.
+func mergeHooks(all []Hooks) Hooks {
+	return Hooks{
+		Published: func(m *Message, took time.Duration, err error) {
+			for _, h := range all {
+				if h.Published != nil {
+					h.Published(m, took, err)
+				}
+			}
+		},
+		Started: func(d *Delivery) {
+			for _, h := range all {
+				if h.Started != nil {
+					h.Started(d)
+				}
+			}
+		},
+		Ended: func(d *Delivery, took time.Duration, err error) {
+			for _, h := range all {
+				if h.Ended != nil {
+					h.Ended(d, took, err)
+				}
+			}
+		},
+		Retried: func(d *Delivery, at time.Time, err error) {
+			for _, h := range all {
+				if h.Retried != nil {
+					h.Retried(d, at, err)
+				}
+			}
+		},
+		Buried:    func(d *Dead) { each(all, func(h *Hooks) func(*Dead) { return h.Buried }, d) },
+		Duplicate: func(d *Delivery) { each(all, func(h *Hooks) func(*Delivery) { return h.Duplicate }, d) },
+		Stale:     func(d *Delivery) { each(all, func(h *Hooks) func(*Delivery) { return h.Stale }, d) },
+		Status:    func(s Status) { each(all, func(h *Hooks) func(Status) { return h.Status }, s) },
+		Trouble: func(queue string, err error) {
+			for _, h := range all {
+				if h.Trouble != nil {
+					h.Trouble(queue, err)
+				}
+			}
+		},
+	}
+}
+
+func each[T any](all []Hooks, field func(h *Hooks) func(T), v T) {
+	for i := range all {
+		if f := field(&all[i]); f != nil {
+			f(v)
+		}
+	}
+}

@@ -60,7 +60,7 @@ type Message struct {
 	// neither begin nor end with a space. Drivers make queues on their first use.
 	Queue string
 	// ID tells messages apart: of several with the same one within the driver's
-	// window only the first is kept. Empty: one is made. Printable ASCII.
+	// window only the first is kept. Empty: one is made. Visible ASCII.
 	ID string
 	// Key groups messages whose order matters; see [HandleOptions.Ordered].
 	// Any valid UTF-8; empty: none.
@@ -130,3 +130,8 @@ type Consumer interface {
 	// handler for each queue.
 	Handle(queue string, h Handler, o HandleOptions) error
 }
+
+var (
+	_ Publisher = (*Broker)(nil)
+	_ Consumer  = (*Broker)(nil)
+)

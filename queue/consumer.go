@@ -1,0 +1,353 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// consumer handles one queue. What is in hand is a list of jobs; workers take
+// those that are ready. They are started when there is work and nobody idle.
+type consumer struct {
+	b     *Broker
+	queue string
+	h     Handler
+	o     HandleOptions
+	stats consumerStats
+
+	ctx    context.Context // of the handlers
+	cancel context.CancelCauseFunc
+	gone   atomic.Bool // handlers' time is over: unanswered claims go back
+
+	life sync.Mutex // held while starting, pausing and ending
+
+	mu        sync.Mutex
+	wake      *sync.Cond // something is ready, or the workers end
+	session   *session   // nil: paused
+	lingering []*session // stopped, with handlers still running
+	ended     bool
+	ready     fifo
+	byID      map[string]*job
+	lanes     map[string]*lane // by key, where order matters: keys with a message in hand
+	done      remembered
+	idle      int
+	workers   int
+	trouble   error
+	wg        sync.WaitGroup // workers, extenders, returns
+}
+
+// lane is the messages of one key behind the one whose turn it is.
+type lane struct{ waiting fifo }
+
+// session is one subscription and what it brought.
+type session struct {
+	c        *consumer
+	sub      Subscription
+	held     jobs // guarded by c.mu, as is all below
+	stopping bool
+	empty    chan struct{} // closed when stopping and nothing is held
+	closed   chan struct{}
+}
+
+var errShutdown = errors.New("queue: the broker shuts down")
+
+func newConsumer(b *Broker, queue string, h Handler, o HandleOptions) *consumer {
+	c := &consumer{
+		b: b, queue: queue, h: h, o: o, byID: make(map[string]*job), lanes: make(map[string]*lane),
+		done: remembered{age: b.opts.Dedup},
+	}
+	c.wake = sync.NewCond(&c.mu)
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	return c
+}
+
+// start begins a subscription, unless there is one.
+func (c *consumer) start() error {
+	c.life.Lock()
+	defer c.life.Unlock()
+	s := &session{c: c, empty: make(chan struct{}), closed: make(chan struct{})}
+	c.mu.Lock()
+	if c.ended || c.session != nil {
+		ended := c.ended
+		c.mu.Unlock()
+		if ended {
+			return ErrClosed
+		}
+		return nil
+	}
+	c.session = s
+	c.mu.Unlock()
+
+	o := ConsumeOptions{Credit: c.o.Concurrency + c.o.Prefetch, Ordered: c.o.Ordered, Lease: c.o.Lease}
+	sub, err := c.b.driver.Consume(c.ctx, c.queue, o, s)
+	if err != nil {
+		c.mu.Lock()
+		c.session = nil
+		c.mu.Unlock()
+		return err
+	}
+	s.sub = sub
+	if lease := sub.Lease(); lease > 0 {
+		c.wg.Go(func() { s.extend(lease) })
+	}
+	return nil
+}
+
+// Receive takes a message from the driver.
+func (s *session) Receive(in Incoming) {
+	c := s.c
+	c.stats.received.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.stopping {
+		c.wg.Go(func() { c.giveBack(in.Claim) })
+		return
+	}
+	j := newJob(s, in)
+	s.held.add(j)
+	if in.ID != "" && c.done.age > 0 {
+		if first := c.byID[in.ID]; first != nil {
+			first.twins = append(first.twins, j)
+			return
+		}
+		j.known = true
+		c.byID[in.ID] = j
+		j.duplicate = c.done.has(in.ID, j.since)
+	}
+	c.enqueue(j)
+}
+
+// enqueue finds a job's place. c.mu is held.
+func (c *consumer) enqueue(j *job) {
+	if c.o.Ordered && j.d.Key != "" && !j.duplicate {
+		if l := c.lanes[j.d.Key]; l != nil {
+			l.waiting.push(j)
+			return
+		}
+		j.lane = &lane{}
+		c.lanes[j.d.Key] = j.lane
+	}
+	c.push(j)
+}
+
+// push makes a job ready, and sees to it that somebody takes it. c.mu is held.
+func (c *consumer) push(j *job) {
+	c.ready.push(j)
+	switch {
+	case c.idle > 0:
+		c.wake.Signal()
+	case c.workers < c.o.Concurrency:
+		c.workers++
+		c.wg.Go(c.work)
+	}
+}
+
+// work is a worker.
+func (c *consumer) work() {
+	c.mu.Lock()
+	for {
+		j := c.ready.pop()
+		if j == nil {
+			if c.ended {
+				c.workers--
+				c.mu.Unlock()
+				return
+			}
+			c.idle++
+			c.wake.Wait()
+			c.idle--
+			continue
+		}
+		j.running = true
+		c.mu.Unlock()
+		c.run(j)
+		c.mu.Lock()
+	}
+}
+
+// Trouble is told by the driver.
+func (s *session) Trouble(err error) {
+	s.c.mu.Lock()
+	s.c.trouble = err
+	s.c.mu.Unlock()
+	s.c.b.hooks.Trouble(s.c.queue, err)
+}
+
+// extend keeps what is in hand alive, until the session is closed.
+func (s *session) extend(lease time.Duration) {
+	every := lease / 3
+	t := time.NewTicker(every)
+	defer t.Stop()
+	var batch []*job
+	for {
+		select {
+		case <-s.closed:
+			return
+		case <-t.C:
+		}
+		s.c.mu.Lock()
+		batch = batch[:0]
+		for j := s.held.first; j != nil; j = j.next {
+			batch = append(batch, j)
+		}
+		s.c.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), every)
+		for _, j := range batch {
+			if j.answered.Load() {
+				continue
+			}
+			if errors.Is(j.claim.Extend(ctx), ErrStale) {
+				j.stale.Store(true)
+			}
+		}
+		cancel()
+		clear(batch)
+	}
+}
+
+// pause ends the subscription and waits for what runs.
+func (c *consumer) pause(ctx context.Context) error {
+	c.life.Lock()
+	defer c.life.Unlock()
+	c.mu.Lock()
+	s := c.session
+	c.session = nil
+	if s != nil {
+		c.lingering = append(c.lingering, s)
+	}
+	sessions := append([]*session(nil), c.lingering...)
+	c.mu.Unlock()
+	if s != nil {
+		s.stop(ctx)
+	}
+	for _, s := range sessions {
+		select {
+		case <-s.empty:
+			s.close(ctx)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// stop ends the coming of messages and gives back what nobody works on.
+func (s *session) stop(ctx context.Context) {
+	_ = s.sub.Stop(ctx) // whatever comes all the same goes back at once
+	c := s.c
+	c.mu.Lock()
+	s.stopping = true
+	var back []*job
+	for j := s.held.first; j != nil; j = j.next {
+		if !j.running || j.waiting {
+			back = append(back, j)
+		}
+	}
+	for _, j := range back {
+		c.withdraw(j)
+	}
+	s.checkEmpty()
+	c.mu.Unlock()
+	for _, j := range back {
+		c.giveBack(j.claim)
+	}
+}
+
+// withdraw takes a job that nobody works on out of all lists. c.mu is held.
+func (c *consumer) withdraw(j *job) {
+	j.answered.Store(true)
+	if j.waiting {
+		j.waiting = false
+		j.timer.Stop()
+	}
+	c.ready.remove(j)
+	if first := c.byID[j.d.ID]; j.known && first == j {
+		delete(c.byID, j.d.ID)
+	} else if first != nil {
+		first.twins = without(first.twins, j)
+	}
+	if l := c.lanes[j.d.Key]; l != nil {
+		l.waiting.remove(j)
+		if j.lane == l {
+			delete(c.lanes, j.d.Key)
+		}
+	}
+	j.session.held.remove(j)
+}
+
+// giveBack returns a claim; what cannot be returned comes back by itself.
+func (c *consumer) giveBack(claim Claim) {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	if claim.Return(ctx) == nil {
+		c.stats.returned.Add(1)
+	}
+}
+
+// checkEmpty notes that a stopped session holds nothing any more. c.mu is held.
+func (s *session) checkEmpty() {
+	if s.stopping && s.held.first == nil {
+		select {
+		case <-s.empty:
+		default:
+			close(s.empty)
+		}
+	}
+}
+
+// close gives the subscription up. c.life is held.
+func (s *session) close(ctx context.Context) {
+	c := s.c
+	c.mu.Lock()
+	for i, other := range c.lingering {
+		if other == s {
+			c.lingering = append(c.lingering[:i], c.lingering[i+1:]...)
+			break
+		}
+	}
+	c.mu.Unlock()
+	close(s.closed)
+	_ = s.sub.Close(ctx) // what it holds still comes back by itself
+}
+
+// shutdown ends the consumer: in peace until ctx is done, then without waiting.
+func (c *consumer) shutdown(ctx context.Context) error {
+	err := c.pause(ctx)
+	c.life.Lock()
+	defer c.life.Unlock()
+	if err != nil {
+		c.giveUp(ctx)
+	}
+	c.cancel(ErrClosed)
+	c.mu.Lock()
+	c.ended = true
+	c.wake.Broadcast()
+	c.mu.Unlock()
+	if err == nil {
+		c.wg.Wait()
+	}
+	return err
+}
+
+// giveUp ends the handlers' contexts, waits a moment, and gives back what is
+// held all the same. c.life is held.
+func (c *consumer) giveUp(ctx context.Context) {
+	c.gone.Store(true)
+	c.cancel(errShutdown)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
+	defer cancel()
+	c.mu.Lock()
+	sessions := append([]*session(nil), c.lingering...)
+	c.mu.Unlock()
+	for _, s := range sessions {
+		select {
+		case <-s.empty:
+		case <-grace.Done():
+		}
+		closing, cancel := withGrace(grace)
+		s.close(closing)
+		cancel()
+	}
+}

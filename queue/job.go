@@ -1,0 +1,157 @@
+package queue
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// job is one claim in hand. Its fields are guarded by the consumer's mutex,
+// except those that belong to the worker while it is running.
+type job struct {
+	session *session
+	claim   Claim
+	d       Delivery
+	since   time.Time
+
+	answered atomic.Bool // the claim needs no more signs of life
+	stale    atomic.Bool // the claim is known to be lost
+
+	running   bool // a worker has it, or waiting
+	waiting   bool // for its next attempt, in hand
+	known     bool // byID holds it
+	duplicate bool // its id was done lately: to be acknowledged only
+	timer     *time.Timer
+	lane      *lane  // its turn in its key's order
+	twins     []*job // deliveries of the same id that came meanwhile
+
+	next, prev *job // in the session's list
+	line       *fifo
+	after      *job // in line
+	before     *job
+}
+
+func newJob(s *session, in Incoming) *job {
+	j := &job{session: s, claim: in.Claim, since: time.Now()}
+	j.d = Delivery{Envelope: in.Envelope, Lost: in.Lost}
+	return j
+}
+
+// held reports whether the claim still is, as far as is known.
+func (j *job) held() bool {
+	if j.stale.Load() {
+		return false
+	}
+	h, ok := j.claim.(Holder)
+	return !ok || h.Held()
+}
+
+// jobs is a list in the order of arrival.
+type jobs struct{ first, last *job }
+
+func (l *jobs) add(j *job) {
+	j.prev = l.last
+	if l.last == nil {
+		l.first = j
+	} else {
+		l.last.next = j
+	}
+	l.last = j
+}
+
+func (l *jobs) remove(j *job) {
+	if j.prev == nil {
+		l.first = j.next
+	} else {
+		j.prev.next = j.next
+	}
+	if j.next == nil {
+		l.last = j.prev
+	} else {
+		j.next.prev = j.prev
+	}
+	j.next, j.prev = nil, nil
+}
+
+// fifo is a line of jobs; a job stands in one at most.
+type fifo struct{ head, tail *job }
+
+func (f *fifo) push(j *job) {
+	j.line, j.before = f, f.tail
+	if f.tail == nil {
+		f.head = j
+	} else {
+		f.tail.after = j
+	}
+	f.tail = j
+}
+
+// unshift puts a job in front.
+func (f *fifo) unshift(j *job) {
+	j.line, j.after = f, f.head
+	if f.head == nil {
+		f.tail = j
+	} else {
+		f.head.before = j
+	}
+	f.head = j
+}
+
+func (f *fifo) pop() *job {
+	j := f.head
+	if j != nil {
+		f.remove(j)
+	}
+	return j
+}
+
+// remove takes a job out, if it stands in this line.
+func (f *fifo) remove(j *job) {
+	if j.line != f {
+		return
+	}
+	if j.before == nil {
+		f.head = j.after
+	} else {
+		j.before.after = j.after
+	}
+	if j.after == nil {
+		f.tail = j.before
+	} else {
+		j.after.before = j.before
+	}
+	j.line, j.before, j.after = nil, nil, nil
+}
+
+func without(list []*job, j *job) []*job {
+	if i := slices.Index(list, j); i >= 0 {
+		return slices.Delete(list, i, i+1)
+	}
+	return list
+}
+
+// remembered is the ids that were done lately, in two generations: the older
+// one is forgotten when the younger is full or has become old.
+type remembered struct {
+	age        time.Duration // not positive: nothing is remembered
+	young, old map[string]time.Time
+	since      time.Time // of young
+}
+
+func (r *remembered) has(id string, now time.Time) bool {
+	if t, ok := r.young[id]; ok {
+		return now.Sub(t) < r.age
+	}
+	t, ok := r.old[id]
+	return ok && now.Sub(t) < r.age
+}
+
+func (r *remembered) add(id string, now time.Time) {
+	if r.age <= 0 || id == "" {
+		return
+	}
+	if len(r.young) >= MaxRemembered/2 || now.Sub(r.since) >= r.age || r.young == nil {
+		r.old, r.young, r.since = r.young, make(map[string]time.Time), now
+	}
+	r.young[id] = now
+}
