@@ -21,7 +21,7 @@ export class Calls {
    * @param {string} what for the error's text
    * @param {number} timeout milliseconds; 0 or Infinity: none
    * @param {AbortSignal} [signal]
-   * @returns {Promise<any>} the answer's payload; rejects with a PolywireError or the signal's reason
+   * @returns {Promise<any>} what resolve gives; rejects with a PolywireError or the signal's reason
    */
   wait(id, what, timeout, signal) {
     return new Promise((resolve, reject) => {

@@ -7,6 +7,7 @@ import { PolywireError } from "./error.js";
 import { Handlers } from "./handlers.js";
 import { Link } from "./link.js";
 import { settle } from "./options.js";
+import { Places } from "./places.js";
 
 /** @typedef {import("./options.js").ClientOptions} ClientOptions */
 /** @typedef {import("./close.js").End} End */
@@ -34,15 +35,24 @@ import { settle } from "./options.js";
  * - status: the new one, and the error that led to it, if one did
  * - connect: the connection's id, whether it is a later one, the headers of WELCOME
  * - disconnect: a running connection ended; whether the client is coming back
+ * - recovered: a room was subscribed to again after a reconnect; whether all that was missed has come. If not, its
+ *   state is to be got anew. A check that finds messages which cannot be had any more says so, too
  * - retry: the next attempt is made in so many milliseconds
  * - error: what no promise could report
  * @typedef {object} Events
  * @property {[status: Status, cause: PolywireError | undefined]} status
  * @property {[{id: string, reconnected: boolean, headers: Record<string, string>}]} connect
  * @property {[{code: number, reason: string, reconnect: boolean}]} disconnect
+ * @property {[{room: string, recovered: boolean}]} recovered
  * @property {[{attempt: number, delay: number, error: PolywireError}]} retry
  * @property {[unknown]} error
  */
+
+/** Refusals that may be over soon. */
+const TEMPORARY = new Set(["unavailable", "deadline_exceeded", "canceled", "too_many_requests"]);
+
+/** Such a room is asked for again after so many milliseconds, or up to twice as many. */
+const AGAIN = 1000;
 
 /** A connection that lasted for so many first ceilings of the backoff counts as good. */
 const STEADY = 5;
@@ -60,6 +70,7 @@ export class Client {
   #emitter = new Emitter();
   /** @type {Set<string>} */
   #rooms = new Set();
+  #places = new Places();
   /** @type {Status} */
   #status = "new";
   /** @type {Link | undefined} */
@@ -70,6 +81,10 @@ export class Client {
   #connected = false; // at least once since connect()
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #checkTimer;
+  /** @type {Set<ReturnType<typeof setTimeout>>} */
+  #againTimers = new Set();
   /** @type {{resolve: () => void, reject: (reason: unknown) => void} | undefined} */
   #opening;
   /** @type {(() => void) | undefined} */
@@ -185,7 +200,13 @@ export class Client {
    * @returns {Promise<void>}
    */
   async subscribe(room, options = {}) {
-    await this.#request({ type: "subscribe", room: named("room", room) }, options);
+    try {
+      const recovered = await this.#join(named("room", room), options);
+      if (recovered === false) this.#emitter.emit("recovered", { room, recovered });
+    } catch (thrown) {
+      if (!this.#rooms.has(room)) this.#places.forget(room);
+      throw thrown;
+    }
     this.#rooms.add(room);
   }
 
@@ -197,6 +218,7 @@ export class Client {
    */
   async unsubscribe(room, options = {}) {
     this.#rooms.delete(named("room", room));
+    this.#places.forget(room);
     try {
       await this.#request({ type: "unsubscribe", room }, options);
     } catch (thrown) {
@@ -280,27 +302,79 @@ export class Client {
     this.#id = packet.key ?? "";
     this.#runningSince = performance.now();
     this.#status = "running"; // calls may be made from here on
-    for (const room of this.#rooms) void this.#resubscribe(room);
+    for (const room of this.#rooms) void this.#resubscribe(room, true);
+    this.#watchPlaces();
     this.#emitter.emit("status", "running", undefined);
     this.#emitter.emit("connect", { id: this.#id, reconnected, headers: packet.headers ?? {} });
     this.#opening?.resolve();
     this.#opening = undefined;
   }
 
-  /** @param {string} room */
-  async #resubscribe(room) {
+  /**
+   * Says SUBSCRIBE, with this client's place in the room if there is one.
+   * @param {string} room
+   * @param {WaitOptions} [options]
+   * @returns {Promise<boolean | undefined>} whether what was missed has come; undefined: it was not asked for
+   */
+  async #join(room, options) {
+    const { offset, moves } = this.#places.ask(room);
+    const reply = await this.#ask({ type: "subscribe", room, offset }, options);
+    this.#places.answered(room, moves, reply.offset);
+    return offset === undefined ? undefined : reply.recovered === true;
+  }
+
+  /**
+   * @param {string} room
+   * @param {boolean} anew after a reconnect; else it is a check of the place
+   */
+  async #resubscribe(room, anew) {
     try {
-      await this.#request({ type: "subscribe", room });
+      const recovered = await this.#join(room);
+      if (!this.#rooms.has(room)) return; // left meanwhile
+      if (recovered === false || (recovered && anew)) this.#emitter.emit("recovered", { room, recovered });
     } catch (thrown) {
       const { code, message, remote } = /** @type {PolywireError} */ (thrown);
       if (code === "unavailable" && !remote) return; // the next connection tries again
+      if (TEMPORARY.has(code)) return anew ? this.#again(room) : undefined; // a check comes again anyway
+      if (!anew) return this.#report(new PolywireError(code, `room ${room} is not checked: ${message}`, { cause: thrown }));
       this.#rooms.delete(room);
+      this.#places.forget(room);
       this.#report(new PolywireError(code, `room ${room} is lost: ${message}`, { cause: thrown }));
     }
   }
 
+  /** @param {string} room that could not be subscribed to for the moment */
+  #again(room) {
+    const link = this.#link;
+    const timer = setTimeout(() => {
+      this.#againTimers.delete(timer);
+      if (this.#link === link && this.#rooms.has(room)) void this.#resubscribe(room, true);
+    }, AGAIN * (1 + Math.random()));
+    this.#againTimers.add(timer);
+  }
+
+  #clearTimers() {
+    clearTimeout(this.#retryTimer);
+    clearTimeout(this.#checkTimer);
+    for (const timer of this.#againTimers) clearTimeout(timer);
+    this.#againTimers.clear();
+    this.#retryTimer = undefined;
+  }
+
+  /** Asks now and then for what got lost between the server's nodes. */
+  #watchPlaces() {
+    clearTimeout(this.#checkTimer);
+    const every = this.#options.checkInterval;
+    if (every < 0) return;
+    this.#checkTimer = setTimeout(() => {
+      for (const room of this.#rooms) if (this.#places.offset(room)) void this.#resubscribe(room, false);
+      this.#watchPlaces();
+    }, every * (0.75 + 0.5 * Math.random()));
+  }
+
   /** @param {End} end */
   #onEnd(end) {
+    this.#clearTimers();
     const was = this.#status;
     const error = endError(end);
     const reconnect = was !== "closing" && !end.final && reconnects(end.code);
@@ -331,8 +405,7 @@ export class Client {
     this.#closing = new Promise((resolve) => (this.#closed = resolve));
     const done = this.#closing;
     const wasRunning = this.#status === "running";
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
+    this.#clearTimers();
     this.#setStatus("closing");
     this.#calls.rejectAll(cause);
     this.#opening?.reject(cause);
@@ -348,10 +421,10 @@ export class Client {
    * @param {End} [running] how the connection ended, if it was running
    */
   #finish(error, running) {
-    clearTimeout(this.#retryTimer);
-    this.#retryTimer = undefined;
+    this.#clearTimers();
     /** @type {any} */ (globalThis).removeEventListener?.("online", this.#online);
     this.#rooms.clear();
+    this.#places.clear();
     this.#calls.rejectAll(error);
     this.#opening?.reject(error);
     this.#opening = undefined;
@@ -368,7 +441,7 @@ export class Client {
   #onPacket(packet) {
     switch (packet.type) {
       case "reply":
-        this.#calls.resolve(/** @type {number} */ (packet.id), packet.payload);
+        this.#calls.resolve(/** @type {number} */ (packet.id), packet);
         return; // one that comes after its call gave up is nobody's
       case "error":
         return this.#onError(packet);
@@ -394,6 +467,7 @@ export class Client {
 
   /** @param {Packet} packet */
   async #dispatch(packet) {
+    if (packet.room && packet.offset) this.#places.moved(packet.room, packet.offset);
     try {
       await this.#handlers.find(packet.kind ?? "")?.(packet.payload, toMessage(packet));
     } catch (thrown) {
@@ -435,7 +509,16 @@ export class Client {
    * @param {WaitOptions} [options]
    * @returns {Promise<any>}
    */
-  async #request(packet, { timeout = this.#options.callTimeout, signal } = {}) {
+  async #request(packet, options) {
+    return (await this.#ask(packet, options)).payload;
+  }
+
+  /**
+   * @param {Packet} packet
+   * @param {WaitOptions} [options]
+   * @returns {Promise<Packet>} the reply
+   */
+  async #ask(packet, { timeout = this.#options.callTimeout, signal } = {}) {
     signal?.throwIfAborted();
     const link = this.#connection();
     const id = (this.#lastCall = (this.#lastCall % Number.MAX_SAFE_INTEGER) + 1);
@@ -466,8 +549,8 @@ export class Client {
  * @param {Packet} packet
  * @returns {import("./handlers.js").Message}
  */
-function toMessage({ type, kind = "", payload, args = [], contentType = "", headers = {}, room }) {
-  return { kind, payload, args, contentType, headers, room, isCall: type === "call" };
+function toMessage({ type, kind = "", payload, args = [], contentType = "", headers = {}, room, offset }) {
+  return { kind, payload, args, contentType, headers, room, offset, isCall: type === "call" };
 }
 
 /** @param {SendOptions} options */

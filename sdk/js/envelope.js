@@ -21,6 +21,8 @@ import { PolywireError } from "./error.js";
  * @property {string} [room]
  * @property {ErrorBody} [error]
  * @property {string} [key]
+ * @property {string} [offset] a place in the room's history
+ * @property {boolean} [recovered] of the reply to a subscribe with an offset
  */
 
 const JSON_TYPE = "application/json";
@@ -66,15 +68,16 @@ function packError({ code, message, details }) {
  */
 export function decode(frame) {
   if (typeof frame !== "string") throw malformed("a binary frame on a text wire");
-  const { id, kind, room, key, headers, error, args, ...raw } = parse(frame);
+  const { id, kind, room, key, headers, error, args, offset, recovered, ...raw } = parse(frame);
   const type = raw.type ?? (id === undefined ? "message" : "call");
   if (!TYPES.has(type)) throw malformed(`unknown type ${JSON.stringify(type)}`);
   checkID(id, WITH_ID.has(type));
-  for (const [name, value] of Object.entries({ kind, room, key })) checkString(name, value);
+  for (const [name, value] of Object.entries({ kind, room, key, offset })) checkString(name, value);
   if (!kind && raw.code === undefined && WITH_KIND.has(type)) throw malformed("neither kind nor code");
+  if (recovered !== undefined && typeof recovered !== "boolean") throw malformed("recovered is not a boolean");
   checkHeaders(headers);
   /** @type {Packet} */
-  const packet = { type, id, kind, room, key, headers, ...unpack("payload", raw) };
+  const packet = { type, id, kind, room, key, headers, offset, recovered, ...unpack("payload", raw) };
   if (type === "error") packet.error = unpackError(error ?? {});
   if (args !== undefined) packet.args = unpackArgs(args);
   return packet;

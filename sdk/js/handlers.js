@@ -9,6 +9,7 @@
  * @property {string} contentType "application/json" unless the payload is bytes; "" without a payload
  * @property {Record<string, string>} headers
  * @property {string} [room] the room that it was published to, where known
+ * @property {string} [offset] its place in the room's history, where the room has one
  * @property {boolean} isCall whether the server waits for an answer
  */
 

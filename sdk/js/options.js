@@ -14,6 +14,8 @@
  *   when nothing is heard for so long after it (20000)
  * @property {number} [openTimeout] for one attempt, up to WELCOME; default 10000
  * @property {number} [callTimeout] default 30000; 0 or Infinity: none
+ * @property {number} [checkInterval] about how often to ask for messages of rooms with history that got lost on the
+ *   way; default 40000, negative: never
  * @property {{error: (text: string, error: unknown) => void} | null} [logger] gets the errors that no "error"
  *   listener takes; default console, null for none
  */
@@ -25,6 +27,7 @@ const DEFAULTS = Object.freeze({
   openTimeout: 10_000,
   closeTimeout: 2000,
   callTimeout: 30_000,
+  checkInterval: 40_000,
 });
 
 /**
@@ -47,6 +50,7 @@ export function settle(url, options) {
     ...positive("option", { openTimeout: options.openTimeout ?? DEFAULTS.openTimeout }),
     closeTimeout: DEFAULTS.closeTimeout,
     callTimeout: options.callTimeout ?? DEFAULTS.callTimeout,
+    checkInterval: checked(options.checkInterval ?? DEFAULTS.checkInterval),
     logger: options.logger === undefined ? console : options.logger,
   };
 }
@@ -61,6 +65,18 @@ function socketURL(url) {
   if (u.protocol === "http:" || u.protocol === "https:") u.protocol = u.protocol.replace("http", "ws");
   if (u.protocol !== "ws:" && u.protocol !== "wss:") throw new TypeError(`polywire: no WebSocket at ${u.protocol} URLs`);
   return u.href;
+}
+
+/**
+ * @param {number} every milliseconds
+ * @returns {number}
+ */
+function checked(every) {
+  // Chance makes a wait a quarter longer, and a longer one than 2^31 ms fires at once.
+  if (!(every < 0 || (every > 0 && every < 2 ** 30))) {
+    throw new RangeError("polywire: option checkInterval must be negative, or above 0 and below 2^30 ms");
+  }
+  return every;
 }
 
 /**

@@ -84,3 +84,60 @@ for (const [name, constructor] of Object.entries(constructors)) {
     await connecting;
   });
 }
+
+/** A server of one room that keeps everything, and breaks its connections now and then. */
+async function serveHistory(t) {
+  const server = new WebSocketServer({ host: "127.0.0.1", port: 0, handleProtocols: (offered) => [...offered][0] });
+  t.after(() => {
+    for (const socket of server.clients) socket.terminate();
+    return new Promise((resolve) => server.close(resolve));
+  });
+  await once(server, "listening");
+  const log = [];
+  const members = new Set();
+  const frame = (n) => JSON.stringify({ type: "message", kind: "n", room: "log", offset: `e.${n + 1}`, payload: log[n] });
+  server.on("connection", (socket) => {
+    socket.on("close", () => members.delete(socket));
+    socket.on("message", (data) => {
+      const { type, id, offset } = JSON.parse(String(data));
+      if (type === "hello") return socket.send(JSON.stringify({ type: "welcome", key: "c" }));
+      if (type !== "subscribe") return;
+      const from = offset === undefined || members.has(socket) ? log.length : Number(offset.slice(2));
+      for (let n = from; n < log.length; n++) socket.send(frame(n));
+      members.add(socket);
+      socket.send(JSON.stringify({ type: "reply", id, offset: `e.${log.length}`, recovered: offset !== undefined }));
+    });
+  });
+  return {
+    url: `ws://127.0.0.1:${server.address().port}/polywire`,
+    publish() {
+      log.push(log.length);
+      for (const socket of members) socket.send(frame(log.length - 1));
+    },
+    break: () => server.clients.forEach((socket) => socket.terminate()),
+  };
+}
+
+for (const [name, constructor] of Object.entries(constructors)) {
+  test(`${name}: nothing is missed and nothing comes twice while connections break`, async (t) => {
+    const server = await serveHistory(t);
+    const client = new Client(server.url, { WebSocket: constructor, backoff: { min: 5, max: 20 }, checkInterval: 10 });
+    const got = [];
+    const told = [];
+    client.handle("n", (n) => got.push(n));
+    client.on("recovered", ({ recovered }) => told.push(recovered));
+    await client.connect();
+    await client.subscribe("log");
+    const TOTAL = 2000;
+    for (let n = 0; n < TOTAL; n++) {
+      server.publish();
+      if (n % 200 === 150) server.break();
+      if (n % 5 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    const deadline = Date.now() + 20_000;
+    while (got.length < TOTAL && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
+    assert.deepEqual(got, Array.from({ length: TOTAL }, (_, n) => n));
+    assert.ok(told.length > 0 && told.every(Boolean), `${told}`);
+    await client.close();
+  });
+}

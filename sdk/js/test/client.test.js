@@ -59,6 +59,9 @@ test("options that cannot work are refused", () => {
     { heartbeat: { interval: 0 } },
     { heartbeat: { timeout: Infinity } },
     { openTimeout: -1 },
+    { checkInterval: 0 },
+    { checkInterval: Infinity },
+    { checkInterval: NaN },
   ];
   for (const options of bad) {
     assert.throws(() => new Client("ws://a", { WebSocket: FakeWebSocket, ...options }), /polywire|backoff/);
@@ -174,18 +177,18 @@ test("handlers get payload and message", async () => {
   const got = [];
   client.handle("a", (payload, message) => got.push([payload, message]));
   client.handle("chat.*", (payload, { kind }) => got.push([kind, payload]));
-  socket.receive({ kind: "a", payload: { x: 1 }, room: "r", headers: { h: "v" } });
+  socket.receive({ kind: "a", payload: { x: 1 }, room: "r", offset: "e.1", headers: { h: "v" } });
   socket.receive({ type: "publish", kind: "a", data: "AQ==", contentType: "x/y", args: [{ payload: 2 }] });
   socket.receive({ type: "broadcast", kind: "chat.said", payload: "hi" });
   socket.receive({ kind: "nobody.listens" });
   assert.deepEqual(got, [
     [
       { x: 1 },
-      { kind: "a", payload: { x: 1 }, args: [], contentType: "application/json", headers: { h: "v" }, room: "r", isCall: false },
+      { kind: "a", payload: { x: 1 }, args: [], contentType: "application/json", headers: { h: "v" }, room: "r", offset: "e.1", isCall: false },
     ],
     [
       new Uint8Array([1]),
-      { kind: "a", payload: new Uint8Array([1]), args: [2], contentType: "x/y", headers: {}, room: undefined, isCall: false },
+      { kind: "a", payload: new Uint8Array([1]), args: [2], contentType: "x/y", headers: {}, room: undefined, offset: undefined, isCall: false },
     ],
     ["chat.said", "hi"],
   ]);

@@ -62,7 +62,7 @@ test("bytes of any length come back as they were", () => {
 });
 
 test("null is absent, except as a payload", () => {
-  const names = "type id room key headers error args data contentType code codes".split(" ");
+  const names = "type id room key headers error args data contentType code codes offset recovered".split(" ");
   const packet = decode(JSON.stringify({ kind: "a", payload: null, ...Object.fromEntries(names.map((n) => [n, null])) }));
   assert.equal(packet.type, "message");
   assert.equal(packet.payload, null);
@@ -107,6 +107,9 @@ test("decode refuses malformed frames", () => {
     '{"kind":"a","args":[null]}',
     '{"kind":"a","args":[{"data":"?"}]}',
     '{"kind":"a","room":1}',
+    '{"kind":"a","offset":1}',
+    '{"type":"reply","id":1,"recovered":1}',
+    '{"type":"reply","id":1,"recovered":"true"}',
     '{"kind":"a","headers":[]}',
     '{"kind":"a","headers":{"x":1}}',
     '{"kind":"a","data":"?"}',

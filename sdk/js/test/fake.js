@@ -99,7 +99,7 @@ export async function pass(ms) {
 export function newClient(options = {}) {
   const client = new Client("ws://test/polywire", { WebSocket: FakeWebSocket, ...options });
   const events = [];
-  for (const name of ["status", "connect", "disconnect", "retry", "error"]) {
+  for (const name of ["status", "connect", "disconnect", "recovered", "retry", "error"]) {
     client.on(name, (...args) => events.push([name, ...args]));
   }
   const named = (name) => events.filter(([n]) => n === name).map(([, ...args]) => args);

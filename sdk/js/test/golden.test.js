@@ -16,7 +16,7 @@ function meaning(described) {
 for (const { name, packet: want, json } of golden.filter((g) => g.json)) {
   test(`golden: ${name}`, () => {
     const got = decode(json);
-    for (const key of ["type", "id", "kind", "room", "key", "headers"]) assert.deepEqual(got[key], want[key], key);
+    for (const key of ["type", "id", "kind", "room", "key", "headers", "offset", "recovered"]) assert.deepEqual(got[key], want[key], key);
     assert.deepEqual(got.payload, meaning(want.payload));
     assert.equal(got.contentType, want.payload?.type ?? "");
     assert.deepEqual(got.args, want.args?.map(meaning));
