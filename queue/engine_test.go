@@ -54,6 +54,7 @@ func TestDone(t *testing.T) {
 		}
 		publish(t, b, queue.Message{Queue: "q", ID: "a"})
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if s := strings.Join(got, ", "); s != "a 1 false, a 2 false, a 3 false" {
 			t.Error(s)
 		}
