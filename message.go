@@ -26,6 +26,7 @@ type Message struct {
 	id      uint64
 	key     string
 	call    bool
+	offset  string
 }
 
 // Conn returns the connection that the message came on.
@@ -43,6 +44,10 @@ func (m *Message) IsCall() bool { return m.call }
 // Room returns the room that the message was published to, where the wire
 // tells; empty otherwise.
 func (m *Message) Room() string { return m.room }
+
+// Offset returns the message's place in its room's history, as the server has
+// told; empty where the room keeps none. See [WithHistory].
+func (m *Message) Offset() string { return m.offset }
 
 // Header returns one header, empty if it is not there.
 func (m *Message) Header(name string) string { return m.header[name] }

@@ -106,6 +106,11 @@ func (n *node) open() error {
 	}
 	n.bus = bus
 	close(r.ready)
+	if h := n.srv.history; h != nil {
+		if err := h.open(ctx); err != nil {
+			return errors.Join(err, n.close(ctx))
+		}
+	}
 	bus.Interest(topicAll, true)
 	bus.Interest(topicNode(self.ID), true)
 	if err := bus.Sync(ctx); err != nil {
@@ -289,6 +294,9 @@ func (r *receiver) Available(up bool) {
 		return
 	}
 	n.srv.cfg.logger.Info("polywire: the cluster is back")
+	if h := n.srv.history; h != nil {
+		h.ring()
+	}
 }
 
 // Receive implements [cluster.Receiver].
@@ -296,6 +304,10 @@ func (r *receiver) Receive(m cluster.Message) {
 	<-r.ready
 	n := r.n
 	n.counters.received.Add(1)
+	if m.Log != "" {
+		n.srv.history.received(m)
+		return
+	}
 	var e envelope.Envelope
 	if err := envelope.Parse(m.Data, &e); err != nil {
 		n.malformed(m.From, err)
@@ -391,8 +403,8 @@ func (t Target) selection() envelope.Target {
 const (
 	flagVolatile = 1 << iota
 	flagUncompressed
-	flagFirst // one good answer is enough
-	flagBrief // what patterns need to know, no more
+	flagBrief  // what patterns need to know, no more
+	flagOthers // not for connections whose sessions keep what they miss
 )
 
 func flagBits(f sendFlags) (bits uint8) {
@@ -414,6 +426,9 @@ func (n *node) sendHere(e *envelope.Envelope) {
 	t, ok := n.target(&e.Target)
 	if !ok {
 		return
+	}
+	if e.Flags&flagOthers != 0 {
+		t.resumable = resumableNot
 	}
 	t.fanOutFrom(e)
 }

@@ -76,6 +76,7 @@ type config struct {
 	publish    func(ctx context.Context, c *Conn, room, kind string) error
 	broadcast  func(ctx context.Context, c *Conn, kind string) error
 	recovery   *Recovery
+	history    []historyPolicy
 	cluster    cluster.Adapter // nil: alone
 	nodeName   string
 	base       context.Context //nolint:containedctx // the parent of every handler's context, given once

@@ -17,7 +17,7 @@ func (s *Server) roomOperation(r *request) (any, error) {
 	c, ctx := r.conn, &r.ctx
 	switch r.op {
 	case wire.Subscribe:
-		err := s.subscribe(ctx, c, r.room)
+		err := s.subscribe(ctx, r)
 		if h := s.hooks.Subscribe; h != nil {
 			h(c, r.room, err)
 		}
@@ -42,7 +42,8 @@ func (s *Server) roomOperation(r *request) (any, error) {
 	}
 }
 
-func (s *Server) subscribe(ctx context.Context, c *Conn, room string) error {
+func (s *Server) subscribe(ctx context.Context, r *request) (err error) {
+	c, room := r.conn, r.room
 	if strings.HasPrefix(room, reservedPrefix) {
 		return Errorf(CodeForbidden, "rooms that begin with %q are reserved", reservedPrefix)
 	}
@@ -52,7 +53,7 @@ func (s *Server) subscribe(ctx context.Context, c *Conn, room string) error {
 	if err := s.cfg.subscribe(ctx, c, room); err != nil {
 		return forbidden(err)
 	}
-	if err := c.join(room, true); err != nil {
+	if r.place, err = c.enter(ctx, room, true, r.offset); err != nil {
 		return err
 	}
 	s.settle()

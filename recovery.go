@@ -102,6 +102,12 @@ func newRecovery(s *Server, bounds Recovery) *recovery {
 	}
 }
 
+// resumable reports whether the connection may come back as the same session,
+// so that this, and not its rooms' history, has what it misses.
+func (c *Conn) resumable() bool {
+	return c.shared != nil && c.link.srv.recovery != nil && c.link.dial == nil
+}
+
 // newSecret returns 120 random bits in 20 characters.
 func newSecret() string {
 	b := make([]byte, 15)
@@ -298,7 +304,7 @@ func (r *recovery) begin(c *Conn, hello *wire.Packet) {
 	c.shared.secret, c.shared.id, c.shared.resumed = s.secret, s.id, true
 	r.live[s.secret] = c
 	for _, name := range s.rooms {
-		_ = c.join(name, false) // it was in, so the name is good
+		_ = c.joinRoom(name, false) // it was in, so the name is good
 	}
 	c.mu.Lock()
 	for k, v := range s.values {

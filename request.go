@@ -22,6 +22,7 @@ type request struct {
 	answered atomic.Bool                // or about to be
 	open     atomic.Bool                // its id is among the open calls
 	deadline atomic.Pointer[time.Timer] // answers for a handler that takes too long
+	place    place                      // of a subscription, for the answer
 }
 
 func (r *request) callID() callID { return callID{r.conn, r.id, r.key} }
@@ -36,7 +37,7 @@ func (c *Conn) newRequest(p *wire.Packet, now time.Duration) (*request, error) {
 	r := &request{
 		Message: Message{
 			conn: c, kind: kind, room: p.Room, header: p.Header, payload: p.Payload, args: p.Args,
-			id: p.ID, key: p.Key, call: p.ID != 0 || p.Key != "",
+			id: p.ID, key: p.Key, call: p.ID != 0 || p.Key != "", offset: p.Offset,
 		},
 		op: p.Type,
 	}
@@ -220,7 +221,8 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 	}()
 	p := &sc.p
 	if err == nil {
-		*p = wire.Packet{Type: wire.Reply, Namespace: r.conn.label(), ID: r.id, Key: r.key, Header: header}
+		*p = wire.Packet{Type: wire.Reply, Namespace: r.conn.label(), ID: r.id, Key: r.key, Header: header,
+			Offset: r.place.offset, Recovered: r.place.recovered}
 		if err = l.fillAs(p, r.kind, result); err == nil {
 			err = l.sendWith(sc, sendOpen)
 		}

@@ -1,6 +1,7 @@
 package polywire
 
 import (
+	"context"
 	"hash/maphash"
 	"slices"
 	"sync"
@@ -149,9 +150,39 @@ func (s *Server) settle() {
 }
 
 func (c *Conn) join(name string, byPeer bool) error {
+	_, err := c.enter(context.Background(), name, byPeer, "")
+	return err
+}
+
+// enter lets the connection join a room; where that keeps history, from is the
+// place that it has come to before.
+func (c *Conn) enter(ctx context.Context, name string, byPeer bool, from string) (p place, err error) {
+	h := c.link.srv.history
+	k := h.of(name)
+	if k == nil || c.resumable() {
+		return place{}, c.joinRoom(name, byPeer)
+	}
+	if err := c.link.srv.checkRoomName(name); err != nil {
+		return place{}, err
+	}
+	for again := true; again && err == nil; {
+		p, again, err = h.feed(k, c.ns.name, name).enter(ctx, c, byPeer, from)
+	}
+	return p, err
+}
+
+func (s *Server) checkRoomName(name string) error {
+	if name == "" || len(name) > s.cfg.MaxRoomNameBytes {
+		return Errorf(CodeBadRequest, "a room's name has 1 to %d bytes", s.cfg.MaxRoomNameBytes)
+	}
+	return nil
+}
+
+// joinRoom puts the connection into a room's members.
+func (c *Conn) joinRoom(name string, byPeer bool) error {
 	srv := c.link.srv
-	if name == "" || len(name) > srv.cfg.MaxRoomNameBytes {
-		return Errorf(CodeBadRequest, "a room's name has 1 to %d bytes", srv.cfg.MaxRoomNameBytes)
+	if err := srv.checkRoomName(name); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

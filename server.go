@@ -34,6 +34,7 @@ type Server struct {
 	kinds        kinds
 	recovery     *recovery // nil: none
 	node         *node     // nil: alone
+	history      *history  // nil: none
 	routes       *http.ServeMux
 	use          []Middleware
 	pipes        []Pipe
@@ -107,6 +108,9 @@ func New(opts ...Option) (*Server, error) {
 	if s.cfg.cluster != nil {
 		s.node = newNode(s)
 	}
+	if len(s.cfg.history) > 0 {
+		s.history = newHistory(s)
+	}
 	return s, nil
 }
 
@@ -177,6 +181,9 @@ func (s *Server) Start() error {
 		if err := s.node.open(); err != nil {
 			return err
 		}
+	}
+	if s.history != nil {
+		s.watching.Go(s.history.run)
 	}
 	s.watching.Go(s.watch.run)
 	s.become(StateNew, StateRunning)
@@ -375,6 +382,9 @@ func (s *Server) finish(ctx context.Context) (errs []error) {
 		if err := p.Deactivate(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("polywire: plugin %T: %w", p, err))
 		}
+	}
+	if s.history != nil {
+		close(s.history.stop)
 	}
 	if s.node != nil {
 		if err := s.node.close(ctx); err != nil {

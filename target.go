@@ -21,7 +21,18 @@ type Target struct {
 	exceptConns []*Conn
 	pattern     Pattern
 	local       bool // members on this node only
+	resumable   resumability
 }
+
+// resumability narrows a target to connections whose sessions keep what they
+// miss, or to the others.
+type resumability uint8
+
+const (
+	resumableAny resumability = iota
+	resumableNot
+	resumableOnly
+)
 
 // All targets every open connection of the main namespace.
 func (s *Server) All() Target { return s.spaces.main.All() }
@@ -120,6 +131,14 @@ func (t Target) deliver(ctx context.Context, sender *Conn, o *Outgoing, flags se
 
 // distribute sends to the members here and on other nodes.
 func (t Target) distribute(ctx context.Context, o *Outgoing, flags sendFlags, b *Broadcast) error {
+	if !flags.volatile && t.srv.history.keepsAny(t) {
+		return t.distributeKept(ctx, o, flags, b)
+	}
+	return t.distributePlain(ctx, o, flags, b)
+}
+
+// distributePlain is distribute for what is kept in no room.
+func (t Target) distributePlain(ctx context.Context, o *Outgoing, flags sendFlags, b *Broadcast) error {
 	if t.far() {
 		return t.distributeFar(ctx, o, flags, b)
 	}
@@ -180,19 +199,19 @@ func (t Target) distributeFar(ctx context.Context, o *Outgoing, flags sendFlags,
 			return errors.Join(ErrNoConnections, err)
 		}
 	}
-	sel, topics := envelope.Target{}, []string(nil)
+	far, sel, topics := t, envelope.Target{}, []string(nil)
 	if t.pattern == nil {
 		sel = t.selection()
 		topics = n.topics(&sel)
 	} else {
-		here, far, err := t.chosen(ctx)
+		here, others, err := t.chosen(ctx)
 		if err != nil {
 			return err
 		}
-		if len(here)+len(far) == 0 {
+		if len(here)+len(others) == 0 {
 			return noneReached(flags)
 		}
-		sel, topics, _ = t.selectionOf(far)
+		sel, topics, _ = t.selectionOf(others)
 		t = t.srv.ToConns(here...)
 	}
 	if len(topics) > 0 {
@@ -206,7 +225,7 @@ func (t Target) distributeFar(ctx context.Context, o *Outgoing, flags sendFlags,
 	if len(topics) == 0 {
 		return err
 	}
-	return errors.Join(err, t.sendFar(ctx, &sel, topics, o, flags))
+	return errors.Join(err, far.sendFar(ctx, &sel, topics, o, flags))
 }
 
 // fanOut sends to the members here.
@@ -241,6 +260,14 @@ func (n *Namespace) eachOf(room string, f func(*Conn)) {
 
 func (t Target) eachIn(n *Namespace, f func(*Conn)) {
 	take := f
+	if t.resumable != resumableAny && t.srv.recovery != nil {
+		take = func(c *Conn) {
+			if c.resumable() == (t.resumable == resumableOnly) {
+				f(c)
+			}
+		}
+	}
+	some := take
 	if len(t.exceptConns)+len(t.exceptRooms) > 0 {
 		left := make(map[*Conn]struct{}, len(t.exceptConns))
 		for _, c := range t.exceptConns {
@@ -251,7 +278,7 @@ func (t Target) eachIn(n *Namespace, f func(*Conn)) {
 		}
 		take = func(c *Conn) {
 			if _, out := left[c]; !out {
-				f(c)
+				some(c)
 			}
 		}
 	}

@@ -190,8 +190,12 @@ func (t Target) sendFar(ctx context.Context, sel *envelope.Target, topics []stri
 	if err != nil {
 		return err
 	}
+	bits := flagBits(flags)
+	if t.resumable == resumableNot {
+		bits |= flagOthers
+	}
 	return t.srv.node.publish(ctx, topics, &envelope.Envelope{
-		Op: envelope.Send, Target: *sel, Kind: o.Kind, Header: o.Header, Args: payloads, Flags: flagBits(flags),
+		Op: envelope.Send, Target: *sel, Kind: o.Kind, Header: o.Header, Args: payloads, Flags: bits,
 	})
 }
 

@@ -1,0 +1,464 @@
+package polywire
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/polywire/polywire/cluster"
+	"github.com/polywire/polywire/internal/envelope"
+	"github.com/polywire/polywire/wire"
+)
+
+// feed is the history of one room on this node: what the room's members have
+// got, in order. Messages are sent to members, and members come, under its
+// lock; that is why nobody misses one or gets it twice. It takes other locks
+// in the order feed, connection, shard of rooms, outbox.
+type feed struct {
+	h               *history
+	k               *keeping
+	namespace, room string
+	topic           string
+
+	mu      sync.Mutex
+	changed sync.Cond
+	known   bool     // at is true
+	loading bool     // somebody asks the log; what comes meanwhile waits
+	gone    bool     // the history has another feed for the room, or none
+	at      position // of the last message
+	floor   uint64   // all messages after this one are in entries
+	entries []entry
+	bytes   int64
+	pending []cluster.Message
+	behind  bool // what comes before pending could not be had yet
+	used    time.Time
+
+	told []sent // messages whose hooks are called when the lock is free
+	lost bool   // members are to be told that they have missed something
+}
+
+// unlock frees the lock, and does then what must not be done under it.
+func (f *feed) unlock() {
+	told, lost := f.told, f.lost
+	f.told, f.lost = nil, false
+	f.mu.Unlock()
+	for _, s := range told {
+		if err := f.finish(s.fan, s.kind); err != nil {
+			f.h.srv.reportError(nil, fmt.Errorf("polywire: history of room %q: %w", f.room, err))
+		}
+	}
+	if lost {
+		f.startOver()
+	}
+}
+
+// entry is a message of a room.
+type entry struct {
+	offset      uint64
+	at          time.Time
+	kind        string
+	header      map[string]string
+	args        []Payload
+	flags       sendFlags
+	exceptRooms []string
+	exceptIDs   []string
+}
+
+// entryOverhead is about what an entry costs besides its bytes.
+const entryOverhead = 200
+
+func (e *entry) size() int64 {
+	n := entryOverhead + len(e.kind)
+	for _, a := range e.args {
+		n += len(a.Data)
+	}
+	for k, v := range e.header {
+		n += len(k) + len(v)
+	}
+	return int64(n)
+}
+
+// maxPending is how many messages wait while the log is asked; more are a hole.
+const maxPending = 10_000
+
+// append adds a message to a feed without a log, and sends it.
+func (f *feed) append(e entry, b *Broadcast) error {
+	f.mu.Lock()
+	if f.gone {
+		f.mu.Unlock()
+		return f.h.feed(f.k, f.namespace, f.room).append(e, b)
+	}
+	e.offset = f.at.Offset + 1
+	fan := f.add(e)
+	f.mu.Unlock()
+	b.Receivers += fan.receivers
+	return f.finish(fan, e.kind)
+}
+
+// add keeps a message and sends it to the members. f.mu is held.
+func (f *feed) add(e entry) *fanout {
+	e.at = time.Now()
+	f.at.Offset = e.offset
+	size := e.size()
+	f.bytes += size
+	f.k.bytes.Add(size)
+	f.entries = append(f.entries, e)
+	f.trim(e.at)
+	f.used = e.at
+	s := f.h.srv
+	fan := s.newFanout(&Outgoing{Kind: e.kind, Header: e.header, Value: argsOf(e.args)}, f.room)
+	fan.flags = e.flags
+	fan.packet.Offset = formatPosition(f.at)
+	if ns := s.namespace(f.namespace); ns != nil {
+		t := Target{srv: s, ns: ns, local: true, rooms: []string{f.room}, exceptRooms: e.exceptRooms,
+			exceptConns: s.connsOf(e.exceptIDs), resumable: resumableNot}
+		t.fanOut(fan)
+	}
+	return fan
+}
+
+// finish tells the hooks what could not be delivered, when no lock is held.
+func (f *feed) finish(fan *fanout, kind string) error {
+	defer fan.done()
+	for _, d := range fan.failed {
+		f.h.srv.dropped(d.conn, kind, d.reason)
+	}
+	return fan.err
+}
+
+// trim gives up what is too old or too much. f.mu is held.
+func (f *feed) trim(now time.Time) {
+	old := now.Add(-f.k.Age)
+	n := 0
+	var freed int64
+	for n < len(f.entries) {
+		e := &f.entries[n]
+		if len(f.entries)-n <= f.k.Size && !e.at.Before(old) && f.k.bytes.Load()-freed <= f.k.Bytes {
+			break
+		}
+		freed += e.size()
+		f.floor = e.offset
+		*e = entry{}
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	f.bytes -= freed
+	f.k.bytes.Add(-freed)
+	f.entries = f.entries[n:]
+}
+
+// namespace returns the namespace of a name, nil where nobody is in such a one.
+func (s *Server) namespace(name string) *Namespace {
+	if name == mainNamespace {
+		return s.spaces.main
+	}
+	s.spaces.mu.RLock()
+	defer s.spaces.mu.RUnlock()
+	return s.spaces.named[name]
+}
+
+// enter lets a connection join, and sends it what it has missed since from, if
+// it has been there before and all of that is here. again: the feed has gone.
+func (f *feed) enter(ctx context.Context, c *Conn, byPeer bool, from string) (p place, again bool, err error) {
+	pos, given := parsePosition(from)
+	f.mu.Lock()
+	defer f.unlock()
+	f.awaitLoaded()
+	f.used = time.Now()
+	f.trim(f.used)
+	if given && f.k.log != nil && f.known && pos.Epoch == f.at.Epoch && pos.Offset < f.floor {
+		f.fetch(ctx, pos)
+		f.awaitLoaded()
+	}
+	if f.gone {
+		return place{}, true, nil
+	}
+	before := c.In(f.room)
+	if err := c.joinRoom(f.room, byPeer); err != nil || !f.known {
+		return place{}, false, err
+	}
+	p.offset = formatPosition(f.at)
+	switch {
+	case !given:
+	case before: // it has got all, or it is on its way
+		p.recovered = pos.Epoch == f.at.Epoch && pos.Offset >= f.floor
+	default:
+		p.recovered = f.resend(c, pos)
+	}
+	return p, false, nil
+}
+
+// resend sends a new member what it has missed: all, or nothing. f.mu is held.
+func (f *feed) resend(c *Conn, from position) bool {
+	if from.Epoch != f.at.Epoch || from.Offset < f.floor || from.Offset > f.at.Offset {
+		return false
+	}
+	i := sort.Search(len(f.entries), func(i int) bool { return f.entries[i].offset > from.Offset })
+	missed := f.entries[i:]
+	var bytes int64
+	for k := range missed {
+		bytes += missed[k].size()
+	}
+	if bytes+c.link.out.queued.Load() > int64(c.link.srv.cfg.OutboxBytes) {
+		return false // it would be closed as a slow consumer, again and again
+	}
+	packets := make([]wire.Packet, 0, len(missed))
+	for k := range missed {
+		e := &missed[k]
+		if slices.Contains(e.exceptIDs, c.ID()) || slices.ContainsFunc(e.exceptRooms, c.In) {
+			continue
+		}
+		p := wire.Packet{Type: wire.Message, Kind: e.kind, Header: e.header, Room: f.room,
+			Offset: formatPosition(position{Epoch: f.at.Epoch, Offset: e.offset})}
+		if c.link.fill(&p, argsOf(e.args)) != nil {
+			continue // as when it was sent: its wire cannot say this
+		}
+		packets = append(packets, p)
+	}
+	for _, p := range packets {
+		if c.sendPacket(p, sendFlags{}) != nil {
+			return false // it ends
+		}
+	}
+	return true
+}
+
+// awaitLoaded waits while somebody asks the log. f.mu is held.
+func (f *feed) awaitLoaded() {
+	for f.loading {
+		f.changed.Wait()
+	}
+}
+
+// receive takes a message of the log.
+func (f *feed) receive(m cluster.Message) {
+	f.mu.Lock()
+	defer f.unlock()
+	if f.loading || f.behind {
+		if len(f.pending) < maxPending {
+			f.pending = append(f.pending, m)
+		}
+		return
+	}
+	f.take(m)
+}
+
+// sent is a message that was given to the members.
+type sent struct {
+	fan  *fanout
+	kind string
+}
+
+// take adds a message of the log if it is the next one; one with others
+// missing before it waits until those are here. f.mu is held, and loading is false.
+func (f *feed) take(m cluster.Message) {
+	switch {
+	case !f.known:
+		f.known, f.at, f.floor = true, position{Epoch: m.At.Epoch, Offset: m.Prev}, m.Prev
+	case m.At.Epoch != f.at.Epoch:
+		f.reset(position{Epoch: m.At.Epoch, Offset: m.Prev})
+		f.lost = true
+	case m.At.Offset <= f.at.Offset:
+		return
+	case m.Prev > f.at.Offset:
+		f.pending = append(f.pending, m)
+		f.startLoading()
+		return
+	}
+	f.addMessage(&m)
+}
+
+func (f *feed) startLoading() {
+	f.loading = true
+	f.h.srv.node.goes.Go(f.load)
+}
+
+// addMessage adds what a log has. f.mu is held.
+func (f *feed) addMessage(m *cluster.Message) {
+	e, err := entryOf(m)
+	if err != nil {
+		f.at.Offset = m.At.Offset
+		f.h.srv.node.malformed(m.From, err)
+		return
+	}
+	f.told = append(f.told, sent{f.add(e), e.kind})
+}
+
+func entryOf(m *cluster.Message) (entry, error) {
+	var env envelope.Envelope
+	if err := envelope.Parse(m.Data, &env); err != nil {
+		return entry{}, err
+	}
+	if env.Op != envelope.Send {
+		return entry{}, fmt.Errorf("%w: operation %d in a history", envelope.ErrMalformed, env.Op)
+	}
+	return entry{offset: m.At.Offset, kind: env.Kind, header: env.Header, args: env.Args, flags: flagsOf(env.Flags),
+		exceptRooms: env.Target.ExceptRooms, exceptIDs: env.Target.ExceptIDs}, nil
+}
+
+// reset forgets everything but where the room is now. f.mu is held.
+func (f *feed) reset(at position) {
+	f.k.bytes.Add(-f.bytes)
+	f.entries, f.bytes = nil, 0
+	f.known, f.at, f.floor = true, at, at.Offset
+}
+
+// startOver ends the connections of members that have missed what cannot be
+// had any more: they come back, and are told so.
+func (f *feed) startOver() {
+	ns := f.h.srv.namespace(f.namespace)
+	if ns == nil {
+		return
+	}
+	for _, c := range ns.Room(f.room).Local().Conns() {
+		if !c.resumable() {
+			_ = c.Close(CloseInsufficientState, "messages of a room were lost") // or it ends by itself
+		}
+	}
+}
+
+// The pace of asking a log that does not answer.
+const (
+	loadTimeout = 5 * time.Second
+	loadPause   = 200 * time.Millisecond
+	loadTries   = 3
+)
+
+// load asks the log where the room is, or for what was missed. loading is true.
+func (f *feed) load() {
+	f.h.srv.node.sync()
+	f.mu.Lock()
+	from := f.at
+	f.mu.Unlock()
+	page, err := f.ask(from)
+	f.mu.Lock()
+	defer f.unlock()
+	switch {
+	case err != nil:
+		f.behind = f.known && len(f.pending) > 0 // the next sweep tries again
+	case !f.known:
+		f.reset(page.Top)
+	case page.Complete:
+		f.behind = false
+		for i := range page.Messages {
+			if m := &page.Messages[i]; m.At.Offset > f.at.Offset {
+				f.addMessage(m)
+			}
+		}
+	default:
+		f.behind = false
+		f.reset(page.Top)
+		f.lost = true
+	}
+	f.settle()
+}
+
+// settle ends the asking, and takes what has come meanwhile. f.mu is held.
+func (f *feed) settle() {
+	f.loading = false
+	if !f.behind {
+		pending := f.pending
+		f.pending = nil
+		for i, m := range pending {
+			if f.take(m); f.loading { // another hole: the rest waits for that
+				f.pending = append(f.pending, pending[i+1:]...)
+				break
+			}
+		}
+	}
+	f.changed.Broadcast()
+}
+
+// ask asks the log, more than once if it has to.
+func (f *feed) ask(from position) (page cluster.Page, err error) {
+	for i := range loadTries {
+		ctx, cancel := context.WithTimeout(f.h.srv.node.ctx, loadTimeout)
+		page, err = f.k.log.After(ctx, f.topic, from)
+		cancel()
+		if err == nil || f.h.srv.node.ctx.Err() != nil || !f.h.srv.node.up.Load() {
+			return page, err
+		}
+		if i < loadTries-1 {
+			select {
+			case <-time.After(loadPause):
+			case <-f.h.srv.node.ctx.Done():
+			}
+		}
+	}
+	return page, err
+}
+
+// fetch makes the feed reach back to a place, if it can. f.mu is held, but not
+// while the log is asked.
+func (f *feed) fetch(ctx context.Context, from position) {
+	f.loading = true
+	f.mu.Unlock()
+	limited, cancel := context.WithTimeout(ctx, loadTimeout)
+	page, err := f.k.log.After(limited, f.topic, from)
+	cancel()
+	f.mu.Lock()
+	if err == nil && page.Complete && page.Top.Epoch == f.at.Epoch {
+		f.prepend(from.Offset, page.Messages)
+	}
+	f.settle()
+}
+
+// prepend puts older messages before those that are here. f.mu is held.
+func (f *feed) prepend(floor uint64, messages []cluster.Message) {
+	var older []entry
+	var bytes int64
+	now := time.Now()
+	for i := range messages {
+		if messages[i].At.Offset > f.floor {
+			break
+		}
+		e, err := entryOf(&messages[i])
+		if err != nil {
+			return
+		}
+		e.at = now
+		bytes += e.size()
+		older = append(older, e)
+	}
+	f.entries = append(older, f.entries...)
+	f.floor = min(f.floor, floor)
+	f.bytes += bytes
+	f.k.bytes.Add(bytes)
+}
+
+// check asks the log for what the feed has missed at its end.
+func (f *feed) check() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.loading || f.gone || !f.h.srv.node.up.Load() {
+		return // or it is checked when that is back
+	}
+	f.startLoading()
+}
+
+func (f *feed) isBehind() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.behind || !f.known
+}
+
+func (f *feed) idle(now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.trim(now)
+	return f.idleLocked(now)
+}
+
+// idleLocked reports whether nobody would miss the feed. f.mu is held.
+func (f *feed) idleLocked(now time.Time) bool {
+	if f.loading || f.gone || now.Sub(f.used) < idleFeed || f.k.log == nil && len(f.entries) > 0 {
+		return false
+	}
+	ns := f.h.srv.namespace(f.namespace)
+	return ns == nil || ns.rooms.count(f.room) == 0
+}
