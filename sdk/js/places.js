@@ -21,6 +21,7 @@ export class Places {
   ask(room) {
     let place = this.#rooms.get(room);
     if (!place) this.#rooms.set(room, (place = { offset: "", moves: 0, none: false }));
+    place.none = false; // for all that is known now
     return { offset: place.offset || undefined, moves: place.moves };
   }
 

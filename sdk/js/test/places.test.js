@@ -118,6 +118,17 @@ test("leaving and closing forget the place", async () => {
   await again;
 });
 
+test("a room that gets a history while this client is away", async () => {
+  const { client, socket } = await connected(options);
+  await join(client, socket, "a", {});
+  say(socket, "a", "session.1");
+  const next = await reconnect(client);
+  say(next, "a", "e.3"); // newer than the reply
+  answer(next, { offset: "e.2" });
+  await settle();
+  assert.deepEqual(asked(await reconnect(client)), [["subscribe", "a", "e.3"]]);
+});
+
 test("a refused room has no place", async () => {
   const { client, socket } = await connected(options);
   const refused = client.subscribe("a");
