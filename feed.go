@@ -456,7 +456,11 @@ func (f *feed) idle(now time.Time) bool {
 
 // idleLocked reports whether nobody would miss the feed. f.mu is held.
 func (f *feed) idleLocked(now time.Time) bool {
-	if f.loading || f.gone || now.Sub(f.used) < idleFeed || f.k.log == nil && len(f.entries) > 0 {
+	after := idleFeed
+	if f.k.log == nil { // with it the room's epoch ends
+		after = max(idleFeed, 2*f.k.Age)
+	}
+	if f.loading || f.gone || now.Sub(f.used) < after {
 		return false
 	}
 	ns := f.h.srv.namespace(f.namespace)
