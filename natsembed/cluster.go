@@ -91,7 +91,7 @@ func freePort(host string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("natsembed: cluster: %w", err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	a, ok := l.Addr().(*net.TCPAddr)
 	if !ok {
 		return 0, errors.New("natsembed: cluster: a listener without a port")

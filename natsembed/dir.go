@@ -74,12 +74,12 @@ func makeDir(o *Options) (string, error) {
 // process ends, however it does. The file stays: removing it would let two
 // processes lock two files of one name.
 func lock(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the directory is the application's choice
 	if err != nil {
 		return nil, fmt.Errorf("natsembed: %w", err)
 	}
 	if err := tryLock(f); err != nil {
-		f.Close()
+		_ = f.Close()
 		if !errors.Is(err, errLocked) {
 			return nil, fmt.Errorf("natsembed: lock %s: %w", name, err)
 		}
@@ -90,15 +90,14 @@ func lock(name string) (*os.File, error) {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("natsembed: %w", err)
+		return nil, fmt.Errorf("natsembed: %w", errors.Join(err, f.Close()))
 	}
 	return f, nil
 }
 
 // holder says who has a lock.
 func holder(name string) string {
-	text, err := os.ReadFile(name)
+	text, err := os.ReadFile(name) //nolint:gosec // as in lock
 	pid, _, _ := strings.Cut(string(text), "\n")
 	switch n, bad := strconv.Atoi(pid); {
 	case err != nil || bad != nil:
@@ -115,7 +114,7 @@ func holder(name string) string {
 func (st *store) identify(o *Options) error {
 	name := filepath.Join(st.dir, recordFile)
 	var had record
-	text, err := os.ReadFile(name)
+	text, err := os.ReadFile(name) //nolint:gosec // as in lock
 	switch {
 	case err == nil:
 		if err := json.Unmarshal(text, &had); err != nil {

@@ -315,12 +315,26 @@ func (s *Server) stop(ctx context.Context) {
 		nc.Close()
 	}
 	if s.opts.Cluster != nil {
-		// Lets others lead, and tells clients of the port to go there.
-		cancel := context.AfterFunc(ctx, s.ns.Shutdown)
-		s.ns.LameDuckShutdown()
-		cancel()
+		s.lameDuck(ctx)
 	}
 	s.ns.Shutdown()
 	s.ns.WaitForShutdown()
 	_ = s.store.close()
+}
+
+// lameDuck lets others lead, and tells clients of the port to go there.
+func (s *Server) lameDuck(ctx context.Context) {
+	cancel := context.AfterFunc(ctx, s.ns.Shutdown)
+	defer cancel()
+	if s.opts.Listen == "" { // those of Connect, closed just now, need no time to go elsewhere
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for range 1000 {
+			if s.ns.NumClients() == 0 {
+				break
+			}
+			<-tick.C
+		}
+	}
+	s.ns.LameDuckShutdown()
 }
