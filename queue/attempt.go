@@ -26,7 +26,7 @@ func (c *consumer) run(j *job) {
 }
 
 func (c *consumer) outcome(j *job) outcome {
-	d := &j.d
+	d := j.d
 	switch {
 	case j.duplicate:
 		c.stats.duplicates.Add(1)
@@ -82,13 +82,15 @@ func (c *consumer) attempt(d *Delivery) (err error) {
 // failed decides what becomes of a message whose handler failed.
 func (c *consumer) failed(j *job, err error) outcome {
 	c.stats.failed.Add(1)
-	d := &j.d
-	d.Attempts++
+	tried := j.d
+	next := *tried // the handler may have kept its own
+	j.d = &next
+	next.Attempts++
 	var discard *discardError
 	if errors.As(err, &discard) {
 		return c.bury(j, ReasonDiscarded, err.Error(), discard.stack)
 	}
-	if d.Last {
+	if tried.Last {
 		var p *PanicError
 		stack := ""
 		if errors.As(err, &p) {
@@ -96,27 +98,27 @@ func (c *consumer) failed(j *job, err error) outcome {
 		}
 		return c.bury(j, ReasonAttempts, err.Error(), stack)
 	}
-	wait := c.o.Backoff.next(d.Attempts)
+	wait := c.o.Backoff.next(next.Attempts)
 	var asked *retryError
 	if errors.As(err, &asked) {
 		wait = asked.wait
 	}
-	d.LastError = cut(err.Error(), MaxErrorBytes)
-	if c.o.Ordered && d.Key != "" {
-		return c.waitInHand(j, wait, err)
+	next.LastError = cut(err.Error(), MaxErrorBytes)
+	if c.o.Ordered && next.Key != "" {
+		return c.waitInHand(j, tried, wait, err)
 	}
-	again := d.Envelope
+	again := next.Envelope
 	again.At = time.Now().Add(wait)
 	out := c.settle(j, outcomeRetried, func(ctx context.Context) error { return j.claim.Retry(ctx, &again) })
 	if out == outcomeRetried {
 		c.stats.retried.Add(1)
-		c.b.hooks.Retried(d, again.At, err)
+		c.b.hooks.Retried(tried, again.At, err)
 	}
 	return out
 }
 
 // waitInHand keeps the message, and its key's turn, until the next attempt.
-func (c *consumer) waitInHand(j *job, wait time.Duration, err error) outcome {
+func (c *consumer) waitInHand(j *job, tried *Delivery, wait time.Duration, err error) outcome {
 	at := time.Now().Add(wait)
 	c.mu.Lock()
 	stopping := j.session.stopping
@@ -136,13 +138,13 @@ func (c *consumer) waitInHand(j *job, wait time.Duration, err error) outcome {
 		return c.returned(j)
 	}
 	c.stats.retried.Add(1)
-	c.b.hooks.Retried(&j.d, at, err)
+	c.b.hooks.Retried(tried, at, err)
 	return outcomeWaiting
 }
 
 func (c *consumer) bury(j *job, why Reason, text, stack string) outcome {
-	j.d.LastError = cut(text, MaxErrorBytes)
 	dead := &Dead{Envelope: j.d.Envelope, Reason: why, Stack: cut(stack, MaxStackBytes), Died: time.Now()}
+	dead.LastError = cut(text, MaxErrorBytes)
 	out := c.settle(j, outcomeBuried, func(ctx context.Context) error { return j.claim.Bury(ctx, dead) })
 	if out == outcomeBuried {
 		c.stats.dead.Add(1)
@@ -189,12 +191,12 @@ func (c *consumer) settle(j *job, good outcome, answer func(context.Context) err
 
 func (c *consumer) noteStale(j *job) {
 	c.stats.stale.Add(1)
-	c.b.hooks.Stale(&j.d)
+	c.b.hooks.Stale(j.d)
 }
 
 func (c *consumer) remember(j *job) {
 	c.mu.Lock()
-	c.done.add(j.d.ID, time.Now())
+	c.done.add(j.id, time.Now())
 	c.mu.Unlock()
 }
 
@@ -207,8 +209,8 @@ func (c *consumer) finish(j *job, out outcome) {
 	c.mu.Lock()
 	twins := j.twins
 	j.twins = nil
-	if j.known && c.byID[j.d.ID] == j {
-		delete(c.byID, j.d.ID)
+	if j.known && c.byID[j.id] == j {
+		delete(c.byID, j.id)
 	}
 	var heirs []*job
 	for _, t := range twins {
@@ -257,7 +259,7 @@ func (c *consumer) next(j, heir *job) {
 		heir = j.lane.waiting.pop()
 	}
 	if heir == nil {
-		delete(c.lanes, j.d.Key)
+		delete(c.lanes, j.key)
 		return
 	}
 	heir.lane = j.lane

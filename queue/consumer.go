@@ -121,13 +121,13 @@ func (s *session) Receive(in Incoming) {
 
 // enqueue finds a job's place. c.mu is held.
 func (c *consumer) enqueue(j *job) {
-	if c.o.Ordered && j.d.Key != "" && !j.duplicate {
-		if l := c.lanes[j.d.Key]; l != nil {
+	if c.o.Ordered && j.key != "" && !j.duplicate {
+		if l := c.lanes[j.key]; l != nil {
 			l.waiting.push(j)
 			return
 		}
 		j.lane = &lane{}
-		c.lanes[j.d.Key] = j.lane
+		c.lanes[j.key] = j.lane
 	}
 	c.push(j)
 }
@@ -263,15 +263,15 @@ func (c *consumer) withdraw(j *job) {
 		j.timer.Stop()
 	}
 	c.ready.remove(j)
-	if first := c.byID[j.d.ID]; j.known && first == j {
-		delete(c.byID, j.d.ID)
+	if first := c.byID[j.id]; j.known && first == j {
+		delete(c.byID, j.id)
 	} else if first != nil {
 		first.twins = without(first.twins, j)
 	}
-	if l := c.lanes[j.d.Key]; l != nil {
+	if l := c.lanes[j.key]; l != nil {
 		l.waiting.remove(j)
 		if j.lane == l {
-			delete(c.lanes, j.d.Key)
+			delete(c.lanes, j.key)
 		}
 	}
 	j.session.held.remove(j)

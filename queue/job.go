@@ -11,7 +11,8 @@ import (
 type job struct {
 	session *session
 	claim   Claim
-	d       Delivery
+	d       *Delivery
+	id, key string // the handler may do to d what it likes
 	since   time.Time
 
 	answered atomic.Bool // the claim needs no more signs of life
@@ -32,8 +33,8 @@ type job struct {
 }
 
 func newJob(s *session, in Incoming) *job {
-	j := &job{session: s, claim: in.Claim, since: time.Now()}
-	j.d = Delivery{Envelope: in.Envelope, Lost: in.Lost}
+	j := &job{session: s, claim: in.Claim, id: in.ID, key: in.Key, since: time.Now()}
+	j.d = &Delivery{Envelope: in.Envelope, Lost: in.Lost}
 	return j
 }
 

@@ -94,7 +94,8 @@ type Envelope struct {
 	LastError string
 }
 
-// Delivery is one attempt at a message. It and its bytes are the handler's to keep.
+// Delivery is one attempt at a message. The handler may keep it and its bytes,
+// and does not change them.
 type Delivery struct {
 	Envelope
 
