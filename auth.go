@@ -149,6 +149,7 @@ type dial struct {
 	greets   bool          // waits for Welcome
 	remoteID string        // what the other side calls this connection
 	ready    chan struct{} // closed when the connection is open
+	progress progress
 }
 
 // welcome ends the opening of a dialled link.

@@ -19,6 +19,7 @@ type call struct {
 	payload Payload   // a copy
 	args    []Payload // further ones, copies too
 	header  map[string]string
+	joined  Subscription // what a subscription was answered
 	err     error
 }
 
@@ -84,11 +85,13 @@ func (c *Conn) askWith(ctx context.Context, p wire.Packet, v, out any, answer an
 // answer no such wishes it returns when the wish is queued, and so do
 // Unsubscribe, Publish and Broadcast.
 func (c *Conn) Subscribe(ctx context.Context, room string) error {
-	return c.ask(ctx, wire.Packet{Type: wire.Subscribe, Room: room}, nil, answerOptions{})
+	_, err := c.SubscribeFrom(ctx, room, "")
+	return err
 }
 
 // Unsubscribe asks the peer to take this side out of a room.
 func (c *Conn) Unsubscribe(ctx context.Context, room string) error {
+	c.link.dial.left(room)
 	return c.ask(ctx, wire.Packet{Type: wire.Unsubscribe, Room: room}, nil, answerOptions{})
 }
 
@@ -145,6 +148,9 @@ func (c *Conn) ask(ctx context.Context, p wire.Packet, out any, o answerOptions)
 	}
 	if o.header != nil {
 		*o.header = waiting.header
+	}
+	if o.subscription != nil {
+		*o.subscription = waiting.joined
 	}
 	return srv.bindReply(waiting.payload, waiting.args, out)
 }
@@ -314,6 +320,7 @@ func (c *Conn) answered(p *wire.Packet) {
 		return
 	}
 	waiting.header = p.Header
+	waiting.joined = Subscription{p.Offset, p.Recovered}
 	for _, a := range p.Args {
 		waiting.args = append(waiting.args, a.Clone())
 	}

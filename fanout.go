@@ -11,6 +11,7 @@ type fanout struct {
 	failed    []failure // told to the hooks when no lock is held any more
 	receivers int
 	flags     sendFlags
+	ofSession bool // the packet's place is one in the messages of sessions
 	err       error
 }
 
@@ -81,6 +82,9 @@ func (f *fanout) send(c *Conn) {
 // sendAlone encodes for a link whose bytes cannot be shared.
 func (f *fanout) sendAlone(c *Conn) error {
 	p := f.packet
+	if f.ofSession && !c.resumable() {
+		p.Offset = ""
+	}
 	if err := c.link.fill(&p, f.out.Value); err != nil {
 		return err
 	}
@@ -99,6 +103,9 @@ func (f *fanout) encoding(c *Conn) *encoding {
 	e := encoding{format: l.format, coded: coded, label: label}
 	p := f.packet
 	p.Namespace = label
+	if f.ofSession && !c.resumable() { // which is the same for all of a format
+		p.Offset = ""
+	}
 	if coded {
 		p.Code, p.Kind = code, ""
 	}

@@ -303,6 +303,9 @@ func (r *reader) request(c *Conn, p *wire.Packet) (goOn bool, err error) {
 		return true, err
 	}
 	req.size = max(r.size, req.Size())
+	if p.Offset != "" && l.dial != nil {
+		l.dial.moved(p.Room, p.Offset)
+	}
 	l.out.waitForRoom(l)
 	// Only this goroutine can make a link busy that is not.
 	if l.isBusy.Load() || l.srv.cfg.Concurrency > 1 {
@@ -447,7 +450,7 @@ func (l *link) enqueue(req *request) error {
 		b.room.Wait()
 	}
 	l.held.Store(false)
-	if l.ending() {
+	if l.ending() && (l.dial == nil || req.offset == "") { // a place that is noted is one up to which all was handled
 		return nil // nothing new is handled
 	}
 	if l.busy != b { // all done while we waited

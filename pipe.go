@@ -58,6 +58,8 @@ type sendOptions struct {
 type answerOptions struct {
 	header *map[string]string // where the answer's headers go
 	within time.Duration      // the longest wait; not positive: what the context says
+	// subscription is where the answer to one goes; nil: nowhere.
+	subscription *Subscription
 }
 
 // sendFlags are how a one-way message is sent.

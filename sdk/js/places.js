@@ -5,7 +5,6 @@
  * @typedef {object} Place
  * @property {string} offset that of the last message, or at which the subscription began; "": none is known
  * @property {number} moves how often a message has moved it
- * @property {boolean} none the server keeps no history of the room
  */
 
 /** The places of the rooms that are subscribed to, or are about to be. */
@@ -20,8 +19,7 @@ export class Places {
    */
   ask(room) {
     let place = this.#rooms.get(room);
-    if (!place) this.#rooms.set(room, (place = { offset: "", moves: 0, none: false }));
-    place.none = false; // for all that is known now
+    if (!place) this.#rooms.set(room, (place = { offset: "", moves: 0 }));
     return { offset: place.offset || undefined, moves: place.moves };
   }
 
@@ -29,14 +27,11 @@ export class Places {
    * The SUBSCRIBE was answered. Messages that came meanwhile know better.
    * @param {string} room
    * @param {number} moves
-   * @param {string} [offset]
+   * @param {string} [offset] absent: the room has no history
    */
-  answered(room, moves, offset) {
+  answered(room, moves, offset = "") {
     const place = this.#rooms.get(room);
-    if (!place) return;
-    place.none = !offset;
-    if (!offset) place.offset = "";
-    else if (place.moves === moves) place.offset = offset;
+    if (place?.moves === moves) place.offset = offset;
   }
 
   /**
@@ -46,7 +41,7 @@ export class Places {
    */
   moved(room, offset) {
     const place = this.#rooms.get(room);
-    if (!place || place.none) return;
+    if (!place) return;
     place.offset = offset;
     place.moves++;
   }

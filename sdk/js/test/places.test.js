@@ -43,7 +43,6 @@ test("the place is that of the last message, or that of the reply", async () => 
   say(socket, "moved", "e.8");
   say(socket, "moved", undefined); // not of the history
   await join(client, socket, "plain", {});
-  say(socket, "plain", "session.1"); // a place of something else
   say(socket, "elsewhere", "e.100");
   const early = client.subscribe("early");
   say(socket, "early", "e.3"); // before the reply, which is older
@@ -121,7 +120,6 @@ test("leaving and closing forget the place", async () => {
 test("a room that gets a history while this client is away", async () => {
   const { client, socket } = await connected(options);
   await join(client, socket, "a", {});
-  say(socket, "a", "session.1");
   const next = await reconnect(client);
   say(next, "a", "e.3"); // newer than the reply
   answer(next, { offset: "e.2" });
