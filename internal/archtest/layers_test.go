@@ -67,6 +67,7 @@ var homes = map[string][]string{
 	"github.com/gobwas/ws":               {"transport/websocket"},
 	"github.com/nats-io/nats-server/v2":  {"natsembed"},
 	"github.com/nats-io/nats.go":         {"natsembed", "cluster/nats", "queue/jetstream", "cmd/...", "examples/..."},
+	"github.com/rabbitmq/amqp091-go":     {"queue/rabbitmq"},
 	"github.com/schollz/progressbar/v3":  {"cmd/..."},
 	"github.com/spf13/cobra":             {"cmd/..."},
 	"github.com/spf13/pflag":             {"cmd/..."},

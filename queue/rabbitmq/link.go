@@ -286,19 +286,19 @@ func (l *link) wait() {
 	}
 }
 
-// state returns the session (nil: none), why the broker is known to be away
-// (nil: it is not), and a channel that is closed when either changes.
-func (l *link) state() (*session, error, <-chan struct{}) { //nolint:revive // the error is a part of the state, not the call's
+// state returns the session (nil: none), a channel that is closed when the
+// state changes, and why the broker is known to be away (nil: it is not).
+func (l *link) state() (s *session, changed <-chan struct{}, away error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.session, l.away, l.changed
+	return l.session, l.changed, l.away
 }
 
 // use waits for a session. With patience it does so until ctx ends, otherwise
 // only until the broker is known to be away.
 func (l *link) use(ctx context.Context, patience bool) (*session, error) {
 	for {
-		s, away, changed := l.state()
+		s, changed, away := l.state()
 		switch {
 		case l.ctx.Err() != nil:
 			return nil, queue.ErrClosed

@@ -1,0 +1,358 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/polywire/polywire/queue"
+)
+
+// publisher sends messages over one connection and learns which are kept. One
+// goroutine writes, so that no caller hangs in a network that takes nothing;
+// confirmations are waited for by as many as there are unconfirmed messages.
+type publisher struct {
+	o    *Options
+	link *link
+	in   chan *outgoing // has room for all that hold a slot
+	slot chan struct{}  // one each message from its acceptance to its end
+
+	mu      sync.Mutex
+	closing bool
+	flights sync.WaitGroup // accepted messages
+	done    chan struct{}
+
+	unroutable atomic.Int64
+	refused    atomic.Int64
+}
+
+// outgoing is one message on its way. It is the queue.Receipt that callers get.
+type outgoing struct {
+	exchange, key string
+	msg           amqp.Publishing
+	queue         string // to be made when it is missing; empty: none
+	ladder        bool
+
+	stage  atomic.Int32
+	again  bool // it was returned once, and the queue made anew
+	result error
+	done   chan struct{} // closed when result is known
+}
+
+// Stages of a message: one that nobody waits for any more is not sent.
+const (
+	stageWaiting int32 = iota
+	stageSent
+	stageGivenUp
+)
+
+// failed is a receipt for what never left.
+type failed struct{ err error }
+
+func (f failed) Wait(context.Context) error { return f.err }
+
+// Wait implements queue.Receipt.
+func (m *outgoing) Wait(ctx context.Context) error {
+	select {
+	case <-m.done:
+		return m.result
+	default:
+	}
+	select {
+	case <-m.done:
+		return m.result
+	case <-ctx.Done():
+		m.stage.CompareAndSwap(stageWaiting, stageGivenUp)
+		return ctx.Err()
+	}
+}
+
+func newPublisher(o *Options, l *link) *publisher {
+	return &publisher{
+		o: o, link: l, done: make(chan struct{}),
+		in: make(chan *outgoing, o.Window), slot: make(chan struct{}, o.Window),
+	}
+}
+
+// send accepts a message, as soon as there is room for it.
+func (p *publisher) send(ctx context.Context, m *outgoing) queue.Receipt {
+	if len(m.msg.Body) > p.o.MaxMessageBytes {
+		return failed{fmt.Errorf("%w: %d bytes, and %d are the bound", queue.ErrTooLarge, len(m.msg.Body), p.o.MaxMessageBytes)}
+	}
+	if _, _, away := p.link.state(); away != nil {
+		return failed{unavailable(away)}
+	}
+	select {
+	case p.slot <- struct{}{}:
+	default:
+		select {
+		case p.slot <- struct{}{}:
+		case <-ctx.Done():
+			return failed{ctx.Err()}
+		case <-p.link.ctx.Done():
+			return failed{queue.ErrClosed}
+		}
+	}
+	p.mu.Lock()
+	closing := p.closing
+	if !closing {
+		p.flights.Add(1)
+	}
+	p.mu.Unlock()
+	if closing {
+		<-p.slot
+		return failed{queue.ErrClosed}
+	}
+	m.done = make(chan struct{})
+	p.in <- m
+	return m
+}
+
+// publish is send and Wait.
+func (p *publisher) publish(ctx context.Context, m *outgoing) error {
+	return p.send(ctx, m).Wait(ctx)
+}
+
+// end says what became of a message.
+func (p *publisher) end(m *outgoing, err error) {
+	switch {
+	case errors.Is(err, queue.ErrUnroutable):
+		p.unroutable.Add(1)
+	case errors.Is(err, queue.ErrRefused):
+		p.refused.Add(1)
+	}
+	m.result = err
+	close(m.done)
+	<-p.slot
+	p.flights.Done()
+}
+
+// run writes messages to whatever session there is, until the link is closed.
+func (p *publisher) run() {
+	defer close(p.done)
+	for {
+		s, changed, away := p.link.state()
+		switch {
+		case p.link.ctx.Err() != nil:
+			p.drop(fmt.Errorf("%w: %w", queue.ErrUnavailable, queue.ErrClosed))
+			return
+		case s != nil && !s.isLost():
+			p.serve(s)
+			continue
+		case s != nil:
+			changed = p.link.changedFrom(s)
+		}
+		if away == nil { // the next try may succeed
+			select {
+			case <-changed:
+			case <-p.link.ctx.Done():
+			}
+			continue
+		}
+		select {
+		case m := <-p.in:
+			p.end(m, unavailable(away))
+		case <-changed:
+		case <-p.link.ctx.Done():
+		}
+	}
+}
+
+// drop ends all that was accepted and not sent.
+func (p *publisher) drop(err error) {
+	for {
+		select {
+		case m := <-p.in:
+			p.end(m, err)
+		default:
+			return
+		}
+	}
+}
+
+// flight is one channel in confirm mode, from its opening to its loss.
+type flight struct {
+	p       *publisher
+	s       *session
+	ch      *amqp.Channel
+	closes  chan *amqp.Error
+	returns chan amqp.Return
+
+	exchanges map[string]struct{} // known to be there; the writer's own
+
+	mu       sync.Mutex
+	returned map[string]int // unroutable messages whose confirmation is on its way
+}
+
+// serve sends over a session until it is lost. A channel that the broker closes
+// is opened again.
+func (p *publisher) serve(s *session) {
+	for !s.isLost() {
+		f, err := p.open(s)
+		if err != nil {
+			// Without a channel the connection is of no use, and its loss is noticed.
+			_ = s.nc.Close()
+			<-s.lost
+			return
+		}
+		f.run()
+	}
+}
+
+func (p *publisher) open(s *session) (*flight, error) {
+	ch, err := s.conn.Channel()
+	if err != nil {
+		return nil, err
+	}
+	f := &flight{
+		p: p, s: s, ch: ch,
+		closes: ch.NotifyClose(make(chan *amqp.Error, 1)),
+		// As many as can be unconfirmed: the library's reader never waits here.
+		returns:   ch.NotifyReturn(make(chan amqp.Return, p.o.Window+1)),
+		exchanges: make(map[string]struct{}), returned: make(map[string]int),
+	}
+	return f, ch.Confirm(false)
+}
+
+func (f *flight) run() {
+	for {
+		select {
+		case <-f.s.unblocked():
+		case <-f.closes: //nolint:errcheck // that it ended is all
+			return
+		case <-f.s.lost:
+			return
+		}
+		select {
+		case m := <-f.p.in:
+			f.write(m)
+		case <-f.closes: //nolint:errcheck // that it ended is all
+			return
+		case <-f.s.lost:
+			return
+		}
+	}
+}
+
+// write sends a message, if somebody still waits for it.
+func (f *flight) write(m *outgoing) {
+	if !m.stage.CompareAndSwap(stageWaiting, stageSent) {
+		f.p.end(m, fmt.Errorf("%w: given up before it was sent", queue.ErrUnavailable))
+		return
+	}
+	if err := f.prepare(m); err != nil {
+		f.p.end(m, err)
+		return
+	}
+	confirmation, err := f.ch.PublishWithDeferredConfirm(m.exchange, m.key, true, false, m.msg)
+	if err != nil {
+		f.p.end(m, unavailable(err))
+		return
+	}
+	go f.await(m, confirmation) // ends with the confirmation, or with the channel
+}
+
+// prepare sees to it that there is a place for the message. A publish to an
+// exchange that is missing would cost the channel, and all that is on it.
+func (f *flight) prepare(m *outgoing) error {
+	if m.queue != "" {
+		return f.s.ensure(m.queue, m.ladder)
+	}
+	if _, known := f.exchanges[m.exchange]; m.exchange == "" || known {
+		return nil
+	}
+	err := f.s.do(func(ch *amqp.Channel) error {
+		// The kind is not compared by a passive declaration.
+		return explain(ch.ExchangeDeclarePassive(m.exchange, amqp.ExchangeDirect, true, false, false, false, nil))
+	})
+	if err == nil && len(f.exchanges) < maxKnown {
+		f.exchanges[m.exchange] = struct{}{}
+	}
+	return err
+}
+
+// await waits for a message's confirmation.
+func (f *flight) await(m *outgoing, confirmation *amqp.DeferredConfirmation) {
+	<-confirmation.Done()
+	switch {
+	case confirmation.Acked():
+		if !f.wasReturned(m) {
+			f.p.end(m, nil)
+			return
+		}
+		if m.queue == "" || m.again || f.p.o.Passive {
+			f.p.end(m, fmt.Errorf("%w: exchange %q, key %q", queue.ErrUnroutable, m.exchange, m.key))
+			return
+		}
+		// Its queue was deleted since it was made. It is made again.
+		f.s.forget(m.queue)
+		m.again = true
+		m.stage.Store(stageWaiting)
+		f.p.in <- m // the slot is still held, so there is room
+	case f.ch.IsClosed():
+		// The library calls everything refused that is open when the channel ends.
+		f.p.end(m, fmt.Errorf("%w: the connection ended before the confirmation", queue.ErrUnavailable))
+	default:
+		f.p.end(m, fmt.Errorf("%w: the queue is full or cannot store the message", queue.ErrRefused))
+	}
+}
+
+// wasReturned reports whether the broker gave the message back. A return comes
+// before the confirmation, and lies in its channel when that is known.
+func (f *flight) wasReturned(m *outgoing) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		select {
+		case r, ok := <-f.returns:
+			if ok {
+				f.returned[returnKey(r.Exchange, r.RoutingKey, r.MessageId)]++
+				continue
+			}
+		default:
+		}
+		break
+	}
+	key := returnKey(m.exchange, m.key, m.msg.MessageId)
+	n := f.returned[key]
+	if n > 1 {
+		f.returned[key] = n - 1
+	} else {
+		delete(f.returned, key)
+	}
+	return n > 0
+}
+
+// returnKey tells messages apart as far as their fate can differ.
+func returnKey(exchange, key, id string) string {
+	return exchange + "\x00" + key + "\x00" + id
+}
+
+// close waits for what is on its way until ctx ends, then for run.
+func (p *publisher) close(ctx context.Context) error {
+	p.mu.Lock()
+	p.closing = true
+	p.mu.Unlock()
+	all := make(chan struct{})
+	go func() { p.flights.Wait(); close(all) }() // ends when the link is closed at the latest
+	var err error
+	select {
+	case <-all:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	p.link.close()
+	<-p.done
+	for {
+		select {
+		case m := <-p.in: // given back by the broker just before
+			p.end(m, fmt.Errorf("%w: %w", queue.ErrUnavailable, queue.ErrClosed))
+		case <-all:
+			return err
+		}
+	}
+}
