@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"sync"
 	"time"
 
 	"github.com/polywire/polywire/cluster"
@@ -21,38 +20,13 @@ type feed struct {
 	h               *history
 	k               *keeping
 	namespace, room string
-	topic           string
 
-	mu      sync.Mutex
-	changed sync.Cond
-	known   bool     // at is true
-	loading bool     // somebody asks the log; what comes meanwhile waits
-	gone    bool     // the history has another feed for the room, or none
-	at      position // of the last message
-	floor   uint64   // all messages after this one are in entries
+	follower
+	gone    bool   // the history has another feed for the room, or none
+	floor   uint64 // all messages after this one are in entries
 	entries []entry
 	bytes   int64
-	pending []cluster.Message
-	behind  bool // what comes before pending could not be had yet
 	used    time.Time
-
-	told []sent // messages whose hooks are called when the lock is free
-	lost bool   // members are to be told that they have missed something
-}
-
-// unlock frees the lock, and does then what must not be done under it.
-func (f *feed) unlock() {
-	told, lost := f.told, f.lost
-	f.told, f.lost = nil, false
-	f.mu.Unlock()
-	for _, s := range told {
-		if err := f.finish(s.fan, s.kind); err != nil {
-			f.h.srv.reportError(nil, fmt.Errorf("polywire: history of room %q: %w", f.room, err))
-		}
-	}
-	if lost {
-		f.startOver()
-	}
 }
 
 // entry is a message of a room.
@@ -80,9 +54,6 @@ func (e *entry) size() int64 {
 	}
 	return int64(n)
 }
-
-// maxPending is how many messages wait while the log is asked; more are a hole.
-const maxPending = 10_000
 
 // append adds a message to a feed without a log, and sends it.
 func (f *feed) append(e entry, b *Broadcast) error {
@@ -228,65 +199,19 @@ func (f *feed) resend(c *Conn, from position) bool {
 	return true
 }
 
-// awaitLoaded waits while somebody asks the log. f.mu is held.
-func (f *feed) awaitLoaded() {
-	for f.loading {
-		f.changed.Wait()
-	}
-}
-
-// receive takes a message of the log.
-func (f *feed) receive(m cluster.Message) {
-	f.mu.Lock()
-	defer f.unlock()
-	if f.loading || f.behind {
-		if len(f.pending) < maxPending {
-			f.pending = append(f.pending, m)
-		}
-		return
-	}
-	f.take(m)
-}
-
-// sent is a message that was given to the members.
-type sent struct {
-	fan  *fanout
-	kind string
-}
-
-// take adds a message of the log if it is the next one; one with others
-// missing before it waits until those are here. f.mu is held, and loading is false.
-func (f *feed) take(m cluster.Message) {
-	switch {
-	case !f.known:
-		f.known, f.at, f.floor = true, position{Epoch: m.At.Epoch, Offset: m.Prev}, m.Prev
-	case m.At.Epoch != f.at.Epoch:
-		f.reset(position{Epoch: m.At.Epoch, Offset: m.Prev})
-		f.lost = true
-	case m.At.Offset <= f.at.Offset:
-		return
-	case m.Prev > f.at.Offset:
-		f.pending = append(f.pending, m)
-		f.startLoading()
-		return
-	}
-	f.addMessage(&m)
-}
-
-func (f *feed) startLoading() {
-	f.loading = true
-	f.h.srv.node.goes.Go(f.load)
-}
-
-// addMessage adds what a log has. f.mu is held.
+// addMessage implements [followed].
 func (f *feed) addMessage(m *cluster.Message) {
 	e, err := entryOf(m)
 	if err != nil {
-		f.at.Offset = m.At.Offset
-		f.h.srv.node.malformed(m.From, err)
+		f.n.malformed(m.From, err)
 		return
 	}
-	f.told = append(f.told, sent{f.add(e), e.kind})
+	fan := f.add(e)
+	f.later(func() {
+		if err := f.finish(fan, e.kind); err != nil {
+			f.h.srv.reportError(nil, fmt.Errorf("polywire: history of room %q: %w", f.room, err))
+		}
+	})
 }
 
 func entryOf(m *cluster.Message) (entry, error) {
@@ -301,11 +226,13 @@ func entryOf(m *cluster.Message) (entry, error) {
 		exceptRooms: env.Target.ExceptRooms, exceptIDs: env.Target.ExceptIDs}, nil
 }
 
-// reset forgets everything but where the room is now. f.mu is held.
-func (f *feed) reset(at position) {
+// begin implements [followed].
+func (f *feed) begin(offset uint64, lost bool) {
 	f.k.bytes.Add(-f.bytes)
-	f.entries, f.bytes = nil, 0
-	f.known, f.at, f.floor = true, at, at.Offset
+	f.entries, f.bytes, f.floor = nil, 0, offset
+	if lost {
+		f.later(f.startOver)
+	}
 }
 
 // startOver ends the connections of members that have missed what cannot be
@@ -320,77 +247,6 @@ func (f *feed) startOver() {
 			_ = c.Close(CloseInsufficientState, "messages of a room were lost") // or it ends by itself
 		}
 	}
-}
-
-// The pace of asking a log that does not answer.
-const (
-	loadTimeout = 5 * time.Second
-	loadPause   = 200 * time.Millisecond
-	loadTries   = 3
-)
-
-// load asks the log where the room is, or for what was missed. loading is true.
-func (f *feed) load() {
-	f.h.srv.node.sync()
-	f.mu.Lock()
-	from := f.at
-	f.mu.Unlock()
-	page, err := f.ask(from)
-	f.mu.Lock()
-	defer f.unlock()
-	switch {
-	case err != nil:
-		f.behind = f.known && len(f.pending) > 0 // the next sweep tries again
-	case !f.known:
-		f.reset(page.Top)
-	case page.Complete:
-		f.behind = false
-		for i := range page.Messages {
-			if m := &page.Messages[i]; m.At.Offset > f.at.Offset {
-				f.addMessage(m)
-			}
-		}
-	default:
-		f.behind = false
-		f.reset(page.Top)
-		f.lost = true
-	}
-	f.settle()
-}
-
-// settle ends the asking, and takes what has come meanwhile. f.mu is held.
-func (f *feed) settle() {
-	f.loading = false
-	if !f.behind {
-		pending := f.pending
-		f.pending = nil
-		for i, m := range pending {
-			if f.take(m); f.loading { // another hole: the rest waits for that
-				f.pending = append(f.pending, pending[i+1:]...)
-				break
-			}
-		}
-	}
-	f.changed.Broadcast()
-}
-
-// ask asks the log, more than once if it has to.
-func (f *feed) ask(from position) (page cluster.Page, err error) {
-	for i := range loadTries {
-		ctx, cancel := context.WithTimeout(f.h.srv.node.ctx, loadTimeout)
-		page, err = f.k.log.After(ctx, f.topic, from)
-		cancel()
-		if err == nil || f.h.srv.node.ctx.Err() != nil || !f.h.srv.node.up.Load() {
-			return page, err
-		}
-		if i < loadTries-1 {
-			select {
-			case <-time.After(loadPause):
-			case <-f.h.srv.node.ctx.Done():
-			}
-		}
-	}
-	return page, err
 }
 
 // fetch makes the feed reach back to a place, if it can. f.mu is held, but not
@@ -429,22 +285,6 @@ func (f *feed) prepend(floor uint64, messages []cluster.Message) {
 	f.floor = min(f.floor, floor)
 	f.bytes += bytes
 	f.k.bytes.Add(bytes)
-}
-
-// check asks the log for what the feed has missed at its end.
-func (f *feed) check() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.loading || f.gone || !f.h.srv.node.up.Load() {
-		return // or it is checked when that is back
-	}
-	f.startLoading()
-}
-
-func (f *feed) isBehind() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.behind || !f.known
 }
 
 func (f *feed) idle(now time.Time) bool {

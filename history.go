@@ -191,14 +191,12 @@ func (h *history) feed(k *keeping, namespace, room string) *feed {
 	defer h.mu.Unlock()
 	if f = h.feeds[topic]; f == nil {
 		h.made++
-		f = &feed{h: h, k: k, namespace: namespace, room: room, topic: topic, used: time.Now()}
+		f = &feed{h: h, k: k, namespace: namespace, room: room, used: time.Now()}
 		f.changed.L = &f.mu
 		if k.log == nil {
-			f.at.Epoch, f.known = h.srv.id+strconv.FormatUint(h.made, 36), true
+			f.topic, f.known, f.at.Epoch = topic, true, h.srv.id+strconv.FormatUint(h.made, 36)
 		} else {
-			f.loading = true
-			k.log.Interest(topic, true)
-			h.srv.node.goes.Go(f.load)
+			f.follow(h.srv.node, k.log, topic, f)
 		}
 		h.feeds[topic] = f
 	}
@@ -252,7 +250,7 @@ func (t Target) distributeKept(ctx context.Context, o *Outgoing, flags sendFlags
 		if k.log == nil {
 			err = errors.Join(err, h.feed(k, t.ns.name, room).append(e, b))
 		} else {
-			err = errors.Join(err, h.append(ctx, k, t.ns.name, room, e))
+			err = errors.Join(err, h.append(ctx, k, t, room, e, b))
 		}
 		except = append(except[:len(except):len(except)], room)
 	}
@@ -269,8 +267,15 @@ func (t Target) distributeKept(ctx context.Context, o *Outgoing, flags sendFlags
 	return err
 }
 
-// append gives a message to a room's log.
-func (h *history) append(ctx context.Context, k *keeping, namespace, room string, e entry) error {
+// append gives a message to a room's log. When that is known to be away, the
+// members here get it all the same, without a place.
+func (h *history) append(ctx context.Context, k *keeping, t Target, room string, e entry, b *Broadcast) error {
+	if !h.srv.node.up.Load() {
+		t.rooms, t.exceptRooms, t.resumable = []string{room}, e.exceptRooms, resumableNot
+		err := t.distributeHere(&Outgoing{Kind: e.kind, Header: e.header, Value: argsOf(e.args)}, e.flags, b)
+		return errors.Join(err, fmt.Errorf("polywire: to the history of room %q: %w", room, cluster.ErrUnavailable))
+	}
+	namespace := t.ns.name
 	env := envelope.Envelope{
 		Op: envelope.Send, Kind: e.kind, Header: e.header, Args: e.args, Flags: flagBits(e.flags),
 		Target: envelope.Target{Namespace: namespace, Rooms: []string{room}, ExceptRooms: e.exceptRooms, ExceptIDs: e.exceptIDs},

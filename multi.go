@@ -372,6 +372,9 @@ func (l *link) welcomeIn(c *Conn, hello *wire.Packet, k *knock) bool {
 	resume()
 	if c.shared.id != "" {
 		l.srv.aliases.add(c)
+		if n := l.srv.node; n != nil {
+			n.interest(c.ns, c.shared.id, true)
+		}
 	}
 	welcome.Key, welcome.Resume = c.ID(), c.shared.secret
 	_ = l.send(&welcome, sendAlways) // a link that has ended needs none

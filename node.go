@@ -111,6 +111,11 @@ func (n *node) open() error {
 			return errors.Join(err, n.close(ctx))
 		}
 	}
+	if r := n.srv.recovery; r != nil {
+		if err := r.share(ctx); err != nil {
+			return errors.Join(err, n.close(ctx))
+		}
+	}
 	bus.Interest(topicAll, true)
 	bus.Interest(topicNode(self.ID), true)
 	if err := bus.Sync(ctx); err != nil {
@@ -275,6 +280,9 @@ func (n *node) gone(o cluster.Node) {
 	for _, q := range questions {
 		q.lose(o.ID)
 	}
+	if r := n.srv.recovery; r != nil {
+		r.nodeGone(o.ID)
+	}
 	if h := n.srv.hooks.NodeLeft; h != nil {
 		h(o)
 	}
@@ -297,6 +305,9 @@ func (r *receiver) Available(up bool) {
 	if h := n.srv.history; h != nil {
 		h.ring()
 	}
+	if r := n.srv.recovery; r != nil && r.cluster != nil {
+		r.cluster.check()
+	}
 }
 
 // Receive implements [cluster.Receiver].
@@ -305,7 +316,7 @@ func (r *receiver) Receive(m cluster.Message) {
 	n := r.n
 	n.counters.received.Add(1)
 	if m.Log != "" {
-		n.srv.history.received(m)
+		n.receivedLog(m)
 		return
 	}
 	var e envelope.Envelope
@@ -314,6 +325,15 @@ func (r *receiver) Receive(m cluster.Message) {
 		return
 	}
 	n.handle(m.From, &e)
+}
+
+// receivedLog takes a message of one of the logs.
+func (n *node) receivedLog(m cluster.Message) {
+	if r := n.srv.recovery; m.Log == sessionsLog && r != nil && r.cluster != nil {
+		r.cluster.receive(m)
+	} else if h := n.srv.history; h != nil {
+		h.received(m)
+	}
 }
 
 func (n *node) malformed(from string, err error) {
@@ -337,6 +357,8 @@ func (n *node) handle(from string, e *envelope.Envelope) {
 		n.operateHere(from, e)
 	case envelope.Answer:
 		n.answered(from, e)
+	case envelope.Session:
+		n.displaced(from, e)
 	case envelope.NodeSend, envelope.NodeCall:
 		n.nodeMessage(from, e)
 	default:
@@ -395,6 +417,9 @@ func (t Target) selection() envelope.Target {
 	}
 	if t.listed {
 		e.IDs = connIDs(t.conns)
+		for _, m := range t.others {
+			e.IDs = append(e.IDs, m.id)
+		}
 	}
 	return e
 }

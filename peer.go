@@ -47,7 +47,8 @@ func (s *Server) subscribe(ctx context.Context, r *request) (err error) {
 	if strings.HasPrefix(room, reservedPrefix) {
 		return Errorf(CodeForbidden, "rooms that begin with %q are reserved", reservedPrefix)
 	}
-	if _, own := s.tokenOf(room); own || s.aliases.find(room) != nil {
+	_, own := s.tokenOf(room)
+	if own || s.aliases.find(room) != nil || s.node != nil && s.node.isAlive(nodeOf(room)) {
 		return Errorf(CodeForbidden, "a connection's own room is for the server to give")
 	}
 	if err := s.cfg.subscribe(ctx, c, room); err != nil {

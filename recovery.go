@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
+	"sort"
 	"sync"
 	"time"
 
@@ -58,19 +58,25 @@ func WithRecovery(r Recovery) Option {
 type recovery struct {
 	srv    *Server
 	bounds Recovery
-	epoch  string // begins the places of this process
+	epoch  string // begins the places; of this process, or of the cluster's log
+
+	cluster *sharedLog // nil: the log here is all there is
 
 	mu       sync.Mutex
-	first    uint64 // number of log[0]; the first of all is 1
+	floor    uint64 // all messages after this number are in log
+	last     uint64 // number of the last message
 	log      []kept
 	bytes    int64
 	sessions map[string]*session // by secret
 	order    []*session          // oldest first
 	live     map[string]*Conn    // by secret
+	// elsewhere are the connections of other nodes, by secret; see sharedLog.
+	elsewhere map[string]*session
 }
 
 // kept is a message and whom it was for.
 type kept struct {
+	number      uint64
 	at          time.Time
 	packet      wire.Packet
 	namespace   string
@@ -85,6 +91,7 @@ type kept struct {
 // session is a connection that has ended and may come back.
 type session struct {
 	secret, id, namespace, user string
+	node                        string // where it is or was
 	template                    *Namespace
 	rooms                       []string
 	values                      map[any]any
@@ -97,8 +104,8 @@ const keptOverhead = 256
 
 func newRecovery(s *Server, bounds Recovery) *recovery {
 	return &recovery{
-		srv: s, bounds: bounds, epoch: newSecret()[:6] + ".", first: 1,
-		sessions: make(map[string]*session), live: make(map[string]*Conn),
+		srv: s, bounds: bounds, epoch: newEpoch(),
+		sessions: make(map[string]*session), live: make(map[string]*Conn), elsewhere: make(map[string]*session),
 	}
 }
 
@@ -106,6 +113,13 @@ func newRecovery(s *Server, bounds Recovery) *recovery {
 // so that this, and not its rooms' history, has what it misses.
 func (c *Conn) resumable() bool {
 	return c.shared != nil && c.link.srv.recovery != nil && c.link.dial == nil
+}
+
+// newEpoch returns letters and digits that no other epoch is made of.
+func newEpoch() string {
+	b := make([]byte, 5)
+	rand.Read(b)
+	return hex.EncodeToString(b)
 }
 
 // newSecret returns 120 random bits in 20 characters.
@@ -151,7 +165,9 @@ func (r *recovery) fanOut(t Target, f *fanout) error {
 	f.out.Value = settled
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f.packet.Offset = r.keep(k, settled)
+	if r.cluster == nil { // else it is away: the connections here get it without a place
+		f.packet.Offset, f.ofSession = r.keep(k, settled), true
+	}
 	t.fanOut(f)
 	return nil
 }
@@ -165,12 +181,17 @@ func (r *recovery) send(ctx context.Context, c *Conn, p wire.Packet, v any, flag
 	if err := c.waitToSend(ctx); err != nil {
 		return err
 	}
+	if r.cluster != nil && r.srv.node.up.Load() {
+		return r.sendShared(ctx, c, p, settled, flags)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := c.Err(); err != nil {
 		return err
 	}
-	p.Offset = r.keep(kept{packet: p, namespace: c.ns.name, to: []string{c.ID()}}, settled)
+	if r.cluster == nil && c.resumable() {
+		p.Offset = r.keep(kept{packet: p, namespace: c.ns.name, to: []string{c.ID()}}, settled)
+	}
 	if err := c.link.fill(&p, settled); err != nil {
 		return err
 	}
@@ -191,7 +212,11 @@ func (r *recovery) keep(k kept, args Args) (offset string) {
 	for _, a := range args {
 		k.packet.Args = append(k.packet.Args, a.(Payload)) //nolint:forcetypeassert // settle made it
 	}
-	offset = r.epoch + strconv.FormatUint(r.first+uint64(len(r.log)), 36)
+	if k.number == 0 { // of no log of a cluster
+		k.number = r.last + 1
+	}
+	r.last = k.number
+	offset = formatPosition(position{Epoch: r.epoch, Offset: k.number})
 	k.packet.Offset = offset
 	r.log = append(r.log, k)
 	r.bytes += k.size()
@@ -218,13 +243,13 @@ func (r *recovery) purge(now time.Time) {
 	n := 0
 	for n < len(r.log) && (r.bytes > r.bounds.Bytes || r.log[n].at.Before(old)) {
 		r.bytes -= r.log[n].size()
+		r.floor = r.log[n].number
 		r.log[n] = kept{}
 		n++
 	}
 	r.log = r.log[n:]
-	r.first += uint64(n)
 	n = 0
-	for n < len(r.order) && (r.order[n].gone || r.order[n].ended.Before(old) || len(r.sessions) > r.bounds.Sessions) {
+	for n < len(r.order) && (r.order[n].gone || r.order[n].ended.Before(old) || len(r.order)-n > r.bounds.Sessions) {
 		r.drop(r.order[n])
 		r.order[n] = nil
 		n++
@@ -252,19 +277,29 @@ func (r *recovery) persist(c *Conn, why *CloseError) {
 	}
 	now := time.Now()
 	if !recoverable(why) || r.srv.State() != StateRunning {
+		r.tellEnd(c, false)
 		r.purge(now)
 		return
 	}
 	s := &session{
 		secret: secret, id: c.ID(), namespace: c.ns.name, template: c.ns.template, user: c.User(),
-		rooms: c.Rooms(), ended: now,
+		node: r.srv.id, rooms: c.Rooms(), ended: now,
 	}
 	c.mu.Lock()
 	s.values = maps.Clone(c.values)
 	c.mu.Unlock()
-	r.sessions[secret] = s
-	r.order = append(r.order, s)
+	r.add(s)
+	r.tellEnd(c, true)
 	r.purge(now)
+}
+
+// add keeps a session that has ended. r.mu is held.
+func (r *recovery) add(s *session) {
+	if old := r.sessions[s.secret]; old != nil {
+		r.drop(old)
+	}
+	r.sessions[s.secret] = s
+	r.order = append(r.order, s)
 }
 
 // recoverable reports whether neither side has wished for this end. Who sent
@@ -283,9 +318,18 @@ func (r *recovery) displace(hello *wire.Packet, id *Identity) {
 	r.mu.Lock()
 	old := r.live[hello.Resume]
 	r.mu.Unlock()
-	if old == nil || old.shared.label != hello.Namespace || old.User() != id.user() {
+	if old == nil {
+		r.displaceFar(hello, id)
 		return
 	}
+	if old.shared.label != hello.Namespace || old.User() != id.user() {
+		return
+	}
+	r.cutOff(old)
+}
+
+// cutOff ends a connection whose peer has come back by another way.
+func (r *recovery) cutOff(old *Conn) {
 	old.finish(&CloseError{Code: CloseConnectionClosed, Reason: "transport close", Remote: true})
 	if len(old.link.multi.open()) == 0 {
 		old.link.kill(&CloseError{Code: CloseConnectionClosed, Reason: "transport close", Remote: true})
@@ -295,12 +339,14 @@ func (r *recovery) displace(hello *wire.Packet, id *Identity) {
 // begin resumes the session that the hello names, or begins one. The
 // connection is open and not announced; r.mu is held.
 func (r *recovery) begin(c *Conn, hello *wire.Packet) {
-	s, next := r.find(c, hello)
+	s, after := r.find(c, hello)
 	if s == nil {
 		c.shared.secret = newSecret()
 		r.live[c.shared.secret] = c
+		r.tell(c)
 		return
 	}
+	defer r.tell(c)
 	c.shared.secret, c.shared.id, c.shared.resumed = s.secret, s.id, true
 	r.live[s.secret] = c
 	for _, name := range s.rooms {
@@ -317,28 +363,31 @@ func (r *recovery) begin(c *Conn, hello *wire.Packet) {
 		c.values[k] = v
 	}
 	c.mu.Unlock()
-	for _, k := range r.log[next-r.first:] {
+	i := sort.Search(len(r.log), func(i int) bool { return r.log[i].number > after })
+	for _, k := range r.log[i:] {
 		if k.isFor(s) {
 			r.replay(c, &k)
 		}
 	}
 	r.drop(s)
+	delete(r.elsewhere, s.secret)
 }
 
 // find returns the session that the hello may resume, and the number of the
-// first message that it has missed.
-func (r *recovery) find(c *Conn, hello *wire.Packet) (s *session, next uint64) {
+// last message that it has got.
+func (r *recovery) find(c *Conn, hello *wire.Packet) (s *session, after uint64) {
 	r.purge(time.Now())
-	digits, ok := strings.CutPrefix(hello.Offset, r.epoch)
-	s = r.sessions[hello.Resume]
-	if !ok || s == nil || s.namespace != hello.Namespace || s.user != c.User() {
+	at, ok := parsePosition(hello.Offset)
+	if s = r.sessions[hello.Resume]; s == nil {
+		s = r.elsewhere[hello.Resume] // its node has not noticed the end
+	}
+	if !ok || at.Epoch != r.epoch || s == nil || s.namespace != hello.Namespace || s.user != c.User() {
 		return nil, 0
 	}
-	n, err := strconv.ParseUint(digits, 36, 64)
-	if err != nil || n+1 < r.first || n >= r.first+uint64(len(r.log)) {
+	if at.Offset < r.floor || at.Offset > r.last {
 		return nil, 0
 	}
-	return s, n + 1
+	return s, at.Offset
 }
 
 // isFor reports whether a session would have got the message.

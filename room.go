@@ -201,7 +201,15 @@ func (c *Conn) joinRoom(name string, byPeer bool) error {
 	m := c.ns.rooms.add(c, name)
 	m.byPeer = byPeer
 	c.rooms = append(c.rooms, m)
+	c.roomsChanged()
 	return nil
+}
+
+// roomsChanged lets those know who keep the connection's rooms for it.
+func (c *Conn) roomsChanged() {
+	if r := c.link.srv.recovery; r != nil && c.resumable() {
+		r.tell(c)
+	}
 }
 
 // Leave takes the connection out of rooms. Not being there is no error.
@@ -218,6 +226,7 @@ func (c *Conn) Leave(rooms ...string) {
 		}
 		c.ns.rooms.remove(c.rooms[i])
 		c.rooms = slices.Delete(c.rooms, i, i+1)
+		c.roomsChanged()
 	}
 }
 

@@ -115,6 +115,9 @@ func (s *Server) forget(c *Conn, why *CloseError) {
 		s.limits.remove(hostOf(c.link.conn.RemoteAddr()))
 	}
 	s.aliases.remove(c)
+	if s.node != nil && c.shared != nil && c.shared.id != "" && c.ns.rooms.count(c.shared.id) == 0 {
+		s.node.interest(c.ns, c.shared.id, false)
+	}
 	if c.known.Load() {
 		if h := s.hooks.Disconnect; h != nil {
 			h(c, why)

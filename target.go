@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-
-	"github.com/polywire/polywire/internal/envelope"
 )
 
 // Target is a selection of connections to send to, on all nodes of a cluster.
@@ -16,6 +14,7 @@ type Target struct {
 	ns          *Namespace
 	rooms       []string // nil: everybody, unless conns is set
 	conns       []*Conn
+	others      []*farMember // on other nodes, listed as conns are
 	listed      bool
 	exceptRooms []string
 	exceptConns []*Conn
@@ -139,23 +138,63 @@ func (t Target) distribute(ctx context.Context, o *Outgoing, flags sendFlags, b 
 
 // distributePlain is distribute for what is kept in no room.
 func (t Target) distributePlain(ctx context.Context, o *Outgoing, flags sendFlags, b *Broadcast) error {
-	if t.far() {
-		return t.distributeFar(ctx, o, flags, b)
-	}
-	if t.pattern != nil {
-		members := t.Conns()
-		if len(members) == 0 {
-			return noneReached(flags)
-		}
-		t = t.srv.ToConns(connsOfMembers(t.pattern.Pick(membersOf(members)))...)
-	}
-	if err := t.distributeHere(o, flags, b); err != nil {
+	t, err := t.resolved(ctx)
+	if err != nil {
 		return err
 	}
-	if b.Receivers == 0 {
-		return noneReached(flags)
+	if flags.reach {
+		if n, err := t.Count(ctx); n == 0 {
+			return errors.Join(ErrNoConnections, err)
+		}
 	}
-	return nil
+	r := t.srv.recovery
+	if r == nil || r.cluster == nil || flags.volatile {
+		return t.distributeRest(ctx, o, flags, b)
+	}
+	if t.resumable != resumableNot {
+		sessions := t
+		sessions.resumable = resumableOnly
+		err = r.distributeShared(ctx, sessions, o, flags, b)
+	}
+	if t.resumable != resumableOnly {
+		t.resumable = resumableNot
+		err = errors.Join(err, t.distributeRest(ctx, o, flags, b))
+	}
+	return err
+}
+
+// resolved lets the pattern choose, now.
+func (t Target) resolved(ctx context.Context) (Target, error) {
+	if t.pattern == nil {
+		return t, nil
+	}
+	if !t.far() {
+		members := t.Conns()
+		if len(members) > 0 {
+			members = connsOfMembers(t.pattern.Pick(membersOf(members)))
+		}
+		return t.srv.ToConns(members...), nil
+	}
+	here, others, err := t.chosen(ctx)
+	chosen := Target{srv: t.srv, ns: t.ns, conns: here, others: others, listed: true}
+	return chosen, err
+}
+
+// distributeRest sends to the members here, then to those on other nodes.
+func (t Target) distributeRest(ctx context.Context, o *Outgoing, flags sendFlags, b *Broadcast) error {
+	if !t.far() {
+		return t.distributeHere(o, flags, b)
+	}
+	if t.srv.node.bus == nil {
+		return ErrNotRunning
+	}
+	payloads, err := t.srv.settled(o.Value)
+	if err != nil {
+		return err
+	}
+	o.Value = argsOf(payloads) // what is sent here need not be encoded again
+	err = t.distributeHere(o, flags, b)
+	return errors.Join(err, t.sendFar(ctx, payloads, o, flags))
 }
 
 func noneReached(flags sendFlags) error {
@@ -186,46 +225,6 @@ func (t Target) distributeHere(o *Outgoing, flags sendFlags, b *Broadcast) error
 		t.srv.dropped(d.conn, o.Kind, d.reason)
 	}
 	return f.err
-}
-
-// distributeFar sends to the members here, then to those on other nodes.
-func (t Target) distributeFar(ctx context.Context, o *Outgoing, flags sendFlags, b *Broadcast) error {
-	n := t.srv.node
-	if n.bus == nil {
-		return ErrNotRunning
-	}
-	if flags.reach && t.pattern == nil {
-		if count, err := t.Count(ctx); count == 0 {
-			return errors.Join(ErrNoConnections, err)
-		}
-	}
-	far, sel, topics := t, envelope.Target{}, []string(nil)
-	if t.pattern == nil {
-		sel = t.selection()
-		topics = n.topics(&sel)
-	} else {
-		here, others, err := t.chosen(ctx)
-		if err != nil {
-			return err
-		}
-		if len(here)+len(others) == 0 {
-			return noneReached(flags)
-		}
-		sel, topics, _ = t.selectionOf(others)
-		t = t.srv.ToConns(here...)
-	}
-	if len(topics) > 0 {
-		payloads, err := t.srv.settled(o.Value)
-		if err != nil {
-			return err
-		}
-		o.Value = argsOf(payloads) // what is sent here need not be encoded again
-	}
-	err := t.distributeHere(o, flags, b)
-	if len(topics) == 0 {
-		return err
-	}
-	return errors.Join(err, far.sendFar(ctx, &sel, topics, o, flags))
 }
 
 // fanOut sends to the members here.

@@ -124,39 +124,24 @@ func (t Target) Call(ctx context.Context, kind string, v, out any, opts ...SendO
 	return t.srv.throughPipes(ctx, &Outgoing{Kind: kind, Header: o.header, Value: v, deliver: deliver}, o.direct)
 }
 
-// asked are those whom a call is for: connections here, and some far away or
-// all that other nodes know of.
-func (t Target) asked(ctx context.Context) (here []*Conn, far []*farMember, err error) {
-	switch {
-	case t.pattern == nil:
-		return t.Conns(), nil, nil
-	case t.far():
-		return t.chosen(ctx)
-	}
-	if here = t.Conns(); len(here) > 0 {
-		here = connsOfMembers(t.pattern.Pick(membersOf(here)))
-	}
-	return here, nil, nil
-}
-
 func (t Target) call(ctx context.Context, o *Outgoing, out any) error {
 	ctx, cancel := within(ctx, t.srv.cfg.HandlerTimeout) // giving up must look at all at once
 	defer cancel()
 	blocking(ctx)
-	members, far, err := t.asked(ctx)
+	t, err := t.resolved(ctx)
 	if err != nil {
 		return err
 	}
+	members := t.Conns()
 	all, isAll := out.(Collector)
 	into := &collection{missing: len(members), complete: make(chan struct{}), first: !isAll}
-	asksFar := len(far) > 0 || t.pattern == nil && t.far()
-	if !asksFar && len(members) == 0 {
+	if !t.far() && len(members) == 0 {
 		return ErrNoConnections
 	}
 	missing := func() []string { return nil }
-	if asksFar {
+	if t.far() {
 		into.missing++
-		if missing, err = t.callOthers(ctx, far, o, into); err != nil {
+		if missing, err = t.callOthers(ctx, o, into); err != nil {
 			if len(members) == 0 {
 				return err
 			}
@@ -199,9 +184,9 @@ func (t Target) call(ctx context.Context, o *Outgoing, out any) error {
 
 // callOthers asks other nodes' members. missing ends the wait for them, and
 // returns the nodes that have not answered.
-func (t Target) callOthers(ctx context.Context, far []*farMember, o *Outgoing, into *collection) (missing func() []string, err error) {
+func (t Target) callOthers(ctx context.Context, o *Outgoing, into *collection) (missing func() []string, err error) {
 	none := func() []string { return nil }
-	q, err := t.callFar(ctx, far, o, into)
+	q, err := t.callFar(ctx, o, into)
 	if err != nil {
 		return none, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/polywire/polywire/codec"
@@ -13,7 +14,9 @@ import (
 )
 
 // far reports whether members may be on other nodes.
-func (t Target) far() bool { return t.srv.node != nil && !t.local && !t.listed }
+func (t Target) far() bool {
+	return t.srv.node != nil && !t.local && (!t.listed || len(t.others) > 0)
+}
 
 // nodesTime bounds what is asked of all nodes where the context does not.
 const nodesTime = 5 * time.Second
@@ -170,33 +173,36 @@ func (t Target) chosen(ctx context.Context) (here []*Conn, far []*farMember, err
 	return here, far, nil
 }
 
-// selectionOf is a target of given connections of other nodes, and where those listen.
-func (t Target) selectionOf(far []*farMember) (sel envelope.Target, topics, nodes []string) {
-	sel = envelope.Target{Namespace: t.ns.name}
-	seen := make(map[string]bool)
+// nodesOf are the nodes of connections.
+func nodesOf(far []*farMember) (nodes []string) {
 	for _, m := range far {
-		sel.IDs = append(sel.IDs, m.id)
-		if !seen[m.node] {
-			seen[m.node] = true
-			topics, nodes = append(topics, topicNode(m.node)), append(nodes, m.node)
+		if !slices.Contains(nodes, m.node) {
+			nodes = append(nodes, m.node)
 		}
 	}
-	return sel, topics, nodes
+	return nodes
+}
+
+// farTopics is where those on other nodes listen who may have members.
+func (t Target) farTopics(sel *envelope.Target) []string {
+	if !t.listed {
+		return t.srv.node.topics(sel)
+	}
+	var topics []string
+	for _, id := range nodesOf(t.others) {
+		topics = append(topics, topicNode(id))
+	}
+	return topics
 }
 
 // sendFar sends a message to members on other nodes.
-func (t Target) sendFar(ctx context.Context, sel *envelope.Target, topics []string, o *Outgoing, flags sendFlags) error {
-	payloads, err := t.srv.settled(o.Value)
-	if err != nil {
-		return err
-	}
+func (t Target) sendFar(ctx context.Context, payloads []Payload, o *Outgoing, flags sendFlags) error {
 	bits := flagBits(flags)
 	if t.resumable == resumableNot {
 		bits |= flagOthers
 	}
-	return t.srv.node.publish(ctx, topics, &envelope.Envelope{
-		Op: envelope.Send, Target: *sel, Kind: o.Kind, Header: o.Header, Args: payloads, Flags: bits,
-	})
+	e := &envelope.Envelope{Op: envelope.Send, Target: t.selection(), Kind: o.Kind, Header: o.Header, Args: payloads, Flags: bits}
+	return t.srv.node.publish(ctx, t.farTopics(&e.Target), e)
 }
 
 // callHere asks the members here for another node.
@@ -254,23 +260,18 @@ func (n *node) answerOf(from string, it *envelope.Item) answer {
 	return a
 }
 
-// callFar asks the members on other nodes; done is called when all have
-// answered, or have no more time. The question has to be forgotten.
-func (t Target) callFar(ctx context.Context, far []*farMember, o *Outgoing, into *collection) (*question, error) {
+// callFar asks the members on other nodes. The question has to be forgotten.
+func (t Target) callFar(ctx context.Context, o *Outgoing, into *collection) (*question, error) {
 	n := t.srv.node
 	payloads, err := t.srv.settled(o.Value)
 	if err != nil {
 		return nil, err
 	}
-	e := &envelope.Envelope{Op: envelope.Call, Kind: o.Kind, Header: o.Header, Args: payloads}
-	var topics, nodes []string
-	probe := false
-	if t.pattern != nil {
-		e.Target, topics, nodes = t.selectionOf(far)
-	} else {
-		e.Target = t.selection()
-		topics, nodes = n.topics(&e.Target), n.others()
-		probe = len(topics) > 1 || topics[0] != topicAll
+	e := &envelope.Envelope{Op: envelope.Call, Target: t.selection(), Kind: o.Kind, Header: o.Header, Args: payloads}
+	topics, nodes := t.farTopics(&e.Target), n.others()
+	probe := len(topics) > 1 || topics[0] != topicAll
+	if t.listed {
+		nodes, probe = nodesOf(t.others), false
 	}
 	q, err := n.ask(ctx, e, topics, nodes, probe, func(from string, e *envelope.Envelope) {
 		for i := range e.Items {
