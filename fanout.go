@@ -1,6 +1,10 @@
 package polywire
 
-import "github.com/polywire/polywire/wire"
+import (
+	"errors"
+
+	"github.com/polywire/polywire/wire"
+)
 
 // fanout sends one message to many, encoding it once for each format.
 type fanout struct {
@@ -71,7 +75,7 @@ func (f *fanout) send(c *Conn) {
 	switch {
 	case err == ErrSlowConsumer: //nolint:errorlint // as sendBytes returns it
 		reason = DropSlow
-	case c.Err() != nil:
+	case c.Err() != nil || errors.Is(err, ErrConnClosed): // it may be so before it is known why
 		reason = DropClosed
 	default:
 		f.err = err
