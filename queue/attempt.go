@@ -86,21 +86,18 @@ func (c *consumer) failed(j *job, err error) outcome {
 	next := *tried // the handler may have kept its own
 	j.d = &next
 	next.Attempts++
-	var discard *discardError
-	if errors.As(err, &discard) {
+	if discard, ok := errors.AsType[*discardError](err); ok {
 		return c.bury(j, ReasonDiscarded, err.Error(), discard.stack)
 	}
 	if tried.Last {
-		var p *PanicError
 		stack := ""
-		if errors.As(err, &p) {
+		if p, ok := errors.AsType[*PanicError](err); ok {
 			stack = p.Stack
 		}
 		return c.bury(j, ReasonAttempts, err.Error(), stack)
 	}
 	wait := c.o.Backoff.next(next.Attempts)
-	var asked *retryError
-	if errors.As(err, &asked) {
+	if asked, ok := errors.AsType[*retryError](err); ok {
 		wait = asked.wait
 	}
 	next.LastError = cut(err.Error(), MaxErrorBytes)
@@ -169,7 +166,7 @@ func (c *consumer) returned(j *job) outcome {
 // answer. The worker waits with it: a broker that cannot take answers is not
 // helped by more work.
 func (c *consumer) settle(j *job, good outcome, answer func(context.Context) error) outcome {
-	for wait := publishWaitMin; ; wait = min(2*wait, publishWaitMax) {
+	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), settleTime)
 		err := answer(ctx)
 		cancel()

@@ -33,7 +33,7 @@ func (m *Message) check() error {
 	if err := CheckQueue(m.Queue); err != nil {
 		return err
 	}
-	why := ""
+	var why string
 	switch {
 	case len(m.ID) > MaxIDBytes || !visible(m.ID):
 		why = "its id"

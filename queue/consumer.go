@@ -17,7 +17,7 @@ type consumer struct {
 	o     HandleOptions
 	stats consumerStats
 
-	ctx    context.Context // of the handlers
+	ctx    context.Context //nolint:containedctx // of the handlers: it ends with the consumer
 	cancel context.CancelCauseFunc
 	gone   atomic.Bool // handlers' time is over: unanswered claims go back
 

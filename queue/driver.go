@@ -14,8 +14,9 @@ import (
 // Drivers may also be a [Reporter], [Lister], [Purger] or [Browser].
 type Driver interface {
 	// Publish hands a message to the broker, and makes its queue if there is
-	// none. It waits only while too many are unconfirmed, until ctx ends; what
-	// goes wrong the receipt says. The envelope has an ID, At in place of Delay,
+	// none. It waits only while too many are unconfirmed, until ctx ends;
+	// confirmations make room, whether anybody waits for them or not. What goes
+	// wrong the receipt says. The envelope has an ID, At in place of Delay,
 	// and valid fields; it is not changed before the receipt's Wait returned. A
 	// message whose ID the driver has seen within its window counts as published.
 	Publish(ctx context.Context, e *Envelope) Receipt
@@ -43,7 +44,7 @@ type Receipt interface {
 	// Wait returns nil when the broker has the message for good: its own
 	// durability, not the network's. ErrUnavailable: it may or may not have it.
 	// ErrUnroutable, ErrRefused, ErrTooLarge, ErrClosed: it does not. It returns
-	// ctx's error when that ends first. It may be called once.
+	// ctx's error when that ends first. It is called once at most.
 	Wait(ctx context.Context) error
 }
 

@@ -87,17 +87,6 @@ func (f *fifo) push(j *job) {
 	f.tail = j
 }
 
-// unshift puts a job in front.
-func (f *fifo) unshift(j *job) {
-	j.line, j.after = f, f.head
-	if f.head == nil {
-		f.tail = j
-	} else {
-		f.head.before = j
-	}
-	f.head = j
-}
-
 func (f *fifo) pop() *job {
 	j := f.head
 	if j != nil {

@@ -22,15 +22,16 @@ type memoryMessage struct {
 // that wait have no due time.
 type messages []*memoryMessage
 
-func (m messages) Len() int { return len(m) }
-func (m messages) Less(i, j int) bool {
-	if c := m[i].due.Compare(m[j].due); c != 0 {
+func (m *messages) Len() int { return len(*m) }
+func (m *messages) Less(i, j int) bool {
+	a, b := (*m)[i], (*m)[j]
+	if c := a.due.Compare(b.due); c != 0 {
 		return c < 0
 	}
-	return m[i].seq < m[j].seq
+	return a.seq < b.seq
 }
-func (m messages) Swap(i, j int) { m[i], m[j] = m[j], m[i] }
-func (m *messages) Push(x any)   { *m = append(*m, x.(*memoryMessage)) } //nolint:forcetypeassert // nobody else pushes
+func (m *messages) Swap(i, j int) { (*m)[i], (*m)[j] = (*m)[j], (*m)[i] }
+func (m *messages) Push(x any)    { *m = append(*m, x.(*memoryMessage)) } //nolint:forcetypeassert // nobody else pushes
 func (m *messages) Pop() any {
 	old := *m
 	last := old[len(old)-1]

@@ -13,8 +13,8 @@ import (
 
 // Waits between the attempts to publish to a broker that is away.
 const (
-	publishWaitMin = 50 * time.Millisecond
-	publishWaitMax = 2 * time.Second
+	firstWait   = 50 * time.Millisecond
+	longestWait = 2 * time.Second
 )
 
 // Publish returns nil only when the broker has the message for good. While the
@@ -23,8 +23,9 @@ const (
 // ctx's, and the broker may or may not have it. The message is the caller's
 // again when Publish has returned.
 func (b *Broker) Publish(ctx context.Context, m Message) error {
-	p := b.Send(ctx, m)
-	return p.Wait(ctx)
+	ctx, cancel := b.bounded(ctx)
+	defer cancel()
+	return b.Send(ctx, m).Wait(ctx)
 }
 
 // Pending is a message that has been sent and is not known to be kept.
@@ -42,11 +43,13 @@ func (p *Pending) ID() string { return p.e.ID }
 
 // Send is the first half of [Broker.Publish]: it hands the message to the
 // broker and does not wait for its confirmation, only for room when very many
-// are unconfirmed. The message's payload and header may not be changed until
+// are unconfirmed, PublishTimeout at most. The message's payload and header may not be changed until
 // Wait has returned; without Wait nobody knows what became of it.
 func (b *Broker) Send(ctx context.Context, m Message) *Pending {
 	p := &Pending{b: b, start: time.Now()}
 	if p.err = p.e.prepare(m, p.start); p.err == nil {
+		ctx, cancel := b.bounded(ctx)
+		defer cancel()
 		p.send(ctx)
 	}
 	return p
@@ -71,7 +74,7 @@ func (p *Pending) send(ctx context.Context) {
 func (p *Pending) Wait(ctx context.Context) error {
 	ctx, cancel := p.b.bounded(ctx)
 	defer cancel()
-	for wait := publishWaitMin; p.again(ctx) && p.b.sleep(ctx, wait); wait = min(2*wait, publishWaitMax) {
+	for wait := firstWait; p.again(ctx) && p.b.sleep(ctx, wait); wait = min(2*wait, longestWait) {
 		p.send(ctx)
 	}
 	return p.end(ctx)
@@ -137,7 +140,7 @@ func (b *Broker) PublishBatch(ctx context.Context, ms []Message) error {
 		p.b, p.start, left[i] = b, start, p
 		p.err = p.e.prepare(m, start)
 	}
-	for wait := publishWaitMin; len(left) > 0; wait = min(2*wait, publishWaitMax) {
+	for wait := firstWait; len(left) > 0; wait = min(2*wait, longestWait) {
 		if left = b.round(ctx, left); len(left) > 0 && !b.sleep(ctx, wait) {
 			break
 		}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -139,7 +140,7 @@ func (c *consumer) figures() QueueStats {
 	}
 	sessions := c.lingering
 	if c.session != nil {
-		sessions = append(sessions[:len(sessions):len(sessions)], c.session)
+		sessions = append(slices.Clip(sessions), c.session)
 	}
 	for _, s := range sessions {
 		for j := s.held.first; j != nil; j = j.next {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -18,7 +20,7 @@ func killed(r *run) {
 	r.publish(publisher, numbered("m", n)...)
 	var late []*gate
 	for round := range rounds {
-		b, d := r.openWith(queue.Options{})
+		b, d := r.connect()
 		g := newGate()
 		late = append(late, g)
 		r.handle(b, func(ctx context.Context, d *queue.Delivery) error {
@@ -50,7 +52,7 @@ func killed(r *run) {
 // not touch another message.
 func cutWhileHandling(r *run) {
 	const rounds, each = 10, 50
-	b, d := r.openWith(queue.Options{})
+	b, d := r.connect()
 	var mu sync.Mutex
 	g := newGate()
 	current := func() *gate { mu.Lock(); defer mu.Unlock(); return g }
@@ -81,6 +83,56 @@ func cutWhileHandling(r *run) {
 	current().open()
 	r.empty(b, 0)
 	r.Logf("%d done twice, %+v", r.ledger.duplicates(), b.Stats().Queues[r.queue])
+}
+
+// orderCut cuts the connection under an ordered queue: messages of a key are
+// done in their order, whatever is handled twice.
+func orderCut(r *run) {
+	const keys, each = 4, 60
+	b, d := r.connect()
+	var mu sync.Mutex
+	first := make(map[string][]string)
+	seen := make(map[string]bool)
+	var ms []queue.Message
+	for i := range each {
+		for k := range keys {
+			ms = append(ms, queue.Message{ID: fmt.Sprintf("%d-%03d", k, i), Key: strconv.Itoa(k)})
+		}
+	}
+	r.publish(b, ms...)
+	r.handle(b, func(ctx context.Context, d *queue.Delivery) error {
+		t := time.NewTimer(5 * time.Millisecond)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if d.Attempt == 1 && d.ID[len(d.ID)-1] == '4' {
+			return errors.New("once")
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if !seen[d.ID] {
+			seen[d.ID] = true
+			first[d.Key] = append(first[d.Key], d.ID)
+		}
+		return nil
+	}, queue.HandleOptions{Concurrency: keys, Ordered: true, Backoff: queue.Backoff{Min: 20 * time.Millisecond, Factor: 1}})
+	for part := range 5 {
+		r.until("more is done", func() bool { return len(r.ledger.open()) < (5-part)*keys*each/6 })
+		r.h.Cut(r.T, d)
+	}
+	r.settled()
+	r.empty(b, 0)
+	mu.Lock()
+	defer mu.Unlock()
+	for key, ids := range first {
+		if !slices.IsSorted(ids) || len(ids) != each {
+			r.Errorf("key %s: %v", key, ids)
+		}
+	}
+	r.Logf("%d done twice", r.ledger.duplicates())
 }
 
 // restart ends the broker with something in every place.

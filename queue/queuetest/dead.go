@@ -3,8 +3,8 @@ package queuetest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -34,7 +34,7 @@ func kinds(n int) []queue.Message {
 	ms := numbered("m", n)
 	for i := range ms {
 		ms[i].Kind = []string{"even", "odd"}[i%2]
-		ms[i].Key = fmt.Sprint(i % 3)
+		ms[i].Key = strconv.Itoa(i % 3)
 	}
 	return ms
 }

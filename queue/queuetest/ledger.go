@@ -127,6 +127,13 @@ func (l *ledger) again(ids ...string) {
 	}
 }
 
+// forget takes back what was accepted: it was purged.
+func (l *ledger) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.accepted)
+}
+
 // duplicates returns how many times messages were done beyond the first.
 func (l *ledger) duplicates() int {
 	l.mu.Lock()

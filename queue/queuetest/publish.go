@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -109,7 +110,7 @@ func sizes(r *run) {
 		for i := range data {
 			data[i] = byte(i * 7)
 		}
-		all = append(all, queue.Message{ID: fmt.Sprint(n), Payload: codec.Payload{Type: codec.TypeBytes, Data: data}})
+		all = append(all, queue.Message{ID: strconv.Itoa(n), Payload: codec.Payload{Type: codec.TypeBytes, Data: data}})
 	}
 	sent := make(map[string]queue.Message)
 	r.publish(b, all...)

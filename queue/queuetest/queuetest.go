@@ -110,6 +110,8 @@ func scenarios() []scenario {
 		{name: "DeadThatDiesAgain", run: deadAgain},
 		{name: "DeadPurge", run: deadPurge},
 
+		{name: "LookingAndPurging", run: admin},
+
 		{name: "PauseAndResume", run: pauseResume},
 		{name: "ShutdownFinishes", run: shutdownFinishes},
 		{name: "ShutdownReturns", run: shutdownReturns},
@@ -118,6 +120,7 @@ func scenarios() []scenario {
 
 		{name: "KilledInTheMiddle", run: killed, needs: func(h *Harness) bool { return h.Kill != nil }},
 		{name: "CutWhileHandling", run: cutWhileHandling, needs: func(h *Harness) bool { return h.Cut != nil }},
+		{name: "OrderSurvivesCuts", run: orderCut, needs: func(h *Harness) bool { return h.Cut != nil }},
 		{name: "Restart", run: restart, needs: func(h *Harness) bool { return h.Restart != nil }},
 		{name: "RestartUnderLoad", run: restartUnderLoad, needs: func(h *Harness) bool { return h.Restart != nil }},
 		{name: "QueueDeleted", run: deleted, needs: func(h *Harness) bool { return h.Delete != nil }},
@@ -141,15 +144,15 @@ func unique(prefix string) string { return prefix + "-" + strings.ToLower(rand.T
 
 // open returns a broker whose events go into the ledger.
 func (r *run) open() *queue.Broker {
-	b, _ := r.openWith(queue.Options{})
+	b, _ := r.connect()
 	return b
 }
 
-func (r *run) openWith(o queue.Options) (*queue.Broker, queue.Driver) {
+// connect is open, with the driver for those that harm it.
+func (r *run) connect() (*queue.Broker, queue.Driver) {
 	r.Helper()
 	d := r.h.Open(r.T)
-	o.Hooks = append(o.Hooks, queue.Hooks{Buried: r.ledger.buried})
-	b, err := queue.New(d, o)
+	b, err := queue.New(d, queue.Options{Hooks: []queue.Hooks{{Buried: r.ledger.buried}}})
 	if err != nil {
 		r.Fatal(err)
 	}
