@@ -59,7 +59,7 @@ func (f *fanout) send(c *Conn) {
 	case f.flags.volatile && !l.writable():
 		f.failed = append(f.failed, failure{c, DropVolatile})
 		return
-	case l.format == 0:
+	case l.format == 0 || f.packet.Offset != "" && l.personal(&f.packet):
 		err = f.sendAlone(c)
 	default:
 		e := f.encoding(c)
@@ -81,6 +81,12 @@ func (f *fanout) send(c *Conn) {
 		f.err = err
 	}
 	f.failed = append(f.failed, failure{c, reason})
+}
+
+// personal reports whether the link's session says a packet in its own way.
+func (l *link) personal(p *wire.Packet) bool {
+	s, ok := l.sess.(wire.Personal)
+	return ok && s.Personal(p)
 }
 
 // sendAlone encodes for a link whose bytes cannot be shared.

@@ -43,17 +43,18 @@ type Client struct {
 	dial wire.Dialer
 	name string // of the wire
 
-	mu    sync.Mutex
-	setup []func(*polywire.Server) // registrations, for the next life's core
-	state polywire.State
-	core  *polywire.Server
-	conn  *polywire.Conn // nil while there is none
-	rooms []string
-	place wire.Placer // the last link's, where it has such; used by open, and between lives
-	err   error       // why it is closed
-	left  error       // what went wrong while it closed
-	stop  context.CancelFunc
-	done  chan struct{} // closed when the life that stop ends is over
+	mu     sync.Mutex
+	setup  []func(*polywire.Server) // registrations, for the next life's core
+	state  polywire.State
+	core   *polywire.Server
+	conn   *polywire.Conn // nil while there is none
+	rooms  []string
+	places map[string]string // how far it came in them before the present connection
+	place  wire.Placer       // the last link's, where it has such; used by open, and between lives
+	err    error             // why it is closed
+	left   error             // what went wrong while it closed
+	stop   context.CancelFunc
+	done   chan struct{} // closed when the life that stop ends is over
 }
 
 // DefaultWires returns the wires that a client speaks unless [WithWires] says
@@ -73,7 +74,7 @@ func DefaultWires() []wire.Protocol {
 //     ([WithPeer]);
 //   - sse+http and sse+https server-sent events, on which one only hears.
 func New(rawURL string, opts ...Option) (*Client, error) {
-	c := &Client{state: polywire.StateNew, cfg: config{dialTimeout: 10 * time.Second, reconnect: true}}
+	c := &Client{state: polywire.StateNew, cfg: config{dialTimeout: 10 * time.Second, reconnect: true, check: defaultCheck}}
 	for _, o := range opts {
 		if err := o.apply(&c.cfg); err != nil {
 			return nil, fmt.Errorf("client: %w", err)
@@ -231,7 +232,7 @@ func (c *Client) begin() (context.Context, error) {
 		for _, f := range c.setup {
 			f(core)
 		}
-		c.core, c.place = core, nil
+		c.core, c.place, c.places = core, nil, nil
 	}
 	if err := c.core.Start(); err != nil {
 		c.mu.Unlock()
@@ -312,6 +313,9 @@ func (c *Client) open(ctx context.Context) (*polywire.Conn, error) {
 		return nil, fmt.Errorf("client: dial %s: %w", c.url.Redacted(), err)
 	}
 	c.place, _ = link.Session.(wire.Placer)
+	if s, ok := link.Session.(wire.Recoverer); ok {
+		s.OnRecovered(c.recovered)
+	}
 	conn, err := c.core.Connect(ctx, link, o)
 	if err != nil {
 		return nil, fmt.Errorf("client: connect to %s: %w", c.url.Redacted(), err)
@@ -331,13 +335,12 @@ func (c *Client) open(ctx context.Context) (*polywire.Conn, error) {
 func (c *Client) live(life context.Context, conn *polywire.Conn) {
 	wait := &backoff.Backoff{Min: c.cfg.backoffMin, Max: c.cfg.backoffMax}
 	for {
-		select {
-		case <-conn.Done():
-		case <-life.Done():
+		if c.watch(life, conn); life.Err() != nil {
 			c.end(nil)
 			return
 		}
 		why := conn.Err()
+		c.keepPlaces(conn)
 		c.mu.Lock()
 		c.conn = nil
 		c.mu.Unlock()
@@ -351,6 +354,7 @@ func (c *Client) live(life context.Context, conn *polywire.Conn) {
 		if time.Since(conn.OpenedAt()) >= lastingTime {
 			wait.Reset()
 		}
+		before := conn
 		var err error
 		if conn, err = c.again(life, wait, why); err != nil {
 			if life.Err() != nil {
@@ -359,7 +363,25 @@ func (c *Client) live(life context.Context, conn *polywire.Conn) {
 			c.end(err)
 			return
 		}
+		c.awaitHandled(life, before, conn)
 		c.resubscribe(life, conn)
+	}
+}
+
+// watch waits for the end of a connection, or of life.
+func (c *Client) watch(life context.Context, conn *polywire.Conn) {
+	for {
+		soon, stop := c.untilCheck()
+		select {
+		case <-conn.Done():
+			stop()
+			return
+		case <-life.Done():
+			stop()
+			return
+		case <-soon:
+			c.check(life, conn)
+		}
 	}
 }
 
@@ -390,38 +412,6 @@ func (c *Client) again(life context.Context, wait *backoff.Backoff, why error) (
 			return nil, why
 		}
 	}
-}
-
-// resubscribe joins the rooms of the connection before. A room that the server
-// refuses is given up.
-func (c *Client) resubscribe(life context.Context, conn *polywire.Conn) {
-	c.mu.Lock()
-	rooms := slices.Clone(c.rooms)
-	c.mu.Unlock()
-	for _, room := range rooms {
-		if !slices.Contains(c.Rooms(), room) {
-			continue // unsubscribed meanwhile
-		}
-		err := conn.Subscribe(life, room)
-		if err == nil || errors.Is(err, polywire.ErrConnClosed) || life.Err() != nil {
-			continue
-		}
-		var refused *polywire.Error
-		if errors.As(err, &refused) && refused.Remote() {
-			c.forget(room)
-		}
-		for _, h := range c.cfg.hooks {
-			if h.Error != nil {
-				h.Error(fmt.Errorf("client: subscribe again to %q: %w", room, err))
-			}
-		}
-	}
-}
-
-func (c *Client) forget(room string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.rooms = slices.DeleteFunc(c.rooms, func(r string) bool { return r == room })
 }
 
 // Close ends the client in an orderly way and waits until it has ended: what

@@ -30,6 +30,7 @@ type config struct {
 	backoffMax  time.Duration
 	dialTimeout time.Duration
 	reconnect   bool
+	check       time.Duration // negative: never
 	credentials func(ctx context.Context) (map[string]string, error)
 }
 
@@ -44,6 +45,12 @@ type Hooks struct {
 	Disconnect func(why error)
 	// Retry is called before each wait for another try to connect.
 	Retry func(attempt int, wait time.Duration, why error)
+	// Recovered is called when a room with history has been subscribed to again
+	// after a reconnect: ok says that everything that was missed has come, in
+	// order and each message once; else none of it has, and the room's state is
+	// to be got anew. It is called with false, too, when it turns out later that
+	// messages were lost. The client waits for it to return.
+	Recovered func(room string, ok bool)
 	// Error is called for what has no caller: a room that could not be
 	// subscribed to again.
 	Error func(err error)
@@ -113,6 +120,19 @@ func WithDialTimeout(d time.Duration) Option {
 			return errors.New("the dial timeout must be positive")
 		}
 		c.dialTimeout = d
+		return nil
+	})
+}
+
+// WithPositionCheck sets about how often the client asks whether messages of
+// rooms with history were lost on the way to the server; those come then. Each
+// wait is up to a quarter shorter or longer. Default 40 s; negative: never.
+func WithPositionCheck(every time.Duration) Option {
+	return optionFunc(func(c *config) error {
+		if every == 0 {
+			return errors.New("the time between position checks must not be zero")
+		}
+		c.check = every
 		return nil
 	})
 }

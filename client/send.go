@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"slices"
 
 	"github.com/polywire/polywire"
 )
@@ -39,40 +38,6 @@ func (c *Client) Call(ctx context.Context, kind string, v, out any, opts ...poly
 		return err
 	}
 	return conn.Call(ctx, kind, v, out, opts...)
-}
-
-// Subscribe joins a room, now and after each reconnect.
-func (c *Client) Subscribe(ctx context.Context, room string) error {
-	conn, err := c.current()
-	if err != nil {
-		return err
-	}
-	if err := conn.Subscribe(ctx, room); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !slices.Contains(c.rooms, room) {
-		c.rooms = append(c.rooms, room)
-	}
-	return nil
-}
-
-// Unsubscribe leaves a room. Without a connection it only is not joined again.
-func (c *Client) Unsubscribe(ctx context.Context, room string) error {
-	c.forget(room)
-	conn, err := c.current()
-	if err != nil {
-		return err
-	}
-	return conn.Unsubscribe(ctx, room)
-}
-
-// Rooms returns the rooms that the client has subscribed to.
-func (c *Client) Rooms() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.rooms)
 }
 
 // Publish sends a message to a room's members, where the server allows it. It

@@ -120,6 +120,14 @@ type Carrier interface {
 	Carries(contentType string) bool
 }
 
+// Personal is implemented by sessions whose bytes for some packets are for
+// their own link, although they have a Format.
+type Personal interface {
+	// Personal reports whether a packet with an Offset is such a one. Many may
+	// ask at once.
+	Personal(p *Packet) bool
+}
+
 // ProtocolError is what the other side did wrong, and the close code for it.
 type ProtocolError struct {
 	Code   CloseCode
@@ -202,6 +210,14 @@ type DialOptions struct {
 type Placer interface {
 	// Offset returns the place of the last message that had one; empty: none.
 	Offset() string
+}
+
+// Recoverer is implemented by sessions of dialled links that are in their rooms
+// from the beginning, and hear whether what was missed there has come.
+type Recoverer interface {
+	// OnRecovered sets what Decode calls for each such room; see
+	// [Packet].Recovered. It is called before the first Decode.
+	OnRecovered(f func(room string, recovered bool))
 }
 
 // Finality is implemented by errors of Dial that may be the server's last word.

@@ -49,7 +49,7 @@ import { Places } from "./places.js";
  */
 
 /** Refusals that may be over soon. */
-const TEMPORARY = new Set(["unavailable", "deadline_exceeded", "canceled", "too_many_requests"]);
+const TEMPORARY = new Set(["unavailable", "deadline_exceeded", "canceled"]);
 
 /** Such a room is asked for again after so many milliseconds, or up to twice as many. */
 const AGAIN = 1000;
