@@ -50,6 +50,10 @@ type Hooks struct {
 	// Dropped is called for each message that could not be delivered.
 	Dropped func(c *Conn, kind string, reason DropReason)
 
+	// Presence is called for each event of rooms with [WithPresence] that have
+	// members on this node; kind is one of PresenceJoined, PresenceLeft, PresenceChanged.
+	Presence func(kind, room string, p Presence)
+
 	// NodeJoined and NodeLeft tell of the other nodes of a cluster.
 	NodeJoined func(n cluster.Node)
 	NodeLeft   func(n cluster.Node)

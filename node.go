@@ -283,6 +283,9 @@ func (n *node) gone(o cluster.Node) {
 	if r := n.srv.recovery; r != nil {
 		r.nodeGone(o.ID)
 	}
+	if p := n.srv.presence; p != nil {
+		p.nodeGone(o.ID)
+	}
 	if h := n.srv.hooks.NodeLeft; h != nil {
 		h(o)
 	}
@@ -307,6 +310,9 @@ func (r *receiver) Available(up bool) {
 	}
 	if r := n.srv.recovery; r != nil && r.cluster != nil {
 		r.cluster.check()
+	}
+	if p := n.srv.presence; p != nil {
+		p.askAll()
 	}
 }
 
@@ -357,6 +363,12 @@ func (n *node) handle(from string, e *envelope.Envelope) {
 		n.operateHere(from, e)
 	case envelope.Answer:
 		n.answered(from, e)
+	case envelope.Presence:
+		if e.ID != 0 {
+			n.presenceHere(from, e)
+		} else if p := n.srv.presence; p != nil {
+			p.received(from, e)
+		}
 	case envelope.Session:
 		n.displaced(from, e)
 	case envelope.NodeSend, envelope.NodeCall:

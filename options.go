@@ -79,6 +79,7 @@ type config struct {
 	history    []historyPolicy
 	cluster    cluster.Adapter // nil: alone
 	nodeName   string
+	presence   []string        // patterns of rooms
 	base       context.Context //nolint:containedctx // the parent of every handler's context, given once
 	httpServer func(*http.Server)
 }

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"time"
 )
 
 // rooms is the index of who is where, in shards so that busy rooms do not wait
@@ -39,7 +40,8 @@ type membership struct {
 	room   *room
 	conn   *Conn
 	at     uint32
-	byPeer bool // under the connection's lock
+	byPeer bool  // under the connection's lock
+	since  int64 // Unix nanoseconds
 }
 
 func newRooms(shards int) *rooms {
@@ -184,25 +186,33 @@ func (c *Conn) joinRoom(name string, byPeer bool) error {
 	if err := srv.checkRoomName(name); err != nil {
 		return err
 	}
+	joined, err := c.becomeMember(name, byPeer)
+	if joined {
+		srv.presence.happened(PresenceJoined, c, name)
+	}
+	return err
+}
+
+func (c *Conn) becomeMember(name string, byPeer bool) (joined bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
-		return c.Err()
+		return false, c.Err()
 	}
 	if slices.ContainsFunc(c.rooms, func(m *membership) bool { return m.room.name == name }) {
-		return nil
+		return false, nil
 	}
 	if byPeer {
-		if int(c.subscriptions) >= srv.cfg.MaxSubscriptions {
-			return Errorf(CodeTooManyRequests, "at most %d rooms by subscription", srv.cfg.MaxSubscriptions)
+		if most := c.link.srv.cfg.MaxSubscriptions; int(c.subscriptions) >= most {
+			return false, Errorf(CodeTooManyRequests, "at most %d rooms by subscription", most)
 		}
 		c.subscriptions++
 	}
 	m := c.ns.rooms.add(c, name)
-	m.byPeer = byPeer
+	m.byPeer, m.since = byPeer, time.Now().UnixNano()
 	c.rooms = append(c.rooms, m)
 	c.roomsChanged()
-	return nil
+	return true, nil
 }
 
 // roomsChanged lets those know who keep the connection's rooms for it.
@@ -214,6 +224,12 @@ func (c *Conn) roomsChanged() {
 
 // Leave takes the connection out of rooms. Not being there is no error.
 func (c *Conn) Leave(rooms ...string) {
+	for _, name := range c.leave(rooms) {
+		c.link.srv.presence.happened(PresenceLeft, c, name)
+	}
+}
+
+func (c *Conn) leave(rooms []string) (left []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range rooms {
@@ -227,7 +243,9 @@ func (c *Conn) Leave(rooms ...string) {
 		c.ns.rooms.remove(c.rooms[i])
 		c.rooms = slices.Delete(c.rooms, i, i+1)
 		c.roomsChanged()
+		left = append(left, name)
 	}
+	return left
 }
 
 // LeaveAll takes the connection out of all its rooms.
@@ -235,11 +253,18 @@ func (c *Conn) LeaveAll() { c.link.srv.leaveAll(c) }
 
 func (s *Server) leaveAll(c *Conn) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, m := range c.rooms {
+	memberships := c.rooms
+	for _, m := range memberships {
 		c.ns.rooms.remove(m)
 	}
 	c.rooms, c.subscriptions = nil, 0
+	c.mu.Unlock()
+	if s.presence == nil {
+		return
+	}
+	for _, m := range memberships {
+		s.presence.happened(PresenceLeft, c, m.room.name)
+	}
 }
 
 // Rooms returns the names of the connection's rooms, in the order of joining.

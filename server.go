@@ -35,6 +35,7 @@ type Server struct {
 	recovery     *recovery // nil: none
 	node         *node     // nil: alone
 	history      *history  // nil: none
+	presence     *presence // nil: none
 	routes       *http.ServeMux
 	use          []Middleware
 	pipes        []Pipe
@@ -111,6 +112,9 @@ func New(opts ...Option) (*Server, error) {
 	if len(s.cfg.history) > 0 {
 		s.history = newHistory(s)
 	}
+	if len(s.cfg.presence) > 0 {
+		s.presence = newPresence(s)
+	}
 	return s, nil
 }
 
@@ -184,6 +188,9 @@ func (s *Server) Start() error {
 	}
 	if s.history != nil {
 		s.watching.Go(s.history.run)
+	}
+	if s.presence != nil {
+		s.watching.Go(s.presence.run)
 	}
 	s.watching.Go(s.watch.run)
 	s.become(StateNew, StateRunning)
@@ -385,6 +392,9 @@ func (s *Server) finish(ctx context.Context) (errs []error) {
 	}
 	if s.history != nil {
 		close(s.history.stop)
+	}
+	if s.presence != nil {
+		close(s.presence.stop)
 	}
 	if s.node != nil {
 		if err := s.node.close(ctx); err != nil {
