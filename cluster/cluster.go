@@ -48,11 +48,13 @@ type Adapter interface {
 // another in the order of the Publish calls, whatever their topics, each at
 // most once; what is lost on the way (the engine was away, the receiver too
 // slow) leaves no trace, except on a [Log]. Methods may be called by many
-// goroutines at once.
+// goroutines at once; Interest, Publish and Announce by the receiver, too.
+// Where a context ends a wait, the error wraps the context's.
 type Bus interface {
 	// Interest says whether this node wants what others publish to a topic. It
-	// does not block: the order of calls for a topic is kept, and interests
-	// that are on survive an outage of the engine.
+	// does not block: the order of calls for a topic is kept, the last one
+	// counts, and interests that are on survive an outage of the engine. What
+	// is no topic is ignored here, and an error elsewhere.
 	Interest(topic string, on bool)
 	// Sync waits until all interests stated before hold at the other nodes, as
 	// far as the engine can tell. Without an engine it returns ErrUnavailable at once.
@@ -61,10 +63,12 @@ type Bus interface {
 	// one of the topics, once to each. It takes a copy. nil means that it was
 	// handed to an engine that was there; ErrUnavailable, ErrTooLarge, ErrClosed else.
 	Publish(ctx context.Context, topics []string, data []byte) error
-	// Announce replaces what the others know of this node; the ID stays.
+	// Announce replaces what the others know of this node; the ID stays. While
+	// the engine is away it is kept, and told later.
 	Announce(self Node) error
 	// Close says goodbye to the other nodes and ends the bus. After it returns
-	// the receiver is not called any more. ctx bounds the goodbye.
+	// the receiver is not called any more. ctx bounds the goodbye. A second
+	// call waits for the first and returns nil; all else returns ErrClosed.
 	Close(ctx context.Context) error
 }
 
@@ -79,7 +83,8 @@ type Historian interface {
 // Receiver is what a bus tells its node. A bus calls its methods one after the
 // other, in the order in which things came; they return soon.
 type Receiver interface {
-	// Receive takes a message. Data and Topic are the receiver's to keep.
+	// Receive takes a message. Data and Topic are the receiver's to keep, not
+	// to change: others may have the same bytes.
 	Receive(m Message)
 	// Nodes tells of all nodes that are alive, this one among them, sorted by
 	// ID: once before Open returns, and after each change. A node that has been
