@@ -6,7 +6,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -23,10 +25,22 @@ import (
 // Errors of [Client.Prepare], for errors.Is.
 var (
 	// ErrURL: the URL cannot be used, whatever it resolves to.
-	ErrURL = safehttp.ErrURL
+	ErrURL = fmt.Errorf("%w", safehttp.ErrURL)
 	// ErrForbidden: the address may not be connected to.
-	ErrForbidden = safehttp.ErrForbidden
+	ErrForbidden = fmt.Errorf("%w", safehttp.ErrForbidden)
 )
+
+// policyError is an error of package safehttp by the names that it has here.
+type policyError struct{ error }
+
+// Is reports whether it is one of [ErrURL] and [ErrForbidden].
+func (e policyError) Is(target error) bool {
+	return target == ErrURL && errors.Is(e.error, safehttp.ErrURL) ||
+		target == ErrForbidden && errors.Is(e.error, safehttp.ErrForbidden)
+}
+
+// Unwrap returns the error of package safehttp.
+func (e policyError) Unwrap() error { return e.error }
 
 // ClientOptions say where a [Client] may connect to. The zero value is public
 // addresses by https, on the ports 80, 443 and from 1024.
@@ -98,6 +112,12 @@ type Destination struct {
 	secret  Secret // of the Gost format
 }
 
+// String returns the host.
+func (d *Destination) String() string { return fmt.Sprintf("webhook destination %q", d.url.Host) }
+
+// Format writes [Destination.String], whatever the verb: headers may be secret.
+func (d *Destination) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, d.String()) }
+
 // Prepare validates an endpoint, checks that this client may connect to its URL
 // as far as that is known without resolving its name, and returns it ready for
 // deliveries. Errors wrap [ErrEndpoint], and [ErrURL] or [ErrForbidden] where
@@ -109,7 +129,7 @@ func (c *Client) Prepare(e Endpoint) (*Destination, error) {
 	e = e.WithDefaults()
 	u, err := c.http.CheckURL(e.URL)
 	if err != nil {
-		return nil, badEndpoint("%w", err)
+		return nil, badEndpoint("%w", policyError{err})
 	}
 	d := &Destination{
 		client: c, url: u, timeout: e.Timeout, format: e.Format, secret: e.Secrets[0],
@@ -136,7 +156,7 @@ func (d *Destination) Deliver(ctx context.Context, id, eventType string, body []
 	a := Attempt{ID: id, Try: try, Start: time.Now()}
 	within, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	resp, err := d.do(within, id, eventType, body, a.Start)
+	resp, err := d.do(within, id, eventType, body, a.Start) //nolint:bodyclose // readBody closes it
 	if err != nil {
 		a.Class = d.classify(ctx, err)
 		a.Error = describe(a.Class, err)
@@ -147,32 +167,30 @@ func (d *Destination) Deliver(ctx context.Context, id, eventType string, body []
 		if a.Class == ClassThrottled {
 			a.RetryAfter = ParseRetryAfter(resp.Header, time.Now())
 		}
-		a.readBody(resp.Body)
+		a.Body, a.Truncated, a.Error = readBody(resp.Body)
 	}
 	a.Duration = time.Since(a.Start)
 	return a
 }
 
-// errRequest is a request that could not be made.
-type errRequest struct{ error }
+// requestError is a request that could not be made.
+type requestError struct{ error }
 
 func (d *Destination) do(ctx context.Context, id, eventType string, body []byte, at time.Time) (*http.Response, error) {
 	header := make(http.Header, len(d.header)+4)
-	for name, values := range d.header {
-		header[name] = values
-	}
+	maps.Copy(header, d.header)
 	if d.format == FormatGost {
 		if !ValidType(eventType) {
-			return nil, errRequest{ErrType}
+			return nil, requestError{ErrType}
 		}
 		signature, err := SignGost(d.secret, body)
 		if err != nil {
-			return nil, errRequest{err}
+			return nil, requestError{err}
 		}
 		header[HeaderGostSignature] = []string{signature}
 		header[HeaderGostEvent] = []string{eventType}
 	} else if err := d.signer.SetHeaders(header, id, at, body); err != nil {
-		return nil, errRequest{err}
+		return nil, requestError{err}
 	}
 	u := *d.url
 	r := (&http.Request{
@@ -190,20 +208,19 @@ func (d *Destination) do(ctx context.Context, id, eventType string, body []byte,
 
 // readBody keeps the beginning of an answer. All of a short one is read, so
 // that the connection can be used again; a longer one costs the connection.
-func (a *Attempt) readBody(body io.ReadCloser) {
+func readBody(body io.ReadCloser) (b []byte, truncated bool, trouble string) {
 	b, err := io.ReadAll(io.LimitReader(body, MaxAttemptBodyBytes+1))
 	_ = body.Close() // there is nothing more to learn from it
 	if len(b) > MaxAttemptBodyBytes {
-		b, a.Truncated = b[:MaxAttemptBodyBytes:MaxAttemptBodyBytes], true
+		return b[:MaxAttemptBodyBytes:MaxAttemptBodyBytes], true, ""
 	}
-	if err != nil {
-		a.Truncated = true
-		a.Error = "the answer's body broke off"
-		if errors.Is(err, context.DeadlineExceeded) {
-			a.Error = "the answer's body did not end within the time"
-		}
+	switch {
+	case err == nil:
+		return b, false, ""
+	case errors.Is(err, context.DeadlineExceeded):
+		return b, true, "the answer's body did not end within the time"
 	}
-	a.Body = b
+	return b, true, "the answer's body broke off"
 }
 
 // keepHeader returns a bounded part of an answer's header, in the order of the
@@ -234,7 +251,7 @@ func keepHeader(h http.Header) http.Header {
 // the endpoint's timeout.
 func (d *Destination) classify(ctx context.Context, err error) Class {
 	_, isDNS := errors.AsType[*net.DNSError](err)
-	_, isRequest := errors.AsType[errRequest](err)
+	_, isRequest := errors.AsType[requestError](err)
 	netErr, isNet := errors.AsType[net.Error](err)
 	_, isOp := errors.AsType[*net.OpError](err)
 	_, isErrno := errors.AsType[syscall.Errno](err)
@@ -243,7 +260,7 @@ func (d *Destination) classify(ctx context.Context, err error) Class {
 		return ClassRequest
 	case ctx.Err() != nil:
 		return ClassCancelled
-	case errors.Is(err, ErrForbidden):
+	case errors.Is(err, safehttp.ErrForbidden):
 		return ClassForbidden
 	case errors.Is(err, context.DeadlineExceeded) || isNet && netErr.Timeout():
 		return ClassTimeout

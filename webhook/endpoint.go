@@ -124,7 +124,7 @@ func (e Endpoint) Validate() error {
 		}
 	}
 	if _, err := safehttp.ParseURL(e.URL); err != nil {
-		return badEndpoint("%w", err)
+		return badEndpoint("%w", policyError{err})
 	}
 	if err := e.checkSecrets(); err != nil {
 		return badEndpoint("%w", err)

@@ -37,7 +37,9 @@ const (
 // mask; [Secret.Reveal] returns its text. It is immutable, and the zero value
 // is no secret.
 type Secret struct {
-	k *key // a pointer, so that a print of a struct around it shows an address at most
+	// A print of an unexported field around it goes past Format, and through one
+	// pointer for a verb that does not fit; through two it shows an address.
+	p **key
 }
 
 type key struct {
@@ -45,11 +47,24 @@ type key struct {
 	bytes  []byte
 }
 
+func newSecret(k key) Secret {
+	p := &k
+	return Secret{&p}
+}
+
+// key returns what the secret is; nil: none.
+func (s Secret) key() *key {
+	if s.p == nil {
+		return nil
+	}
+	return *s.p
+}
+
 // GenerateSecret returns a new symmetric secret of 32 random bytes, whsec_...
 func GenerateSecret() Secret {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // it never fails
-	return Secret{&key{symmetricPrefix, b}}
+	return newSecret(key{symmetricPrefix, b})
 }
 
 // GenerateSigningKey returns a new Ed25519 key to sign with, whsk_... The
@@ -59,7 +74,7 @@ func GenerateSigningKey() (Secret, error) {
 	if err != nil {
 		return Secret{}, err
 	}
-	return Secret{&key{privatePrefix, private}}, nil
+	return newSecret(key{privatePrefix, private}), nil
 }
 
 // NewSecret returns the symmetric secret of 24 to 64 bytes.
@@ -67,7 +82,7 @@ func NewSecret(b []byte) (Secret, error) {
 	if len(b) < MinSecretBytes || len(b) > MaxSecretBytes {
 		return Secret{}, badSecret("it has %d bytes, not %d to %d", len(b), MinSecretBytes, MaxSecretBytes)
 	}
-	return Secret{&key{symmetricPrefix, append([]byte(nil), b...)}}, nil
+	return newSecret(key{symmetricPrefix, append([]byte(nil), b...)}), nil
 }
 
 // GostSecret returns the secret of [FormatGost], which is any text that is not
@@ -76,7 +91,7 @@ func GostSecret(text string) (Secret, error) {
 	if text == "" || len(text) > 1024 {
 		return Secret{}, badSecret("it is empty or longer than 1024 bytes")
 	}
-	return Secret{&key{"", []byte(text)}}, nil
+	return newSecret(key{"", []byte(text)}), nil
 }
 
 // ParseSecret parses the text of a symmetric secret (whsec_), a key to sign
@@ -112,7 +127,7 @@ func ParseSecret(text string) (Secret, error) {
 	default:
 		return NewSecret(b)
 	}
-	return Secret{&key{prefix, b}}, nil
+	return newSecret(key{prefix, b}), nil
 }
 
 // decode64 decodes base64 in its one canonical form.
@@ -123,43 +138,43 @@ func decode64(s string) ([]byte, bool) {
 }
 
 // IsZero reports whether s is no secret.
-func (s Secret) IsZero() bool { return s.k == nil }
+func (s Secret) IsZero() bool { return s.key() == nil }
 
 // Reveal returns the secret as text that [ParseSecret] (for a Gost secret
 // [GostSecret]) accepts. It is for showing a new secret once, and for storing it.
 func (s Secret) Reveal() string {
 	switch {
-	case s.k == nil:
+	case s.key() == nil:
 		return ""
-	case s.k.prefix == "":
-		return string(s.k.bytes)
+	case s.key().prefix == "":
+		return string(s.key().bytes)
 	}
-	return s.k.prefix + base64.StdEncoding.EncodeToString(s.k.bytes)
+	return s.key().prefix + base64.StdEncoding.EncodeToString(s.key().bytes)
 }
 
 // Public returns the public key (whpk_...) of a key to sign with, and false for
 // anything else. [Secret.Reveal] has its text; it may be given to anybody.
 func (s Secret) Public() (Secret, bool) {
-	if s.k == nil || s.k.prefix != privatePrefix {
+	if s.key() == nil || s.key().prefix != privatePrefix {
 		return Secret{}, false
 	}
-	return Secret{&key{publicPrefix, s.k.bytes[ed25519.SeedSize:]}}, true
+	return newSecret(key{publicPrefix, s.key().bytes[ed25519.SeedSize:]}), true
 }
 
 // Equal reports whether both are the same secret, in constant time.
 func (s Secret) Equal(o Secret) bool {
-	if s.k == nil || o.k == nil {
-		return s.k == o.k
+	if s.key() == nil || o.key() == nil {
+		return s.key() == o.key()
 	}
-	return s.k.prefix == o.k.prefix && subtle.ConstantTimeCompare(s.k.bytes, o.k.bytes) == 1
+	return s.key().prefix == o.key().prefix && subtle.ConstantTimeCompare(s.key().bytes, o.key().bytes) == 1
 }
 
 // String returns the kind and a mask.
 func (s Secret) String() string {
-	if s.k == nil {
+	if s.key() == nil {
 		return ""
 	}
-	return s.k.prefix + masked
+	return s.key().prefix + masked
 }
 
 // Format writes [Secret.String], whatever the verb.

@@ -42,11 +42,15 @@ func (c *Client) DispatchWithRetry(ctx context.Context, url, secret, event strin
 	if err != nil {
 		return err
 	}
-	schedule := GostSchedule()
+	return retry(ctx, GostSchedule(), func(try int) Attempt { return d.Deliver(ctx, "", event, body, try) })
+}
+
+// retry makes the tries of a schedule until one of them is the last.
+func retry(ctx context.Context, s Schedule, deliver func(try int) Attempt) error {
 	for try := 1; ; try++ {
-		a := d.Deliver(ctx, "", event, body, try)
-		a.RetryAfter = 0                                // the caller waits here; it has the schedule's word
-		wait, again := schedule.Next(a, rand.Float64()) //nolint:gosec // spreading load is no secret
+		a := deliver(try)
+		a.RetryAfter = 0                         // the caller waits here; it has the schedule's word
+		wait, again := s.Next(a, rand.Float64()) //nolint:gosec // spreading load is no secret
 		if !again || a.Verdict() == Cancelled {
 			return failure(ctx, a)
 		}

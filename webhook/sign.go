@@ -34,6 +34,7 @@ const (
 	MaxSecrets = 16
 
 	maxTimestampDigits = 12 // to the year 33658
+	maxTimestamp       = 999_999_999_999
 )
 
 // ErrID is in errors about an id that cannot be signed.
@@ -66,7 +67,7 @@ func NewSigner(secrets ...Secret) (*Signer, error) {
 		return nil, badSecret("a signer needs 1 to %d secrets", MaxSecrets)
 	}
 	for _, s := range secrets {
-		if s.k == nil || s.k.prefix != symmetricPrefix && s.k.prefix != privatePrefix {
+		if s.key() == nil || s.key().prefix != symmetricPrefix && s.key().prefix != privatePrefix {
 			return nil, badSecret("a signer needs secrets that begin with whsec_ or whsk_")
 		}
 	}
@@ -91,7 +92,7 @@ func (s *Signer) Sign(id string, at time.Time, body []byte) (string, error) {
 		if i > 0 {
 			out = append(out, ' ')
 		}
-		if secret.k.prefix == symmetricPrefix {
+		if secret.key().prefix == symmetricPrefix {
 			out = append(out, "v1,"...)
 			out = base64.StdEncoding.AppendEncode(out, signSymmetric(secret, id, stamp, body))
 			continue
@@ -100,7 +101,7 @@ func (s *Signer) Sign(id string, at time.Time, body []byte) (string, error) {
 			whole = signedContent(id, stamp, body)
 		}
 		out = append(out, "v1a,"...)
-		out = base64.StdEncoding.AppendEncode(out, ed25519.Sign(secret.k.bytes, whole))
+		out = base64.StdEncoding.AppendEncode(out, ed25519.Sign(secret.key().bytes, whole))
 	}
 	return string(out), nil
 }
@@ -118,7 +119,7 @@ func (s *Signer) SetHeaders(h http.Header, id string, at time.Time, body []byte)
 }
 
 func signSymmetric(secret Secret, id, stamp string, body []byte) []byte {
-	mac := hmac.New(sha256.New, secret.k.bytes)
+	mac := hmac.New(sha256.New, secret.key().bytes)
 	head := make([]byte, 0, 320)
 	head = append(append(append(append(head, id...), '.'), stamp...), '.')
 	mac.Write(head)
@@ -134,14 +135,14 @@ func signedContent(id, stamp string, body []byte) []byte {
 // SignGost returns the value of the header X-Gost-Signature: HMAC-SHA256 of the
 // body in lower-case hexadecimal. It takes any symmetric secret.
 func SignGost(secret Secret, body []byte) (string, error) {
-	if secret.k == nil || secret.k.prefix != "" && secret.k.prefix != symmetricPrefix {
+	if secret.key() == nil || secret.key().prefix != "" && secret.key().prefix != symmetricPrefix {
 		return "", badSecret("the Gost format needs a symmetric secret")
 	}
 	return hex.EncodeToString(gostMAC(secret, body)), nil
 }
 
 func gostMAC(secret Secret, body []byte) []byte {
-	mac := hmac.New(sha256.New, secret.k.bytes)
+	mac := hmac.New(sha256.New, secret.key().bytes)
 	mac.Write(body)
 	return mac.Sum(nil)
 }

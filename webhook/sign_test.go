@@ -81,9 +81,9 @@ func verifierAt(t testing.TB, now time.Time, list ...Secret) *Verifier {
 
 func header(id, stamp, signature string) http.Header {
 	h := http.Header{}
-	h.Set("webhook-id", id)
-	h.Set("webhook-timestamp", stamp)
-	h.Set("webhook-signature", signature)
+	h.Set(HeaderID, id)
+	h.Set(HeaderTimestamp, stamp)
+	h.Set(HeaderSignature, signature)
 	return h
 }
 
@@ -99,7 +99,7 @@ func TestVectors(t *testing.T) {
 			if err := signer.SetHeaders(h, v.ID, at, []byte(v.Body)); err != nil {
 				t.Fatal(err)
 			}
-			if got := h.Get("webhook-signature"); got != v.Signature {
+			if got := h.Get(HeaderSignature); got != v.Signature {
 				t.Errorf("got  %s\nwant %s", got, v.Signature)
 			}
 			for i, text := range v.Verify {

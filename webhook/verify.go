@@ -97,10 +97,10 @@ func NewVerifier(o VerifierOptions, secrets ...Secret) (*Verifier, error) {
 	v := &Verifier{o: o}
 	for _, s := range secrets {
 		switch {
-		case s.k == nil:
+		case s.key() == nil:
 			return nil, badSecret("it is empty")
-		case o.Format == FormatGost && s.k.prefix != "" && s.k.prefix != symmetricPrefix,
-			o.Format == FormatStandard && s.k.prefix == "":
+		case o.Format == FormatGost && s.key().prefix != "" && s.key().prefix != symmetricPrefix,
+			o.Format == FormatStandard && s.key().prefix == "":
 			return nil, badSecret("it is not of the format's kind")
 		}
 		if public, ok := s.Public(); ok {
@@ -208,15 +208,15 @@ func (v *Verifier) verify(p head, body []byte) (Received, error) {
 	match := -1
 	var whole []byte
 	for i, secret := range v.secrets {
-		fits := false
-		if secret.k.prefix == symmetricPrefix {
+		var fits bool
+		if secret.key().prefix == symmetricPrefix {
 			want := base64.StdEncoding.EncodeToString(signSymmetric(secret, p.id, p.stamp, body))
 			fits = matchSymmetric(p.signatures, want)
 		} else {
 			if whole == nil {
 				whole = signedContent(p.id, p.stamp, body)
 			}
-			fits = matchPublic(p.signatures, secret.k.bytes, whole)
+			fits = matchPublic(p.signatures, secret.key().bytes, whole)
 		}
 		if fits && match < 0 {
 			match = i
@@ -289,7 +289,8 @@ func (v *Verifier) verifyGost(p head, body []byte) (Received, error) {
 		Event     *string `json:"event"`
 		Timestamp *int64  `json:"timestamp"`
 	}
-	if err := json.Unmarshal(body, &content); err != nil || content.Event == nil || content.Timestamp == nil || *content.Timestamp < 0 {
+	if err := json.Unmarshal(body, &content); err != nil || content.Event == nil || content.Timestamp == nil ||
+		*content.Timestamp < 0 || *content.Timestamp > maxTimestamp {
 		return Received{}, fmt.Errorf("%w: the body needs an event and a timestamp", ErrMalformed)
 	}
 	if *content.Event != p.event {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -277,9 +278,10 @@ func TestProxy(t *testing.T) {
 }
 
 func TestCertificatesAreVerified(t *testing.T) {
-	s := httptest.NewTLSServer(ok)
+	s := httptest.NewUnstartedServer(ok)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
 	t.Cleanup(s.Close)
-	s.Config.ErrorLog = nil
 	allow := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	_, err := post(t, client(t, Options{AllowNetworks: allow}), s.URL) //nolint:bodyclose // there is none
 	if _, unknown := errors.AsType[*tls.CertificateVerificationError](err); !unknown {
