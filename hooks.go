@@ -57,6 +57,8 @@ type Hooks struct {
 	// NodeJoined and NodeLeft tell of the other nodes of a cluster.
 	NodeJoined func(n cluster.Node)
 	NodeLeft   func(n cluster.Node)
+	// NodeChanged tells that another node offers something else now.
+	NodeChanged func(n cluster.Node)
 	// ClusterAvailable tells that the cluster's engine has gone, or is back.
 	ClusterAvailable func(up bool)
 

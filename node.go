@@ -266,8 +266,12 @@ func (r *receiver) Nodes(alive []cluster.Node) {
 		}
 	}
 	for _, o := range before {
-		if !in(alive, o.ID) {
+		i := slices.IndexFunc(alive, func(now cluster.Node) bool { return now.ID == o.ID })
+		switch h := n.srv.hooks.NodeChanged; {
+		case i < 0:
 			n.gone(o)
+		case h != nil && !(slices.Equal(o.Services, alive[i].Services) && maps.Equal(o.Meta, alive[i].Meta)):
+			h(alive[i])
 		}
 	}
 }

@@ -2,7 +2,11 @@ package polywire
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/polywire/polywire/cluster"
 	"github.com/polywire/polywire/internal/envelope"
@@ -29,22 +33,50 @@ func (n Nodes) List() []cluster.Node {
 // Available reports whether the cluster's engine can be reached; true without a cluster.
 func (n Nodes) Available() bool { return n.srv.node == nil || n.srv.node.up.Load() }
 
-// Announce tells the other nodes what this one offers: services by name, and
-// anything else. It replaces what was told before. Before the server runs it
-// is kept until then. Errors: those of the cluster.
-func (n Nodes) Announce(services []string, meta map[string]string) error {
+// serviceMeta begins the names under which nodes tell where a service is.
+const serviceMeta = "service."
+
+// Offer tells the other nodes that this one offers a service at URLs of
+// package client; none takes it back. See [Nodes.Offering]. Before the server
+// runs it is kept until then. Errors: those of the cluster.
+func (n Nodes) Offer(service string, urls ...string) error {
+	if service == "" {
+		return errors.New("polywire: a service needs a name")
+	}
 	node := n.srv.node
 	if node == nil {
 		return nil
 	}
 	node.mu.Lock()
-	node.self.Services, node.self.Meta = services, meta
 	self := node.self
+	self.Services = slices.DeleteFunc(slices.Clone(self.Services), func(s string) bool { return s == service })
+	self.Meta = maps.Clone(self.Meta)
+	if self.Meta == nil {
+		self.Meta = make(map[string]string)
+	}
+	delete(self.Meta, serviceMeta+service)
+	if len(urls) > 0 {
+		self.Services = append(self.Services, service)
+		slices.Sort(self.Services)
+		self.Meta[serviceMeta+service] = strings.Join(urls, " ")
+	}
+	node.self = self
 	node.mu.Unlock()
 	if n.srv.State() != StateRunning {
 		return nil
 	}
 	return node.bus.Announce(self)
+}
+
+// Offering returns the URLs at which nodes that are alive offer a service, in
+// the order of the nodes' IDs.
+func (n Nodes) Offering(service string) (urls []string) {
+	for _, node := range n.List() {
+		if slices.Contains(node.Services, service) {
+			urls = append(urls, strings.Fields(node.Meta[serviceMeta+service])...)
+		}
+	}
+	return urls
 }
 
 // NodeMessage is what a node says to another.
