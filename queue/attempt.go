@@ -61,9 +61,9 @@ func (c *consumer) outcome(j *job) outcome {
 func (c *consumer) attempt(d *Delivery) (err error) {
 	ctx := c.ctx
 	if c.o.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.o.Timeout)
-		defer cancel()
+		lazy := withLazyTimeout(ctx, c.o.Timeout)
+		defer lazy.stop()
+		ctx = lazy
 	}
 	c.b.hooks.Started(d)
 	c.stats.running.Add(1)

@@ -56,7 +56,7 @@ var errShutdown = errors.New("queue: the broker shuts down")
 func newConsumer(b *Broker, queue string, h Handler, o HandleOptions) *consumer {
 	c := &consumer{
 		b: b, queue: queue, h: h, o: o, byID: make(map[string]*job), lanes: make(map[string]*lane),
-		done: remembered{age: b.opts.Dedup},
+		done: newRemembered(b.opts.Dedup),
 	}
 	c.wake = sync.NewCond(&c.mu)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())

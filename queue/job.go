@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"hash/maphash"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -121,27 +122,45 @@ func without(list []*job, j *job) []*job {
 }
 
 // remembered is the ids that were done lately, in two generations: the older
-// one is forgotten when the younger is full or has become old.
+// one is forgotten when the younger is full or has become old. Of an id it
+// keeps 128 bits that cannot be foreseen: two ids with the same ones do not happen.
 type remembered struct {
 	age        time.Duration // not positive: nothing is remembered
-	young, old map[string]time.Time
-	since      time.Time // of young
+	young, old map[digest]time.Duration
+	start      time.Time     // the times in the maps are since then
+	since      time.Duration // of young
+	seeds      [2]maphash.Seed
 }
 
-func (r *remembered) has(id string, now time.Time) bool {
-	if t, ok := r.young[id]; ok {
-		return now.Sub(t) < r.age
+type digest [2]uint64
+
+func newRemembered(age time.Duration) remembered {
+	return remembered{age: age, start: time.Now(), seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
+}
+
+func (r *remembered) digest(id string) digest {
+	return digest{maphash.String(r.seeds[0], id), maphash.String(r.seeds[1], id)}
+}
+
+func (r *remembered) has(id string, at time.Time) bool {
+	if len(r.young) == 0 && len(r.old) == 0 {
+		return false
 	}
-	t, ok := r.old[id]
-	return ok && now.Sub(t) < r.age
+	d, now := r.digest(id), at.Sub(r.start)
+	t, ok := r.young[d]
+	if !ok {
+		t, ok = r.old[d]
+	}
+	return ok && now-t < r.age
 }
 
-func (r *remembered) add(id string, now time.Time) {
+func (r *remembered) add(id string, at time.Time) {
 	if r.age <= 0 || id == "" {
 		return
 	}
-	if len(r.young) >= MaxRemembered/2 || now.Sub(r.since) >= r.age || r.young == nil {
-		r.old, r.young, r.since = r.young, make(map[string]time.Time), now
+	now := at.Sub(r.start)
+	if len(r.young) >= MaxRemembered/2 || now-r.since >= r.age || r.young == nil {
+		r.old, r.young, r.since = r.young, make(map[digest]time.Duration), now
 	}
-	r.young[id] = now
+	r.young[r.digest(id)] = now
 }

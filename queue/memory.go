@@ -50,7 +50,7 @@ func NewMemory(o MemoryOptions) *Memory {
 	o.Lease = cmp.Or(o.Lease, 30*time.Second)
 	o.Dedup = cmp.Or(o.Dedup, 2*time.Minute)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 256<<20)
-	s := &store{o: o, queues: make(map[string]*memoryQueue), seen: remembered{age: o.Dedup}}
+	s := &store{o: o, queues: make(map[string]*memoryQueue), seen: newRemembered(o.Dedup)}
 	s.free = sync.NewCond(&s.mu)
 	return (&Memory{store: s}).Connect()
 }

@@ -109,7 +109,8 @@ func (b *Broker) bounded(ctx context.Context) (context.Context, context.CancelFu
 	if _, has := ctx.Deadline(); has || b.opts.PublishTimeout < 0 {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, b.opts.PublishTimeout)
+	lazy := withLazyTimeout(ctx, b.opts.PublishTimeout)
+	return lazy, lazy.stop
 }
 
 // sleep reports false when there is no sense in going on.
