@@ -468,6 +468,7 @@ func TestClusterPresence(t *testing.T) {
 		if d := time.Since(began); d > 30*time.Second {
 			t.Errorf("it took %v", d)
 		}
+		time.Sleep(time.Second) // the other node learns of it on its own
 		if there, err = ns.srv[2].Room("a").Presence(t.Context()); err != nil || len(there) != 1 {
 			t.Errorf("%+v %v", there, err)
 		}
