@@ -93,8 +93,8 @@ func TestRecovery(t *testing.T) {
 		"other user":       {change: func(w *world) { w.user = "v" }},
 		"unknown secret":   {change: func(w *world) { w.secret = "x" }},
 		"no offset":        {change: func(w *world) { w.offset = "" }},
-		"unknown offset":   {change: func(w *world) { w.offset = w.offset[:7] + "zzzz" }},
-		"malformed offset": {change: func(w *world) { w.offset = w.offset[:7] + "!" }},
+		"unknown offset":   {change: func(w *world) { w.offset = w.offset[:11] + "zzzz" }},
+		"malformed offset": {change: func(w *world) { w.offset = w.offset[:11] + "!" }},
 		"too much":         {change: func(w *world) { _ = w.srv.All().Send(context.Background(), "much", make([]byte, 2000)) }},
 		"peer left": {end: func(_ *world, p *peer) {
 			p.send(wire.Packet{Type: wire.Goodbye, Namespace: "/"})
