@@ -153,6 +153,7 @@ func (c *Conn) Value(key any) any {
 func (c *Conn) SetValue(key, value any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.changed()
 	if value == nil {
 		delete(c.values, key)
 		return

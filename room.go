@@ -211,12 +211,12 @@ func (c *Conn) becomeMember(name string, byPeer bool) (joined bool, err error) {
 	m := c.ns.rooms.add(c, name)
 	m.byPeer, m.since = byPeer, time.Now().UnixNano()
 	c.rooms = append(c.rooms, m)
-	c.roomsChanged()
+	c.changed()
 	return true, nil
 }
 
-// roomsChanged lets those know who keep the connection's rooms for it.
-func (c *Conn) roomsChanged() {
+// changed lets those know who keep the connection's rooms and values for it.
+func (c *Conn) changed() {
 	if r := c.link.srv.recovery; r != nil && c.resumable() {
 		r.tell(c)
 	}
@@ -242,7 +242,7 @@ func (c *Conn) leave(rooms []string) (left []string) {
 		}
 		c.ns.rooms.remove(c.rooms[i])
 		c.rooms = slices.Delete(c.rooms, i, i+1)
-		c.roomsChanged()
+		c.changed()
 		left = append(left, name)
 	}
 	return left
