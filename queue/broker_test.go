@@ -180,6 +180,40 @@ func TestPauseWhileAnAttemptIsAwaited(t *testing.T) {
 	})
 }
 
+// A queue that was paused while a handler ran has no trouble going on, when
+// only one consumer may have it, neither.
+func TestResumeWhileAHandlerRuns(t *testing.T) {
+	inBubble(t, queue.Options{}, func(b *bench) {
+		b.handle(queue.HandleOptions{Ordered: true, Concurrency: 2}, func(d *queue.Delivery) error {
+			if d.ID == "a" {
+				pass(time.Minute)
+			}
+			return nil
+		})
+		b.send("a")
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(b.Context(), time.Second)
+		defer cancel()
+		b.d.receiver.Trouble(errors.New("of before"))
+		old := b.d.receiver
+		if err := b.Pause(ctx, "q"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		if err := b.Resume("q"); err != nil {
+			t.Error(err)
+		}
+		old.Trouble(errors.New("of the old one"))
+		if h := b.Health(); !h.Ready || h.Degraded {
+			t.Errorf("%+v", h)
+		}
+		b.send("b")
+		b.happened("attempt 1")
+		pass(59 * time.Second)
+		b.happened("attempt 1, attempt 1")
+		b.empty(0)
+	})
+}
+
 func TestMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, err := queue.New(queue.NewMemory(queue.MemoryOptions{MaxBytes: 1000}), queue.Options{})

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,7 +49,8 @@ type session struct {
 	held     jobs // guarded by c.mu, as is all below
 	stopping bool
 	empty    chan struct{} // closed when stopping and nothing is held
-	closed   chan struct{}
+	force    chan struct{} // closed to end it with something held
+	closed   chan struct{} // closed when it has ended
 }
 
 var errShutdown = errors.New("queue: the broker shuts down")
@@ -67,7 +69,7 @@ func newConsumer(b *Broker, queue string, h Handler, o HandleOptions) *consumer 
 func (c *consumer) start() error {
 	c.life.Lock()
 	defer c.life.Unlock()
-	s := &session{c: c, empty: make(chan struct{}), closed: make(chan struct{})}
+	s := &session{c: c, empty: make(chan struct{}), force: make(chan struct{}), closed: make(chan struct{})}
 	c.mu.Lock()
 	if c.ended || c.session != nil {
 		ended := c.ended
@@ -102,7 +104,9 @@ func (s *session) Receive(in Incoming) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.stopping {
-		c.wg.Go(func() { c.giveBack(in.Claim) })
+		if !c.ended { // else it comes back with the driver's end
+			c.wg.Go(func() { c.giveBack(in.Claim) })
+		}
 		return
 	}
 	j := newJob(s, in)
@@ -170,9 +174,14 @@ func (c *consumer) work() {
 // Trouble is told by the driver.
 func (s *session) Trouble(err error) {
 	s.c.mu.Lock()
-	s.c.trouble = err
+	current := s.c.session == s
+	if current {
+		s.c.trouble = err
+	}
 	s.c.mu.Unlock()
-	s.c.b.hooks.Trouble(s.c.queue, err)
+	if current {
+		s.c.b.hooks.Trouble(s.c.queue, err)
+	}
 }
 
 // extend keeps what is in hand alive, until the session is closed.
@@ -213,19 +222,18 @@ func (c *consumer) pause(ctx context.Context) error {
 	defer c.life.Unlock()
 	c.mu.Lock()
 	s := c.session
-	c.session = nil
+	c.session, c.trouble = nil, nil
 	if s != nil {
 		c.lingering = append(c.lingering, s)
 	}
-	sessions := append([]*session(nil), c.lingering...)
+	sessions := slices.Clone(c.lingering)
 	c.mu.Unlock()
 	if s != nil {
 		s.stop(ctx)
 	}
 	for _, s := range sessions {
 		select {
-		case <-s.empty:
-			s.close(ctx)
+		case <-s.closed:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -233,7 +241,8 @@ func (c *consumer) pause(ctx context.Context) error {
 	return nil
 }
 
-// stop ends the coming of messages and gives back what nobody works on.
+// stop ends the coming of messages and gives back what nobody works on. The
+// session ends with the last handler.
 func (s *session) stop(ctx context.Context) {
 	_ = s.sub.Stop(ctx) // whatever comes all the same goes back at once
 	c := s.c
@@ -248,11 +257,17 @@ func (s *session) stop(ctx context.Context) {
 	for _, j := range back {
 		c.withdraw(j)
 	}
-	s.checkEmpty()
 	c.mu.Unlock()
 	for _, j := range back {
+		if ctx.Err() != nil {
+			break // the session's end sees to the rest
+		}
 		c.giveBack(j.claim)
 	}
+	c.mu.Lock()
+	s.checkEmpty()
+	c.mu.Unlock()
+	c.wg.Go(s.end)
 }
 
 // withdraw takes a job that nobody works on out of all lists. c.mu is held.
@@ -297,19 +312,20 @@ func (s *session) checkEmpty() {
 	}
 }
 
-// close gives the subscription up. c.life is held.
-func (s *session) close(ctx context.Context) {
+// end gives the subscription up when nothing is held, or it is forced to.
+func (s *session) end() {
+	select {
+	case <-s.empty:
+	case <-s.force:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	_ = s.sub.Close(ctx) // what it holds still comes back by itself
 	c := s.c
 	c.mu.Lock()
-	for i, other := range c.lingering {
-		if other == s {
-			c.lingering = append(c.lingering[:i], c.lingering[i+1:]...)
-			break
-		}
-	}
+	c.lingering = slices.DeleteFunc(c.lingering, func(other *session) bool { return other == s })
 	c.mu.Unlock()
 	close(s.closed)
-	_ = s.sub.Close(ctx) // what it holds still comes back by itself
 }
 
 // shutdown ends the consumer: in peace until ctx is done, then without waiting.
@@ -339,15 +355,21 @@ func (c *consumer) giveUp(ctx context.Context) {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
 	defer cancel()
 	c.mu.Lock()
-	sessions := append([]*session(nil), c.lingering...)
+	sessions := slices.Clone(c.lingering)
 	c.mu.Unlock()
 	for _, s := range sessions {
 		select {
 		case <-s.empty:
 		case <-grace.Done():
 		}
-		closing, cancel := withGrace(grace)
-		s.close(closing)
-		cancel()
+		close(s.force)
+	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
+	defer cancel()
+	for _, s := range sessions {
+		select {
+		case <-s.closed:
+		case <-ending.Done():
+		}
 	}
 }
