@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/queue"
 )
 
 // Payload is one argument of a message: bytes and their content type.
@@ -27,10 +28,42 @@ type Message struct {
 	key     string
 	call    bool
 	offset  string
+
+	// Of a queue's delivery only; conn is nil then.
+	srv      *Server
+	delivery *queue.Delivery
 }
 
-// Conn returns the connection that the message came on.
+// Conn returns the connection that the message came on, nil for one of a queue.
 func (m *Message) Conn() *Conn { return m.conn }
+
+// From names where the message came from: the connection's ID, or the queue.
+func (m *Message) From() string {
+	if m.conn != nil {
+		return m.conn.ID()
+	}
+	return m.delivery.Queue
+}
+
+// Wire names the wire that the message came by, "queue" for one of a queue.
+func (m *Message) Wire() string {
+	if m.conn != nil {
+		return m.conn.Wire()
+	}
+	return "queue"
+}
+
+// Delivery returns the queue's side of a message that came from one, nil for
+// others; see [Server.HandleQueue].
+func (m *Message) Delivery() *queue.Delivery { return m.delivery }
+
+// Server returns the server that handles the message.
+func (m *Message) Server() *Server {
+	if m.conn != nil {
+		return m.conn.link.srv
+	}
+	return m.srv
+}
 
 // Kind returns the routing name.
 func (m *Message) Kind() string { return m.kind }
@@ -100,7 +133,7 @@ func (m *Message) Bind(into ...any) error {
 			}
 			p = m.args[i-1]
 		}
-		if err := m.conn.link.srv.cfg.codecs.Unmarshal(p, v); err != nil {
+		if err := m.Server().cfg.codecs.Unmarshal(p, v); err != nil {
 			return &Error{Code: CodeBadRequest, Message: fmt.Sprintf("argument %d of %q: %v", i+1, m.kind, err)}
 		}
 	}

@@ -334,6 +334,11 @@ func (s *Server) wrapped(n *Namespace) Handler {
 	for _, wrap := range slices.Backward(n.use) {
 		h = wrap(h)
 	}
+	return s.around(h)
+}
+
+// around returns a handler behind the pipes and the server's middleware.
+func (s *Server) around(h Handler) Handler {
 	for _, p := range slices.Backward(s.pipes) {
 		h = p.Handler(h)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/polywire/polywire/cluster"
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/wire"
 )
 
@@ -79,6 +80,7 @@ type config struct {
 	history    []historyPolicy
 	cluster    cluster.Adapter // nil: alone
 	nodeName   string
+	queues     *queue.Broker   // nil: none
 	presence   []string        // patterns of rooms
 	base       context.Context //nolint:containedctx // the parent of every handler's context, given once
 	httpServer func(*http.Server)

@@ -26,23 +26,24 @@ import (
 // request, and has listeners of its own; use either or both. Make one with
 // [New], register, then serve.
 type Server struct {
-	cfg          config
-	id           string
-	state        atomic.Int32
-	hooks        Hooks
-	spaces       spaces
-	kinds        kinds
-	recovery     *recovery // nil: none
-	node         *node     // nil: alone
-	history      *history  // nil: none
-	presence     *presence // nil: none
-	routes       *http.ServeMux
-	use          []Middleware
-	pipes        []Pipe
-	codes        *codeTable
-	encodings    map[string][]string // content types by kind, where the application insists
-	nodeHandlers map[string]NodeHandler
-	mistakes     []error
+	cfg           config
+	id            string
+	state         atomic.Int32
+	hooks         Hooks
+	spaces        spaces
+	kinds         kinds
+	recovery      *recovery // nil: none
+	node          *node     // nil: alone
+	history       *history  // nil: none
+	presence      *presence // nil: none
+	routes        *http.ServeMux
+	use           []Middleware
+	pipes         []Pipe
+	codes         *codeTable
+	encodings     map[string][]string // content types by kind, where the application insists
+	nodeHandlers  map[string]NodeHandler
+	queueHandlers []queueHandler
+	mistakes      []error
 
 	startMu sync.Mutex
 	active  []Plugin
@@ -185,6 +186,9 @@ func (s *Server) Start() error {
 		if err := s.node.open(); err != nil {
 			return err
 		}
+	}
+	if err := s.consume(); err != nil {
+		return err
 	}
 	if s.history != nil {
 		s.watching.Go(s.history.run)
@@ -388,6 +392,11 @@ func (s *Server) finish(ctx context.Context) (errs []error) {
 	for _, p := range slices.Backward(s.active) {
 		if err := p.Deactivate(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("polywire: plugin %T: %w", p, err))
+		}
+	}
+	if q := s.cfg.queues; q != nil {
+		if err := q.Shutdown(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("polywire: queues: %w", err))
 		}
 	}
 	if s.history != nil {

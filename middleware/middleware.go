@@ -42,8 +42,8 @@ func Log(logger *slog.Logger) polywire.Middleware {
 				level = slog.LevelInfo
 			}
 			if logger.Enabled(ctx, level) {
-				logger.LogAttrs(ctx, level, "message", slog.String("kind", m.Kind()), slog.String("conn", m.Conn().ID()),
-					slog.String("wire", m.Conn().Wire()), slog.Bool("call", m.IsCall()), slog.Int("bytes", m.Size()),
+				logger.LogAttrs(ctx, level, "message", slog.String("kind", m.Kind()), slog.String("conn", m.From()),
+					slog.String("wire", m.Wire()), slog.Bool("call", m.IsCall()), slog.Int("bytes", m.Size()),
 					slog.Duration("took", time.Since(start)), slog.Any("error", err))
 			}
 			return result, err

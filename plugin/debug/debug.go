@@ -209,7 +209,7 @@ func (p *Plugin) log(ctx context.Context, m *polywire.Message, size int, took ti
 	}
 	kind := m.Kind()
 	attrs := make([]slog.Attr, 0, 9)
-	attrs = append(attrs, slog.String("conn", m.Conn().ID()), slog.String("wire", m.Conn().Wire()),
+	attrs = append(attrs, slog.String("conn", m.From()), slog.String("wire", m.Wire()),
 		slog.String("kind", kind[:min(len(kind), maxKindBytes)]), slog.Bool("call", m.IsCall()),
 		slog.Int("bytes", size), slog.Duration("took", took), slog.String("outcome", string(o)))
 	switch r := result.(type) {
