@@ -188,8 +188,12 @@ func (c *conn) Next() (transport.Frame, bool, error) {
 
 // asks reports whether Next has something. mu is held.
 func (c *conn) asks() bool {
-	return c.phase == opening && c.open.verdict.status == 0 && c.open.at <= len(c.open.request.rooms)
+	o := c.open
+	return c.phase != ended && o != nil && (o.verdict.status == 0 || o.verdict.status == http.StatusOK) && o.at <= len(o.request.rooms)
 }
+
+// owed reports whether the core has not answered everything yet. mu is held.
+func (c *conn) owed() bool { return c.open != nil && c.open.missing > 0 }
 
 // Wait implements [transport.Reader]. When the stream has been opened it
 // returns once with [transport.ErrInterrupted], by itself: nothing comes from
@@ -207,12 +211,12 @@ func (c *conn) Wait() error {
 		case c.asks():
 			c.mu.Unlock()
 			return nil
-		case c.roused, c.direct && c.phase == streaming && c.restless:
-			c.restless = c.restless && !c.direct
+		case c.roused, c.direct && c.phase == streaming && c.restless && !c.owed():
+			c.restless = c.restless && (!c.direct || c.owed())
 			c.roused = false
 			c.mu.Unlock()
 			return transport.ErrInterrupted
-		case c.direct && c.phase == streaming:
+		case c.direct && c.phase == streaming && !c.owed():
 			c.mu.Unlock()
 			return c.listen()
 		}
@@ -237,7 +241,7 @@ func (c *conn) listen() error {
 func (c *conn) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.direct && c.phase == streaming {
+	if c.direct && c.phase == streaming && !c.owed() {
 		c.in.Interrupt()
 		return
 	}
@@ -249,7 +253,7 @@ func (c *conn) Interrupt() {
 func (c *conn) Idle() (syscall.RawConn, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.direct || c.phase != streaming {
+	if !c.direct || c.phase != streaming || c.owed() || c.err != nil {
 		return nil, false
 	}
 	return c.in.Idle()
@@ -263,24 +267,52 @@ func (c *conn) broadcast() {
 }
 
 // answered takes the core's answer to a part of the request, and reports
-// whether one was missing.
-func (c *conn) answered(p *wire.Packet) bool {
+// whether one was missing, and whether it was the last.
+func (c *conn) answered(p *wire.Packet) (known, last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o := c.open
-	if c.phase != opening || o.missing == 0 {
-		return false
+	if c.phase == ended || o == nil || o.missing == 0 {
+		return false, false
 	}
 	o.missing--
 	switch {
 	case p.Type == wire.Error && p.ID > 0 && p.ID <= uint64(len(o.request.rooms)):
-		c.settle(refusedRoom(o.request.rooms[p.ID-1], p.Err))
+		c.refuse(refusedRoom(o.request.rooms[p.ID-1], p.Err))
 	case p.Type == wire.Error:
-		c.settle(refusedRoom("", p.Err))
+		c.refuse(refusedRoom("", p.Err))
 	case o.missing == 0:
 		c.settle(verdict{status: http.StatusOK})
 	}
-	return true
+	last = o.missing == 0
+	if last {
+		c.broadcast() // for whoever waits for the stream, and not for the request
+		c.close()
+	}
+	return true, last
+}
+
+// refuse ends the request, or the stream if that had to begin before. mu is held.
+func (c *conn) refuse(v verdict) {
+	switch {
+	case c.phase == opening && c.open.verdict.status == http.StatusOK:
+		c.open.verdict = v // which nobody has taken yet
+	case c.open.verdict.status == http.StatusOK && c.err == nil:
+		c.err = v.closeError()
+		c.broadcast()
+	}
+	c.settle(v)
+}
+
+// close forgets the request once the stream has begun and all of it has been
+// answered. mu is held.
+func (c *conn) close() {
+	if c.phase == streaming && !c.owed() {
+		c.open = nil
+		if c.direct {
+			c.changed = nil
+		}
+	}
 }
 
 // settle says how the request is answered, if that is still open. mu is held.
@@ -327,6 +359,7 @@ func (c *conn) fail(err error) {
 func (c *conn) Write(bufs ...[]byte) error {
 	c.mu.Lock()
 	for c.phase == answering || c.phase == opening && len(c.open.pending) > pendingBytes && !c.last(bufs) {
+		c.hurry()
 		c.changed.Wait()
 	}
 	switch {
@@ -343,6 +376,7 @@ func (c *conn) Write(bufs ...[]byte) error {
 			c.settle(refusedLink(c.framing.code, c.framing.why))
 			c.framing.mu.Unlock()
 		}
+		c.hurry()
 		c.mu.Unlock()
 		return nil
 	case c.direct:
@@ -351,6 +385,15 @@ func (c *conn) Write(bufs ...[]byte) error {
 		return c.writeDirect(nil, last, bufs)
 	}
 	return c.respond(bufs) // which unlocks
+}
+
+// hurry lets the stream begin before everything is answered, when there is more
+// than may be kept: perhaps nothing more is answered before that has left. mu
+// is held.
+func (c *conn) hurry() {
+	if c.phase == opening && c.open.at > 1 && len(c.open.pending) > pendingBytes {
+		c.settle(verdict{status: http.StatusOK})
+	}
 }
 
 // last reports whether the event that ends the stream is in bufs.

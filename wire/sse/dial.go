@@ -94,10 +94,7 @@ func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.
 		return wire.Link{}, fmt.Errorf("sse: dial: %w", err)
 	}
 	c := newClientConn(resp, cancel, t, host.Limits().MessageBytes)
-	s := &clientSession{host: host}
-	place := o.Offset
-	s.offset.Store(&place)
-	return wire.Link{Transport: c, Session: s}, nil
+	return wire.Link{Transport: c, Session: newClientSession(host, roomsOf(target.Query()), o.Offset)}, nil
 }
 
 // newTransport makes what one stream goes through.

@@ -26,7 +26,7 @@ func (c *conn) adopt(nc net.Conn, chunked bool, head, prelude []byte, timeout ti
 	c.direct, c.chunked = true, chunked
 	pending := c.open.pending
 	last := c.last([][]byte{pending})
-	c.open = nil
+	c.open.pending = nil
 	c.mu.Unlock()
 	err := nc.SetWriteDeadline(time.Now().Add(timeout))
 	if err == nil {
@@ -44,7 +44,7 @@ func (c *conn) adopt(nc net.Conn, chunked bool, head, prelude []byte, timeout ti
 		c.phase = streaming
 	}
 	c.broadcast()
-	c.changed = nil
+	c.close()
 }
 
 // writeDirect writes to the connection: bufs as one chunk where there are such,

@@ -21,23 +21,23 @@ const closeKind = "$close"
 
 var (
 	errNoKind   = errors.New("a message without a kind")
-	errReserved = errors.New("the kind " + closeKind + " is reserved")
+	errReserved = errors.New("the kinds " + closeKind + " and " + recoveredKind + " are reserved")
 	errLines    = errors.New("a line break or NUL in a field of one line")
 	errNotUTF8  = errors.New("text is not UTF-8")
 )
 
 // appendEvent appends the lines of a message's event, without the empty one
-// that ends it. Nothing in p can end a line but those of this function.
-func appendEvent(b []byte, p *wire.Packet) ([]byte, error) {
+// that ends it. Nothing in p and id can end a line but those of this function.
+func appendEvent(b []byte, p *wire.Packet, id string) ([]byte, error) {
 	switch p.Kind {
 	case "":
 		return b, errNoKind
-	case closeKind:
+	case closeKind, recoveredKind:
 		return b, errReserved
 	}
 	b, err := appendField(b, "event: ", p.Kind)
-	if err == nil && p.Offset != "" {
-		b, err = appendField(b, "id: ", p.Offset)
+	if err == nil && id != "" {
+		b, err = appendField(b, "id: ", id)
 	}
 	if err == nil && p.Room != "" {
 		if !utf8.ValidString(p.Room) {

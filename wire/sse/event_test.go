@@ -19,8 +19,9 @@ func TestSessions(t *testing.T) {
 	wiretest.Run(t, wiretest.Wire{
 		New: func(host wire.Host) (client, server wire.Session) {
 			c := &conn{phase: streaming}
-			return &clientSession{host: host}, &serverSession{conn: c}
+			return &clientSession{host: host}, &serverSession{conn: c, places: openPlaces("from here")}
 		},
+		Positions: true,
 		FrameType: transport.Text,
 		Adapt: func(toServer bool, p *wire.Packet) bool {
 			p.Args = nil // the core makes one array of them
@@ -28,8 +29,8 @@ func TestSessions(t *testing.T) {
 		},
 		Unsayable: []wire.Packet{
 			{Type: wire.Call, ID: 1, Kind: "k"}, {Type: wire.Ping}, {Type: wire.Welcome}, {Type: wire.Reply, ID: 1},
-			{Type: wire.Message}, {Type: wire.Message, Kind: closeKind}, {Type: wire.Message, Kind: "a\nb"},
-			{Type: wire.Message, Kind: "k", Offset: "1\n2"}, {Type: wire.Message, Kind: "k", Room: "\xff"},
+			{Type: wire.Message}, {Type: wire.Message, Kind: closeKind}, {Type: wire.Message, Kind: recoveredKind}, {Type: wire.Message, Kind: "a\nb"},
+			{Type: wire.Message, Kind: "k", Room: "from here", Offset: "1\n2"}, {Type: wire.Message, Kind: "k", Room: "\xff"},
 			{Type: wire.Message, Kind: "k", Header: map[string]string{"\xff": ""}},
 			{Type: wire.Message, Kind: "k", Payload: codec.Payload{Type: codec.TypeJSON, Data: []byte("{")}},
 			{Type: wire.Message, Kind: "k", Payload: codec.Payload{Type: "a\nb", Data: []byte("{")}},
@@ -45,7 +46,7 @@ func TestOneWay(t *testing.T) {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}
-	s := &serverSession{asked: &request{rooms: []string{"a"}, offset: "7", header: map[string]string{"token": "x"}}}
+	s := &serverSession{asked: &request{rooms: []string{"a"}, offset: "7", places: newPlaces([]string{"a"}, "7"), header: map[string]string{"token": "x"}}}
 	for i, want := range []wire.Packet{
 		{Type: wire.Hello, Header: map[string]string{"token": "x"}, Offset: "7"},
 		{Type: wire.Subscribe, ID: 1, Room: "a", Offset: "7"},
@@ -201,7 +202,7 @@ func FuzzEvent(f *testing.F) {
 			Type: wire.Message, Kind: kind, Room: room, Offset: offset, Header: map[string]string{header: header},
 			Payload: codec.Payload{Type: codec.TypeJSON, Data: []byte(payload)},
 		}
-		frames, err := wiretest.Encode(&serverSession{}, &p)
+		frames, err := wiretest.Encode(&serverSession{places: openPlaces(room)}, &p)
 		if err != nil {
 			return
 		}

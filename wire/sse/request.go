@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
 const (
-	roomParam     = "room"
-	lastEventID   = "Last-Event-ID"
-	eventStream   = "text/event-stream"
-	maxPlaceBytes = 1 << 10
+	roomParam   = "room"
+	lastEventID = "Last-Event-ID"
+	eventStream = "text/event-stream"
 )
 
 // request is what a client asks for by opening a stream.
@@ -20,6 +20,7 @@ type request struct {
 	rooms  []string          // each once
 	header map[string]string // of the hello: the query's other parameters, and the Authorization header
 	offset string            // the last event that arrived before
+	places *places           // nil without rooms
 }
 
 var errBadPlace = fmt.Errorf("a Last-Event-ID of more than %d bytes, or with a NUL", maxPlaceBytes)
@@ -32,15 +33,8 @@ func parseRequest(r *http.Request) (*request, error) {
 		return nil, fmt.Errorf("malformed query: %w", err)
 	}
 	ask := new(request)
-	seen := make(map[string]struct{}, len(q[roomParam]))
-	for _, name := range q[roomParam] {
-		if name == "" {
-			return nil, errors.New("a room without a name")
-		}
-		if _, twice := seen[name]; !twice {
-			seen[name] = struct{}{}
-			ask.rooms = append(ask.rooms, name)
-		}
+	if ask.rooms = roomsOf(q); slices.Contains(ask.rooms, "") {
+		return nil, errors.New("a room without a name")
 	}
 	places := r.Header.Values(lastEventID)
 	if len(places) > 0 {
@@ -48,6 +42,9 @@ func parseRequest(r *http.Request) (*request, error) {
 	}
 	if len(places) > 1 || len(ask.offset) > maxPlaceBytes || strings.ContainsRune(ask.offset, 0) {
 		return nil, errBadPlace
+	}
+	if len(ask.rooms) > 0 {
+		ask.places = newPlaces(ask.rooms, ask.offset)
 	}
 	delete(q, roomParam)
 	if credentials := r.Header.Get("Authorization"); credentials != "" {
@@ -60,6 +57,19 @@ func parseRequest(r *http.Request) (*request, error) {
 		}
 	}
 	return ask, nil
+}
+
+// roomsOf returns the rooms of a query, each once.
+func roomsOf(q url.Values) []string {
+	var rooms []string
+	seen := make(map[string]struct{}, len(q[roomParam]))
+	for _, name := range q[roomParam] {
+		if _, twice := seen[name]; !twice {
+			seen[name] = struct{}{}
+			rooms = append(rooms, name)
+		}
+	}
+	return rooms
 }
 
 // accepts reports whether a client takes event streams, as far as it says.

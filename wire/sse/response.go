@@ -57,8 +57,9 @@ func (c *conn) borrow(ctx context.Context, w http.ResponseWriter, control *http.
 	}
 	r := &response{w: w, control: control, remote: c.open.remote, tls: c.open.tls, over: make(chan struct{})}
 	pending := c.open.pending
-	c.resp, c.open, c.phase = r, nil, streaming
+	c.resp, c.open.pending, c.phase = r, nil, streaming
 	c.broadcast()
+	c.close()
 	_ = c.respond([][]byte{prelude, pending}) // the end comes by ctx then
 	select {
 	case <-r.over:

@@ -18,7 +18,7 @@ func (p *Protocol) serveHTTP(host wire.Host, w http.ResponseWriter, r *http.Requ
 	}
 	limits := host.Limits()
 	c := newConn(ask, r, limits)
-	s := &serverSession{conn: c, asked: ask}
+	s := &serverSession{conn: c, asked: ask, places: ask.places}
 	if err := host.Attach(wire.Link{Transport: c, Session: s, Request: r}); err != nil {
 		refuse(w, verdict{status: http.StatusServiceUnavailable, code: "unavailable", message: err.Error()})
 		return

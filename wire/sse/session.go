@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/polywire/polywire/codec"
@@ -26,11 +27,14 @@ func malformed(err error) error {
 // serverSession says messages. Until the stream is open it also takes the
 // core's answers to what the request asked for.
 type serverSession struct {
-	conn  *conn
-	asked *request // nil once everything has been asked; used by Decode only
-	next  int      // of the request's rooms
-	hello bool     // has been said
+	conn   *conn
+	asked  *request // nil once everything has been asked; used by Decode only
+	next   int      // of the request's rooms
+	hello  bool     // has been said
+	places *places  // nil without rooms
 }
+
+var _ wire.Personal = (*serverSession)(nil)
 
 // Decode makes packets of the frames that the link begins with: a hello, and a
 // subscription for each room of the request.
@@ -43,7 +47,7 @@ func (s *serverSession) Decode(f transport.Frame, p *wire.Packet) (bool, error) 
 		s.hello = true
 		*p = wire.Packet{Type: wire.Hello, Header: r.header, Offset: r.offset}
 	} else {
-		*p = wire.Packet{Type: wire.Subscribe, ID: uint64(s.next) + 1, Room: string(f.Data), Offset: r.offset}
+		*p = wire.Packet{Type: wire.Subscribe, ID: uint64(s.next) + 1, Room: string(f.Data), Offset: r.places.asked(s.next)}
 		s.next++
 	}
 	if s.next == len(r.rooms) {
@@ -57,32 +61,94 @@ func (s *serverSession) Decode(f transport.Frame, p *wire.Packet) (bool, error) 
 func (s *serverSession) Encode(w *transport.Writer, p *wire.Packet) error {
 	switch p.Type {
 	case wire.Message:
-		b, err := appendEvent(w.Begin(), p)
+		b, err := appendEvent(w.Begin(), p, s.places.move(p))
 		if err != nil {
 			return fmt.Errorf("sse: message of kind %.60q: %w", p.Kind, err)
 		}
 		return w.End(b, transport.Text)
 	case wire.Welcome, wire.Reply, wire.Error:
-		if s.conn.answered(p) {
-			return nil
+		if known, last := s.conn.answered(p); known {
+			return s.sayAnswer(w, p, last)
 		}
 	}
 	return unsayable(p.Type)
 }
 
+// sayAnswer tells a client that comes back how it went in a room, and with the
+// last answer where it is.
+func (s *serverSession) sayAnswer(w *transport.Writer, p *wire.Packet, last bool) error {
+	if s.places == nil || p.Type == wire.Error {
+		return nil
+	}
+	if i := int(p.ID) - 1; p.Type == wire.Reply {
+		if tell, recovered := s.places.answer(i, p); tell {
+			if err := w.End(appendRecovered(w.Begin(), s.places.rooms[i], recovered), transport.Text); err != nil {
+				return err
+			}
+		}
+	}
+	if !last {
+		return nil
+	}
+	id := s.places.opened()
+	if id == "" {
+		return nil
+	}
+	b, err := appendField(w.Begin(), "id: ", id)
+	if err != nil {
+		return fmt.Errorf("sse: place: %w", err)
+	}
+	return w.End(b, transport.Text)
+}
+
 // Format returns the wire's name, since events are the same on every link.
 func (*serverSession) Format() string { return "sse" }
+
+// Personal implements [wire.Personal]: an event's id is about the stream's rooms.
+func (s *serverSession) Personal(p *wire.Packet) bool { return s.places.personal(p) }
 
 // ContentTypes returns JSON, and bytes, which travel in base64.
 func (*serverSession) ContentTypes() []string { return contentTypes }
 
 // clientSession understands events.
 type clientSession struct {
-	host   wire.Host
-	offset atomic.Pointer[string]
+	host      wire.Host
+	offset    atomic.Pointer[string]
+	rooms     []string // that were asked for
+	sum       string   // of their names, if there are several
+	recovered func(room string, recovered bool)
 }
 
-var _ wire.Placer = (*clientSession)(nil)
+var (
+	_ wire.Placer    = (*clientSession)(nil)
+	_ wire.Recoverer = (*clientSession)(nil)
+)
+
+// newClientSession returns the session of a link that asks for rooms and comes
+// back with the last event's id.
+func newClientSession(host wire.Host, rooms []string, last string) *clientSession {
+	s := &clientSession{host: host, rooms: rooms}
+	if len(rooms) > 1 {
+		s.sum = sumOf(rooms)
+	}
+	s.offset.Store(&last)
+	return s
+}
+
+// OnRecovered implements [wire.Recoverer].
+func (s *clientSession) OnRecovered(f func(room string, recovered bool)) { s.recovered = f }
+
+// tellRecovered reads the server's event about a room. Another server's of that
+// name is no message either.
+func (s *clientSession) tellRecovered(data []byte) {
+	var said struct {
+		Room      string `json:"room"`
+		Recovered bool   `json:"recovered"`
+	}
+	if json.Unmarshal(data, &said) == nil && said.Room != "" && s.recovered != nil {
+		s.recovered(said.Room, said.Recovered)
+	}
+}
 
 // Decode reads the lines of an event. One without data only moves the place.
 func (s *clientSession) Decode(f transport.Frame, p *wire.Packet) (bool, error) {
@@ -90,14 +156,21 @@ func (s *clientSession) Decode(f transport.Frame, p *wire.Packet) (bool, error) 
 		return false, malformed(errors.New("not text"))
 	}
 	e := parseEvent(f.Data)
+	id := string(e.id)
 	if e.hasID {
-		id := string(e.id)
 		s.offset.Store(&id)
 	}
 	if e.lines == 0 {
 		return false, nil
 	}
-	*p = wire.Packet{Type: wire.Message, Kind: "message", Room: e.roomName(), Offset: string(e.id)}
+	if string(e.kind) == recoveredKind {
+		s.tellRecovered(e.data)
+		return false, nil
+	}
+	*p = wire.Packet{Type: wire.Message, Kind: "message", Room: e.roomName()}
+	if id != "" {
+		p.Offset = placeIn(id, s.sum, slices.Index(s.rooms, p.Room))
+	}
 	if len(e.kind) > 0 {
 		p.Kind = s.host.Kind(e.kind)
 	}
