@@ -21,6 +21,8 @@ type generation struct {
 	d  *Driver
 	ch *amqp.Channel
 
+	open atomic.Int64 // claims without an answer
+
 	mu     sync.Mutex
 	closed bool
 }
@@ -131,6 +133,7 @@ func (c *claim) finish(f func(ch *amqp.Channel) error) error {
 	if c.used.Swap(true) {
 		return queue.ErrStale
 	}
+	c.g.open.Add(-1)
 	return c.g.answer(f)
 }
 

@@ -15,9 +15,12 @@ import (
 
 // Waits before a consumer that the broker ended, or did not let begin, is tried again.
 const (
-	firstWait = 100 * time.Millisecond
+	firstWait   = 100 * time.Millisecond
 	longestWait = 5 * time.Second
-	lockWait       = 250 * time.Millisecond // between looks whether a queue's order is free
+	// How often an idle consumer looks whether it should be one: a broker that
+	// lost track of a consumer gives it nothing, and does not say so.
+	lookEvery = 5 * time.Second
+	lockWait  = 250 * time.Millisecond // between looks whether a queue's order is free
 )
 
 // subscription is one consumer of a queue. Its loop owns its channels.
@@ -196,15 +199,24 @@ func (s *subscription) consume(conn *session, ch *amqp.Channel, g *generation, h
 		return explain(err)
 	}
 	s.trouble(nil)
-	stop := s.stop
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	came, waiting := false, 0
 	for {
 		select {
 		case m, ok := <-deliveries:
 			if !ok {
 				return s.ended(conn, closes, canceled)
 			}
+			came = true
 			s.receive(g, &m)
-		case <-stop:
+		case <-look.C:
+			if came || g.open.Load() > 0 || !s.hasWork(conn) {
+				came, waiting = false, 0
+			} else if waiting++; waiting == 2 {
+				return fmt.Errorf("%w: queue %q has messages and gives none to an idle consumer", queue.ErrUnavailable, s.queue)
+			}
+		case <-s.stop:
 			s.finish(ch, g, tag, deliveries)
 			haveStopped()
 			select { // claims stay good
@@ -215,6 +227,14 @@ func (s *subscription) consume(conn *session, ch *amqp.Channel, g *generation, h
 			return ctxErr(s.ctx)
 		}
 	}
+}
+
+// hasWork reports whether messages wait in the queue.
+func (s *subscription) hasWork(conn *session) bool {
+	ctx, cancel := context.WithTimeout(s.ctx, lookEvery)
+	defer cancel()
+	n, err := conn.count(ctx, s.d.names.work(s.queue))
+	return err == nil && n > 0
 }
 
 func ctxErr(ctx context.Context) error {
@@ -259,6 +279,7 @@ func (s *subscription) ended(conn *session, closes <-chan *amqp.Error, canceled 
 }
 
 func (s *subscription) receive(g *generation, m *amqp.Delivery) {
+	g.open.Add(1)
 	c := &claim{g: g, tag: m.DeliveryTag, queue: s.queue, props: propertiesOf(m)}
 	if left := rest(m); left > 0 {
 		s.relays.Go(func() { s.relay(c, m, left) })

@@ -118,7 +118,8 @@ func (d *Driver) walk(ctx context.Context, name string, visit func(m *amqp.Deliv
 		return err
 	}
 	w := &walker{s: s, name: name, limit: walkCreditMin}
-	defer w.close()
+	removed := int64(0)
+	defer func(total int64) { w.close(ctx, total-removed) }(left)
 	for ; left > 0; left-- {
 		m, err := w.next(ctx)
 		if err != nil || m == nil {
@@ -132,6 +133,7 @@ func (d *Driver) walk(ctx context.Context, name string, visit func(m *amqp.Deliv
 			if err := m.Ack(false); err != nil {
 				return unavailable(err)
 			}
+			removed++
 		} else {
 			w.kept++
 		}
@@ -197,8 +199,12 @@ func (w *walker) open() error {
 	return explain(err)
 }
 
-// close gives back what is held, the oldest first.
-func (w *walker) close() {
+// backTime bounds how long a walk waits for what it gave back.
+const backTime = 2 * time.Second
+
+// close gives back what is held, the oldest first, and waits until the broker
+// shows it to others, the next walk for instance.
+func (w *walker) close(ctx context.Context, left int64) {
 	if w.now != nil {
 		_ = w.now.Cancel(w.tag, false)
 		w.held = append(w.held, w.now)
@@ -206,5 +212,13 @@ func (w *walker) close() {
 	for _, ch := range w.held {
 		_ = ch.Nack(0, true, true) // those on their way among them
 		_ = ch.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
+	defer cancel()
+	for {
+		n, err := w.s.count(ctx, w.name)
+		if err != nil || n >= left || pause(ctx, 5*time.Millisecond) != nil {
+			return
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -288,17 +289,28 @@ func (f *flight) await(m *outgoing, confirmation *amqp.DeferredConfirmation) {
 			f.p.end(m, fmt.Errorf("%w: exchange %q, key %q", queue.ErrUnroutable, m.exchange, m.key))
 			return
 		}
-		// Its queue was deleted since it was made. It is made again.
-		f.s.forget(m.queue)
-		m.again = true
-		m.stage.Store(stageWaiting)
-		f.p.in <- m // the slot is still held, so there is room
+		f.remake(m)
 	case f.ch.IsClosed():
 		// The library calls everything refused that is open when the channel ends.
 		f.p.end(m, fmt.Errorf("%w: the connection ended before the confirmation", queue.ErrUnavailable))
 	default:
 		f.p.end(m, fmt.Errorf("%w: the queue is full or cannot store the message", queue.ErrRefused))
 	}
+}
+
+// remakeWait is how long a queue that was deleted is not made anew. RabbitMQ
+// (3.10 at least) forgets to tell consumers about the deletion of a quorum queue
+// that is back within some milliseconds: the new one gives them messages that
+// their channels then swallow.
+const remakeWait = 500 * time.Millisecond
+
+// remake sends a message once more, whose queue was deleted since it was made.
+func (f *flight) remake(m *outgoing) {
+	_ = pause(f.p.link.ctx, remakeWait)
+	f.s.forget(m.queue)
+	m.again = true
+	m.stage.Store(stageWaiting)
+	f.p.in <- m // the slot is still held, so there is room
 }
 
 // wasReturned reports whether the broker gave the message back. A return comes
