@@ -11,6 +11,31 @@ import (
 	"github.com/polywire/polywire/cluster"
 )
 
+// beginOnOne opens a session as begin does, on the first of two nodes.
+func (w *world) beginOnOne(t *testing.T, hub *cluster.Memory) (two *polywire.Server, p *peer) {
+	t.Helper()
+	server := func() *polywire.Server {
+		return newServer(t, func(s *polywire.Server) { s.Namespace("/other") },
+			polywire.WithCluster(hub), polywire.WithRecovery(polywire.Recovery{}), polywire.WithHeartbeat(time.Hour, time.Hour),
+			polywire.WithAuth(func(context.Context, *polywire.Handshake) (*polywire.Identity, error) {
+				return &polywire.Identity{User: w.user}, nil
+			}))
+	}
+	w.srv, two = server(), server()
+	p = join(t, w.srv, nil)
+	_, welcome := p.resume("", "")
+	w.id, w.secret = welcome.Key, welcome.Resume
+	conn := w.srv.Conn(w.id)
+	_ = conn.Join("in")
+	conn.SetValue("k", "v")
+	if err := two.Room("in").Send(t.Context(), "first", 1); err != nil {
+		t.Fatal(err)
+	}
+	w.offset = p.receive().Offset
+	synctest.Wait()
+	return two, p
+}
+
 // Who has been on one node comes back on another, under its ID, in its rooms,
 // and has missed nothing.
 func TestRecoveryOnAnotherNode(t *testing.T) {
@@ -34,27 +59,8 @@ func TestRecoveryOnAnotherNode(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				hub := cluster.NewMemory()
 				w := &world{user: "u"}
-				server := func() *polywire.Server {
-					return newServer(t, func(s *polywire.Server) { s.Namespace("/other") },
-						polywire.WithCluster(hub), polywire.WithRecovery(polywire.Recovery{}), polywire.WithHeartbeat(time.Hour, time.Hour),
-						polywire.WithAuth(func(context.Context, *polywire.Handshake) (*polywire.Identity, error) {
-							return &polywire.Identity{User: w.user}, nil
-						}))
-				}
-				w.srv = server()
-				two := server()
-				p := join(t, w.srv, nil)
+				two, p := w.beginOnOne(t, hub)
 				defer p.end()
-				_, welcome := p.resume("", "")
-				w.id, w.secret = welcome.Key, welcome.Resume
-				conn := w.srv.Conn(w.id)
-				_ = conn.Join("in")
-				conn.SetValue("k", "v")
-				if err := two.Room("in").Send(t.Context(), "first", 1); err != nil {
-					t.Fatal(err)
-				}
-				w.offset = p.receive().Offset
-				synctest.Wait()
 				c.end(hub, w, p)
 				synctest.Wait()
 				ctx := t.Context()
