@@ -221,6 +221,7 @@ func (n *node) callHere(from string, e *envelope.Envelope) {
 	if wait <= 0 {
 		wait = n.srv.cfg.HandlerTimeout
 	}
+	wait -= min(wait/10, 500*time.Millisecond) // who asks is to hear in time that somebody is late
 	into := &collection{missing: len(members), complete: make(chan struct{})}
 	into.each = func(a *answer) { n.answer(from, e.ID, -1, []envelope.Item{n.item(a)}) }
 	until := n.srv.wheel.In(wait)
