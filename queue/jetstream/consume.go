@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"sync"
@@ -294,6 +295,11 @@ func (x *session) take(m *nats.Msg) {
 	x.requested = max(x.requested-1, 0)
 	x.heard = time.Now()
 	stopped := s.stopped
+	if !stopped && x.hold(m, &dead.Envelope, meta) {
+		s.ask()
+		s.mu.Unlock()
+		return
+	}
 	s.claims.add(c)
 	s.n++
 	s.mu.Unlock()
@@ -301,7 +307,28 @@ func (x *session) take(m *nats.Msg) {
 		_ = c.Return(s.ctx) // or it comes back by itself
 		return
 	}
-	s.r.Receive(queue.Incoming{Envelope: dead.Envelope, Lost: int(meta.NumDelivered) - 1, Claim: c})
+	s.r.Receive(queue.Incoming{Envelope: dead.Envelope, Lost: lost(&dead.Envelope, meta), Claim: c})
+}
+
+// hold sends back a message that came before its time, to come again at that.
+// Clocks that differ must not hold it for long: it is done twice at most.
+func (x *session) hold(m *nats.Msg, e *queue.Envelope, meta *nats.MsgMetadata) bool {
+	wait := time.Until(e.At)
+	if e.At.IsZero() || wait <= time.Millisecond || meta.NumDelivered > 2 {
+		return false
+	}
+	wait = min(wait, 2*early)
+	return x.l.nc.Publish(m.Reply, fmt.Appendf(nil, `%s {"delay":%d}`, nak, wait)) == nil
+}
+
+// lost is how often a message was given out before without an answer. One time
+// was to hold it, if it came before its time.
+func lost(e *queue.Envelope, meta *nats.MsgMetadata) int {
+	n := int(min(meta.NumDelivered, math.MaxInt32)) - 1
+	if meta.Timestamp.Before(e.At) {
+		n--
+	}
+	return max(n, 0)
 }
 
 // sign reads what the server has to say about requests.

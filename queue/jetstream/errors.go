@@ -29,6 +29,8 @@ func translate(err error) error {
 		return err
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: %w", queue.ErrTooLarge, err)
+	case errors.Is(err, nats.ErrBadHeaderMsg), errors.Is(err, nats.ErrBadSubject):
+		return fmt.Errorf("%w: %w", queue.ErrInvalid, err)
 	case errors.As(err, &api):
 		return fmt.Errorf("%w: %w", kind(api), err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -46,14 +46,14 @@ func header(e *queue.Envelope, fields func(put func(name, value string)), dedup 
 	fields(func(name, value string) {
 		switch {
 		case name == queue.FieldQueue: // the subject says it
-		case name == queue.FieldID && value == dedup && !e.At.After(time.Now()): // a schedule loses its id
+		case name == queue.FieldID && value == dedup && e.At.IsZero(): // the server takes it from a schedule
 		default:
 			put(name, value)
 		}
 	})
 	for name, value := range e.Header {
-		if ofServer(name) {
-			name = escapedName + name
+		if ofServer(name) || !token(name) {
+			name = escapedName + escapeName(name)
 		}
 		put(name, value)
 	}
@@ -69,6 +69,35 @@ func header(e *queue.Envelope, fields func(put func(name, value string)), dedup 
 // ofServer reports whether a header means something to NATS.
 func ofServer(name string) bool {
 	return len(name) >= 5 && strings.EqualFold(name[:5], "nats-") || name == headerStatus || name == headerDescription
+}
+
+// token reports whether NATS takes the name of a header (RFC 9110, 5.6.2).
+func token(name string) bool {
+	for i := range len(name) {
+		if !tokenByte(name[i]) {
+			return false
+		}
+	}
+	return name != ""
+}
+
+func tokenByte(c byte) bool {
+	return plain(c) || strings.IndexByte("!#$%&'*+.^`|~", c) >= 0
+}
+
+// escapeName makes a token of a name; [queue.UnescapeField] is the way back.
+func escapeName(name string) string {
+	var b strings.Builder
+	for i := range len(name) {
+		if c := name[i]; c == '%' || !tokenByte(c) {
+			b.WriteByte('%')
+			b.WriteByte(upperHex[c>>4])
+			b.WriteByte(upperHex[c&15])
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // size is how many bytes the headers are on their way.
@@ -101,7 +130,10 @@ func received(name string, h nats.Header, data []byte) queue.Dead {
 		if e.Header == nil {
 			e.Header = make(map[string]string, len(h))
 		}
-		e.Header[strings.TrimPrefix(name, escapedName)] = value
+		if was, ours := strings.CutPrefix(name, escapedName); ours {
+			name = queue.UnescapeField(was)
+		}
+		e.Header[name] = value
 	}
 	if id := h[headerMsgID]; e.ID == "" && len(id) > 0 {
 		e.ID = id[0]
@@ -110,13 +142,23 @@ func received(name string, h nats.Header, data []byte) queue.Dead {
 	return d
 }
 
-// dated turns a message into a schedule that sends it at its time, unless that
-// has come.
+// early is how long before its time a delayed message comes to the queue: the
+// server is up to a second late with schedules. What is left of the time it
+// waits as an unanswered message whose redelivery was asked for at that time,
+// see session.hold: that is exact to some milliseconds, but ties the message to
+// the consumer. Shorter delays are nothing but that.
+const early = 1500 * time.Millisecond
+
+// scheduled reports whether a message for that time has to wait as a schedule.
+func scheduled(at time.Time) bool { return time.Until(at) > early+250*time.Millisecond }
+
+// dated turns a message into a schedule that sends it, unless its time is near.
 func (n names) dated(m *nats.Msg, q string, at time.Time) {
 	m.Subject = n.now(q)
-	if !at.After(time.Now()) {
+	if !scheduled(at) {
 		return
 	}
+	at = at.Add(-early)
 	m.Header[headerSchedule] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
 	m.Header[headerTarget] = []string{m.Subject}
 	m.Subject = n.at(q, at)
