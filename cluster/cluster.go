@@ -153,7 +153,9 @@ type Log interface {
 	Append(ctx context.Context, topic string, data []byte) (Position, error)
 	// After returns the messages of a topic after a position, oldest first.
 	// Complete is false when the log cannot tell that these are all: some were
-	// given up, or the epoch is another one; there are no Messages then.
+	// given up, or the epoch is another one; there are no Messages then. From
+	// offset 0 of the epoch it is all that the topic has ever had. It fails as
+	// Append does.
 	After(ctx context.Context, topic string, p Position) (Page, error)
 	// Interest says whether this node wants the messages of a topic; see Bus.Interest.
 	Interest(topic string, on bool)
