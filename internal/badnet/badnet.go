@@ -1,297 +1,273 @@
-// Package badnet has a TCP proxy that plays a bad network in tests: slow, cut,
-// or a hole in which everything vanishes.
+// Package badnet is a bad network for tests: a TCP proxy on the loopback that
+// delays, cuts and swallows what goes through it.
 package badnet
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
 	"time"
 )
 
-const (
-	chunkBytes  = 16 << 10
-	chunks      = 16 // that are on their way in one direction of a connection
-	dialTimeout = 5 * time.Second
-)
-
-// mode is what the network does.
-type mode int
-
-const (
-	open mode = iota
-	cut
-	hole
-)
-
-// Proxy passes on what comes to its address. All methods may be called at any
-// time, from many goroutines.
+// Proxy passes TCP connections on to a target. Its methods may be called from
+// any goroutine.
 type Proxy struct {
-	l    net.Listener
-	goes sync.WaitGroup
+	listener net.Listener
+	ctx      context.Context //nolint:containedctx // ends with the proxy
+	end      context.CancelFunc
+	goes     sync.WaitGroup
 
-	mu      sync.Mutex
-	target  string
-	mode    mode
-	delay   time.Duration
-	changed chan struct{} // closed, and made anew, with each change
-	pairs   map[*pair]struct{}
-	closed  bool
+	mu     sync.Mutex
+	target string
+	delay  time.Duration
+	cut    bool
+	flows  chan struct{} // closed while bytes flow
+	holed  bool
+	conns  map[net.Conn]struct{} // both ends of each
+	pairs  int
 }
 
-// Listen returns a proxy for a TCP address, on a free port of the loopback.
-func Listen(target string) (*Proxy, error) {
+// New returns a proxy for a target, host:port. Close it.
+func New(target string) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, fmt.Errorf("badnet: %w", err)
+		return nil, err
 	}
-	p := &Proxy{l: l, target: target, changed: make(chan struct{}), pairs: make(map[*pair]struct{})}
+	p := &Proxy{listener: l, target: target, flows: make(chan struct{}), conns: make(map[net.Conn]struct{})}
+	close(p.flows)
+	p.ctx, p.end = context.WithCancel(context.Background())
 	p.goes.Go(p.accept)
 	return p, nil
 }
 
-// Addr is where the proxy is, as host:port.
-func (p *Proxy) Addr() string { return p.l.Addr().String() }
+// Addr is host:port of the proxy.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// SetTarget sets where new connections go.
-func (p *Proxy) SetTarget(address string) {
-	p.change(func() { p.target = address })
+// Target sets where connections that come from now on are passed on to.
+func (p *Proxy) Target(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
 }
 
-// Delay makes everything come so much later, in both directions; 0 ends that.
-// It does not make the network narrower.
+// Delay makes every byte that is sent from now on arrive so much later, in
+// both directions. Order stays.
 func (p *Proxy) Delay(d time.Duration) {
-	p.change(func() { p.delay = d })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
 }
 
-// Cut resets all connections, and those that come, until Resume.
+// Cut resets all connections, and each new one at once, until Resume.
 func (p *Proxy) Cut() {
-	for _, c := range p.change(func() { p.mode = cut }) {
-		c.end()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut = true
+	for c := range p.conns {
+		reset(c)
 	}
 }
 
 // BlackHole lets nothing through until Resume: connections stay open, new ones
-// are taken, and nobody hears anything. What was said comes when it is over.
+// are accepted and say nothing. What was sent meanwhile arrives after Resume,
+// as TCP would send it again, unless its connection has ended.
 func (p *Proxy) BlackHole() {
-	p.change(func() { p.mode = hole })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.holed {
+		p.holed, p.flows = true, make(chan struct{})
+	}
 }
 
-// Resume makes the network good again, without a delay too.
+// Resume ends Cut and BlackHole. A delay stays.
 func (p *Proxy) Resume() {
-	p.change(func() { p.mode, p.delay = open, 0 })
-}
-
-// Connections returns how many connections to the target there are.
-func (p *Proxy) Connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.pairs)
+	p.cut = false
+	if p.holed {
+		p.holed = false
+		close(p.flows)
+	}
 }
 
-// Close ends the proxy and all connections. No goroutine is left when it returns.
-func (p *Proxy) Close() error {
-	pairs := p.change(func() { p.mode, p.closed = cut, true })
-	err := p.l.Close()
-	for _, c := range pairs {
-		c.end()
+// Conns returns how many connections go through now.
+func (p *Proxy) Conns() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pairs
+}
+
+// Close ends all connections, and returns when no goroutine is left.
+func (p *Proxy) Close() {
+	p.end()
+	_ = p.listener.Close()
+	p.mu.Lock()
+	for c := range p.conns {
+		_ = c.Close()
 	}
+	p.mu.Unlock()
 	p.goes.Wait()
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
 }
 
-// change changes something, and returns the connections that there are.
-func (p *Proxy) change(f func()) []*pair {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	f()
-	close(p.changed)
-	p.changed = make(chan struct{})
-	all := make([]*pair, 0, len(p.pairs))
-	for c := range p.pairs {
-		all = append(all, c)
+// reset closes a connection in a way that its peer notices as an error.
+func reset(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
 	}
-	return all
+	_ = c.Close()
 }
 
 func (p *Proxy) accept() {
 	for {
-		nc, err := p.l.Accept()
+		c, err := p.listener.Accept()
 		if err != nil {
-			return
-		}
-		c := &pair{near: nc, dead: make(chan struct{})}
-		if !p.add(c) {
-			c.end()
-			continue
+			return // closed
 		}
 		p.goes.Go(func() { p.serve(c) })
 	}
 }
 
-// add takes a connection, unless the network is cut.
-func (p *Proxy) add(c *pair) bool {
+// keep takes note of a connection, and reports whether it may live.
+func (p *Proxy) keep(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.mode == cut {
+	if p.cut || p.ctx.Err() != nil {
+		reset(c)
 		return false
 	}
-	p.pairs[c] = struct{}{}
+	p.conns[c] = struct{}{}
 	return true
 }
 
-func (p *Proxy) serve(c *pair) {
-	defer func() {
-		c.end()
+func (p *Proxy) drop(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, c)
+	_ = c.Close()
+}
+
+// pass waits while nothing flows, and reports whether the proxy goes on.
+func (p *Proxy) pass() bool {
+	for {
 		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.pairs, c)
-	}()
-	if !p.pass(time.Now(), c.dead) {
+		flows, holed := p.flows, p.holed
+		p.mu.Unlock()
+		if !holed {
+			return p.ctx.Err() == nil
+		}
+		select {
+		case <-flows:
+		case <-p.ctx.Done():
+			return false
+		}
+	}
+}
+
+func (p *Proxy) serve(c net.Conn) {
+	if !p.keep(c) {
+		return
+	}
+	defer p.drop(c)
+	if !p.pass() {
 		return
 	}
 	p.mu.Lock()
 	target := p.target
 	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
-	go func() {
-		select {
-		case <-c.dead:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	far, err := new(net.Dialer).DialContext(ctx, "tcp", target)
-	cancel()
-	if err != nil || !c.connected(far) {
+	var d net.Dialer
+	t, err := d.DialContext(p.ctx, "tcp", target)
+	if err != nil {
+		reset(c)
 		return
 	}
+	if !p.keep(t) {
+		reset(c)
+		return
+	}
+	defer p.drop(t)
+	p.count(1)
+	defer p.count(-1)
 	var both sync.WaitGroup
-	both.Go(func() { p.pump(c, c.near, far) })
-	both.Go(func() { p.pump(c, far, c.near) })
+	both.Go(func() { p.flow(c, t) })
+	both.Go(func() { p.flow(t, c) })
 	both.Wait()
 }
 
-// pass waits until what came at a time may go on. It returns false when the
-// connection ends before.
-func (p *Proxy) pass(came time.Time, dead <-chan struct{}) bool {
-	for {
-		p.mu.Lock()
-		in, wait, changed := p.mode, time.Until(came.Add(p.delay)), p.changed
-		p.mu.Unlock()
-		switch {
-		case in == cut:
-			return false
-		case in == hole:
-			wait = time.Hour
-		case wait <= 0:
-			return true
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-changed:
-		case <-dead:
-			timer.Stop()
-			return false
-		}
-		timer.Stop()
-	}
+func (p *Proxy) count(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pairs += n
 }
 
-// chunk is what was read at once, nothing at the stream's end.
+// A direction holds so many chunks of so many bytes on their way.
+const (
+	chunks     = 256
+	chunkBytes = 16 << 10
+)
+
+// chunk is bytes and when they are due.
 type chunk struct {
-	came time.Time
 	data []byte
+	due  time.Time
 }
 
-// pump carries one direction of a connection.
-func (p *Proxy) pump(c *pair, from, to net.Conn) {
+// flow carries one direction until it ends.
+func (p *Proxy) flow(from, to net.Conn) {
 	way := make(chan chunk, chunks)
-	var reading sync.WaitGroup
-	reading.Go(func() {
-		defer close(way)
-		for {
-			data := make([]byte, chunkBytes)
-			n, err := from.Read(data)
-			if err != nil && !errors.Is(err, io.EOF) {
-				c.end()
+	broken := make(chan struct{})
+	var arrive sync.WaitGroup
+	arrive.Go(func() {
+		defer close(broken)
+		for c := range way {
+			if wait := time.Until(c.due); wait > 0 {
+				select {
+				case <-time.After(wait):
+				case <-p.ctx.Done():
+				}
+			}
+			if !p.pass() {
 				return
 			}
-			select {
-			case way <- chunk{time.Now(), data[:n]}:
-			case <-c.dead:
-				return
-			}
-			if err != nil {
+			if _, err := to.Write(c.data); err != nil {
+				reset(from)
 				return
 			}
 		}
 	})
-	defer reading.Wait()
-	for some := range way {
-		if !p.pass(some.came, c.dead) {
-			c.end()
-			return
+	err := p.collect(from, way, broken)
+	close(way)
+	arrive.Wait()
+	if errors.Is(err, io.EOF) {
+		if t, ok := to.(*net.TCPConn); ok {
+			_ = t.CloseWrite()
 		}
-		if len(some.data) > 0 {
-			if _, err := to.Write(some.data); err != nil {
-				c.end()
-				return
-			}
-		}
-	}
-	if half, ok := to.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite() // or it has gone already
-	}
-}
-
-// pair is a connection on both sides of the proxy.
-type pair struct {
-	near net.Conn
-	dead chan struct{}
-
-	mu  sync.Mutex
-	far net.Conn
-	out bool
-}
-
-// connected notes the far side. It returns false if the near one has gone.
-func (c *pair) connected(far net.Conn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.far = far
-	if c.out {
-		reset(far)
-	}
-	return !c.out
-}
-
-// end resets both sides.
-func (c *pair) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.out {
 		return
 	}
-	c.out = true
-	close(c.dead)
-	reset(c.near)
-	if c.far != nil {
-		reset(c.far)
-	}
+	reset(to)
 }
 
-// reset closes a connection without a farewell.
-func reset(nc net.Conn) {
-	if t, ok := nc.(*net.TCPConn); ok {
-		_ = t.SetLinger(0) // it is closed in any case
+// collect reads until the connection ends.
+func (p *Proxy) collect(from net.Conn, way chan<- chunk, broken <-chan struct{}) error {
+	buf := make([]byte, chunkBytes)
+	for {
+		if !p.pass() {
+			return context.Cause(p.ctx)
+		}
+		n, err := from.Read(buf)
+		if n > 0 {
+			p.mu.Lock()
+			due := time.Now().Add(p.delay)
+			p.mu.Unlock()
+			select {
+			case way <- chunk{append([]byte(nil), buf[:n]...), due}:
+			case <-broken:
+				return net.ErrClosed
+			}
+		}
+		if err != nil {
+			return err
+		}
 	}
-	_ = nc.Close()
 }

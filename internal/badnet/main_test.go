@@ -1,4 +1,4 @@
-package badnet
+package badnet_test
 
 import (
 	"testing"
