@@ -214,6 +214,42 @@ func TestResumeWhileAHandlerRuns(t *testing.T) {
 	})
 }
 
+// A pause that waits for ever does not keep a shutdown from ending.
+func TestShutdownWhilePausing(t *testing.T) {
+	inBubble(t, queue.Options{}, func(b *bench) {
+		err := b.Handle("q", func(ctx context.Context, _ *queue.Delivery) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}, queue.HandleOptions{Timeout: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.send("a")
+		synctest.Wait()
+		paused := make(chan error, 1)
+		go func() { paused <- b.Pause(b.Context(), "q") }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(b.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := b.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 2*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		synctest.Wait()
+		select {
+		case err := <-paused:
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Error("it still waits")
+		}
+		if err := b.Resume("q"); !errors.Is(err, queue.ErrClosed) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, err := queue.New(queue.NewMemory(queue.MemoryOptions{MaxBytes: 1000}), queue.Options{})

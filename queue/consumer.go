@@ -22,13 +22,14 @@ type consumer struct {
 	cancel context.CancelCauseFunc
 	gone   atomic.Bool // handlers' time is over: unanswered claims go back
 
-	life sync.Mutex // held while starting, pausing and ending
+	life sync.Mutex // held while a session begins or stops
 
 	mu        sync.Mutex
 	wake      *sync.Cond // something is ready, or the workers end
 	session   *session   // nil: paused
 	lingering []*session // stopped, with handlers still running
-	ended     bool
+	closing   bool       // no more sessions
+	ended     bool       // no more work
 	ready     fifo
 	byID      map[string]*job
 	lanes     map[string]*lane // by key, where order matters: keys with a message in hand
@@ -71,10 +72,10 @@ func (c *consumer) start() error {
 	defer c.life.Unlock()
 	s := &session{c: c, empty: make(chan struct{}), force: make(chan struct{}), closed: make(chan struct{})}
 	c.mu.Lock()
-	if c.ended || c.session != nil {
-		ended := c.ended
+	if c.closing || c.session != nil {
+		closing := c.closing
 		c.mu.Unlock()
-		if ended {
+		if closing {
 			return ErrClosed
 		}
 		return nil
@@ -219,7 +220,6 @@ func (s *session) extend(lease time.Duration) {
 // pause ends the subscription and waits for what runs.
 func (c *consumer) pause(ctx context.Context) error {
 	c.life.Lock()
-	defer c.life.Unlock()
 	c.mu.Lock()
 	s := c.session
 	c.session, c.trouble = nil, nil
@@ -231,6 +231,7 @@ func (c *consumer) pause(ctx context.Context) error {
 	if s != nil {
 		s.stop(ctx)
 	}
+	c.life.Unlock()
 	for _, s := range sessions {
 		select {
 		case <-s.closed:
@@ -330,9 +331,10 @@ func (s *session) end() {
 
 // shutdown ends the consumer: in peace until ctx is done, then without waiting.
 func (c *consumer) shutdown(ctx context.Context) error {
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
 	err := c.pause(ctx)
-	c.life.Lock()
-	defer c.life.Unlock()
 	if err != nil {
 		c.giveUp(ctx)
 	}
@@ -348,7 +350,7 @@ func (c *consumer) shutdown(ctx context.Context) error {
 }
 
 // giveUp ends the handlers' contexts, waits a moment, and gives back what is
-// held all the same. c.life is held.
+// held all the same.
 func (c *consumer) giveUp(ctx context.Context) {
 	c.gone.Store(true)
 	c.cancel(errShutdown)
