@@ -355,6 +355,9 @@ func (c *Client) live(life context.Context, conn *polywire.Conn) {
 			wait.Reset()
 		}
 		before := conn
+		if c.placed() {
+			c.awaitHandled(life, before, nil) // what was missed comes as soon as there is a link
+		}
 		var err error
 		if conn, err = c.again(life, wait, why); err != nil {
 			if life.Err() != nil {
@@ -363,7 +366,9 @@ func (c *Client) live(life context.Context, conn *polywire.Conn) {
 			c.end(err)
 			return
 		}
-		c.awaitHandled(life, before, conn)
+		if c.cameAnywhere() {
+			c.awaitHandled(life, before, conn.Done())
+		}
 		c.resubscribe(life, conn)
 	}
 }

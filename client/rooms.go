@@ -10,6 +10,7 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/internal/backoff"
+	"github.com/polywire/polywire/wire"
 )
 
 const (
@@ -84,8 +85,7 @@ func (c *Client) position(conn *polywire.Conn, room string) string {
 	return c.places[room]
 }
 
-// keepPlaces notes how far a connection that has ended came in its rooms, and
-// reports whether it did anywhere.
+// keepPlaces notes how far a connection that has ended came in its rooms.
 func (c *Client) keepPlaces(conn *polywire.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,20 +104,28 @@ func (c *Client) keepPlaces(conn *polywire.Conn) {
 	}
 }
 
-// awaitHandled waits until what came on the connection before has been handled.
-func (c *Client) awaitHandled(life context.Context, before, conn *polywire.Conn) {
+func (c *Client) cameAnywhere() bool {
 	c.mu.Lock()
-	places := len(c.places)
-	c.mu.Unlock()
-	if places == 0 {
-		return
-	}
+	defer c.mu.Unlock()
+	return len(c.places) > 0
+}
+
+// placed reports whether the next link begins in its rooms where the last one
+// has come to.
+func (c *Client) placed() bool {
+	_, inRooms := c.place.(wire.Recoverer)
+	return inRooms && c.place.Offset() != ""
+}
+
+// awaitHandled waits until what came on the connection before has been
+// handled, or something has ended; nil never does.
+func (c *Client) awaitHandled(life context.Context, before *polywire.Conn, ended <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(life, handledTime)
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
 		select {
-		case <-conn.Done():
+		case <-ended:
 			cancel()
 		case <-ctx.Done():
 		}

@@ -14,7 +14,9 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
+	"github.com/polywire/polywire/wire"
 	"github.com/polywire/polywire/wire/native"
+	"github.com/polywire/polywire/wire/sse"
 )
 
 // told are a client's hooks about its rooms.
@@ -158,13 +160,23 @@ func TestPlacesAreForgotten(t *testing.T) {
 
 // What came before the connection broke is handled before what was missed, and once.
 func TestSlowHandlersKeepTheOrder(t *testing.T) {
+	for scheme, url := range map[string]string{"tcp": "tcp://server:80", "http": "sse+http://server:80/events?room=a"} {
+		t.Run(scheme, func(t *testing.T) { testSlowHandlers(t, scheme, url) })
+	}
+}
+
+func testSlowHandlers(t *testing.T, scheme, url string) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
-		srv := n.serve("tcp", nil, polywire.WithHistory("*", polywire.History{}))
+		srv := n.serve(scheme, nil, polywire.WithHistory("*", polywire.History{}), polywire.WithWires(sse.New()))
 		e, tell := newEvents(), make(told, 10)
 		var mu sync.Mutex
 		var got []string
-		c := n.client("tcp", e.option(), tell.option())
+		c, err := client.New(url, client.WithNetDial(n.dial), e.option(), tell.option())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
 		c.Handle("news", handle(func(_ context.Context, m *polywire.Message) (any, error) {
 			var text string
 			err := m.Bind(&text)
@@ -176,13 +188,15 @@ func TestSlowHandlersKeepTheOrder(t *testing.T) {
 		}))
 		connect(t, c)
 		receive(t, e.connects)
-		subscribe(t, c, "a")
+		if scheme == "tcp" {
+			subscribe(t, c, "a")
+		}
 		publish(t, srv, "a", "1", "2", "3", "4", "5")
 		synctest.Wait() // they have come
 		n.last().Close()
 		receive(t, e.disconnects)
 		publish(t, srv, "a", "6", "7")
-		receive(t, e.connects)
+		<-time.After(2 * time.Second)
 		if len(srv.Room("a").Conns()) != 0 {
 			t.Error("it is in the room while it is behind")
 		}
@@ -307,65 +321,95 @@ func TestTemporaryRefusal(t *testing.T) {
 	})
 }
 
+// ledger is what clients have got of rooms h0, h1, ...
+type ledger struct {
+	t               *testing.T
+	clients         [8][3]atomic.Int64
+	wrong           atomic.Int32
+	lost, recovered atomic.Int32
+}
+
+// client connects the i-th client.
+func (l *ledger) client(i int, url string, opts ...client.Option) *client.Client {
+	l.t.Helper()
+	opts = append(opts, client.WithBackoff(time.Millisecond, 20*time.Millisecond), client.WithPositionCheck(50*time.Millisecond),
+		client.WithHooks(client.Hooks{Recovered: func(_ string, ok bool) {
+			if ok {
+				l.recovered.Add(1)
+			} else {
+				l.lost.Add(1)
+			}
+		}}))
+	c, err := client.New(url, opts...)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { c.Close() })
+	c.Handle("n", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+		var room, number int
+		err := m.Bind(&number)
+		if _, scanned := fmt.Sscanf(m.Room(), "h%d", &room); scanned != nil || err != nil {
+			l.t.Errorf("room %q: %v, %v", m.Room(), scanned, err)
+			return nil, err
+		}
+		if count := l.clients[i][room].Add(1); count != int64(number+1) && l.wrong.Add(1) < 10 {
+			l.t.Errorf("client %d, room %d: number %d comes after %d", i, room, number, count-2)
+		}
+		if number%100 == i {
+			<-time.After(3 * time.Millisecond) // some are behind when it breaks
+		}
+		return nil, nil
+	}))
+	connect(l.t, c)
+	return c
+}
+
+// breaks ends connections from both sides until over is closed.
+func (n *network) breaks(srv *polywire.Server, over <-chan struct{}) {
+	for {
+		select {
+		case <-over:
+			return
+		case <-time.After(time.Duration(rand.IntN(10)) * time.Millisecond):
+		}
+		if conns := srv.All().Local().Conns(); len(conns) > 0 && rand.IntN(2) == 0 {
+			_ = conns[rand.IntN(len(conns))].Close(polywire.CloseForceReconnect, "elsewhere")
+			continue
+		}
+		n.mu.Lock()
+		one := n.cables[len(n.cables)-1-rand.IntN(min(len(n.cables), 8))]
+		n.mu.Unlock()
+		_ = one.Close()
+	}
+}
+
 // Publishing goes on while connections break in every way, at any moment: each
 // message comes, in order, once.
 func TestNothingIsLostAndNothingTwice(t *testing.T) {
-	for name, o := range map[string][]native.Option{"proto": nil, "JSON": {native.WithForm(native.JSON)}} {
+	const each = 2000
+	for name, w := range map[string]struct {
+		scheme, url string
+		wire        wire.Protocol
+	}{
+		"proto": {"tcp", "tcp://server:80", native.New()},
+		"JSON":  {"ws", "ws://server:80", native.New(native.WithForm(native.JSON))},
+		"SSE":   {"http", "sse+http://server:80/events?room=h0&room=plain&room=h1&room=h2", sse.New()},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const clients, rooms, each = 8, 3, 2000
-				n := newNetwork(t)
-				srv := n.serve("tcp", nil, polywire.WithHistory("h*", polywire.History{Size: each}))
-				var ledger [clients][rooms]atomic.Int64 // how many have come
-				var wrong, lost, recovered atomic.Int32
-				for i := range clients {
-					c := n.client("tcp", client.WithWires(native.New(o...)), client.WithBackoff(time.Millisecond, 20*time.Millisecond),
-						client.WithPositionCheck(50*time.Millisecond), client.WithHooks(client.Hooks{Recovered: func(_ string, ok bool) {
-							if ok {
-								recovered.Add(1)
-							} else {
-								lost.Add(1)
-							}
-						}}))
-					c.Handle("n", handle(func(_ context.Context, m *polywire.Message) (any, error) {
-						var room, number int
-						err := m.Bind(&number)
-						if _, scanned := fmt.Sscanf(m.Room(), "h%d", &room); scanned != nil || err != nil {
-							t.Errorf("room %q: %v, %v", m.Room(), scanned, err)
-							return nil, err
-						}
-						if count := ledger[i][room].Add(1); count != int64(number+1) && wrong.Add(1) < 10 {
-							t.Errorf("client %d, room %d: number %d comes after %d", i, room, number, count-1)
-						}
-						if number%100 == i {
-							<-time.After(3 * time.Millisecond) // some are behind when it breaks
-						}
-						return nil, nil
-					}))
-					connect(t, c)
-					subscribe(t, c, "h0", "h1", "h2")
+				n, l := newNetwork(t), &ledger{t: t}
+				srv := n.serve(w.scheme, nil, polywire.WithHistory("h*", polywire.History{Size: each}), polywire.WithWires(sse.New()))
+				for i := range l.clients {
+					if c := l.client(i, w.url, client.WithNetDial(n.dial), client.WithWires(w.wire)); name != "SSE" {
+						subscribe(t, c, "h0", "h1", "h2")
+					}
 				}
+				synctest.Wait()
 				over := make(chan struct{})
 				var breaking sync.WaitGroup
-				breaking.Go(func() {
-					for {
-						select {
-						case <-over:
-							return
-						case <-time.After(time.Duration(rand.IntN(10)) * time.Millisecond):
-						}
-						if conns := srv.All().Local().Conns(); len(conns) > 0 && rand.IntN(2) == 0 {
-							_ = conns[rand.IntN(len(conns))].Close(polywire.CloseForceReconnect, "elsewhere")
-							continue
-						}
-						n.mu.Lock()
-						one := n.cables[len(n.cables)-1-rand.IntN(min(len(n.cables), clients))]
-						n.mu.Unlock()
-						_ = one.Close()
-					}
-				})
+				breaking.Go(func() { n.breaks(srv, over) })
 				for number := range each {
-					for room := range rooms {
+					for room := range l.clients[0] {
 						if err := srv.Room(fmt.Sprint("h", room)).Send(t.Context(), "n", number); err != nil {
 							t.Error(err)
 						}
@@ -375,15 +419,67 @@ func TestNothingIsLostAndNothingTwice(t *testing.T) {
 				close(over)
 				breaking.Wait()
 				<-time.After(time.Minute)
-				for i := range clients {
-					for room := range rooms {
-						if got := ledger[i][room].Load(); got != each {
+				for i := range l.clients {
+					for room := range l.clients[i] {
+						if got := l.clients[i][room].Load(); got != each {
 							t.Errorf("client %d got %d of room %d, want %d", i, got, room, each)
 						}
 					}
 				}
-				if lost.Load() > 0 || recovered.Load() < 100 {
-					t.Errorf("%d times lost, %d times recovered", lost.Load(), recovered.Load())
+				if l.lost.Load() > 0 || l.recovered.Load() < 100 {
+					t.Errorf("%d times lost, %d times recovered", l.lost.Load(), l.recovered.Load())
+				}
+			})
+		})
+	}
+}
+
+// A client of events comes back to its rooms by itself, and hears the same.
+func TestStreamsRecover(t *testing.T) {
+	for name, query := range map[string]string{"one room": "room=h1", "several": "room=h1&room=plain&room=h2"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(t)
+				srv := n.serve("http", nil, polywire.WithHistory("h*", polywire.History{Size: 3}), polywire.WithWires(sse.New()))
+				e, tell, news, places := newEvents(), make(told, 100), make(chan string, 100), make(chan string, 100)
+				c, err := client.New("sse+http://server:80/events?"+query, client.WithNetDial(n.dial), e.option(), tell.option())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				c.Handle("news", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+					places <- m.Offset()
+					return into(news).Handle(ctx, m)
+				}))
+				connect(t, c)
+				receive(t, e.connects)
+				synctest.Wait()
+				n.last().Close() // no message has come yet
+				receive(t, e.disconnects)
+				publish(t, srv, "h1", "1", "2")
+				receive(t, e.connects)
+				if got := heard(news); got != "1 2" {
+					t.Errorf("heard %q", got)
+				}
+				several := name == "several"
+				also := func(told string) []string {
+					if several {
+						return []string{told, "h2 true"}
+					}
+					return []string{told}
+				}
+				tell.want(t, also("h1 true")...)
+				if at := receive(t, places); at == "" || strings.Contains(at, "~") {
+					t.Errorf("a message is at %q", at)
+				}
+				n.last().Close()
+				receive(t, e.disconnects)
+				publish(t, srv, "h1", "3", "4", "5", "6")
+				receive(t, e.connects)
+				tell.want(t, also("h1 false")...)
+				publish(t, srv, "h1", "7")
+				if got := heard(news); got != "7" {
+					t.Errorf("heard %q", got)
 				}
 			})
 		})
