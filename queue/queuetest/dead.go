@@ -25,6 +25,7 @@ func (r *run) bury(b *queue.Broker, ms ...queue.Message) (revive *atomic.Bool) {
 	for _, m := range ms { // one after the other, so that their order is known
 		r.publish(b, m)
 		r.until("it is dead", func() bool { return r.ledger.deadTimes(m.ID) == 1 })
+		r.watch(2*time.Millisecond, "no two die at one moment", func() bool { return true })
 	}
 	return revive
 }
