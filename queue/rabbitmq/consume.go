@@ -17,6 +17,7 @@ import (
 const (
 	firstWait   = 100 * time.Millisecond
 	longestWait = 5 * time.Second
+	awayWait    = 10 * time.Millisecond // after a lost connection, which has waits of its own
 	// How often an idle consumer looks whether it should be one: a broker that
 	// lost track of a consumer gives it nothing, and does not say so.
 	lookEvery = 5 * time.Second
@@ -106,7 +107,6 @@ func (s *subscription) run() {
 		s.d.mu.Unlock()
 		close(s.done)
 	}()
-	stopping := false
 	var once sync.Once
 	haveStopped := func() { once.Do(func() { close(s.stopped) }) }
 	defer haveStopped()
@@ -120,23 +120,22 @@ func (s *subscription) run() {
 		case <-ctx.Done():
 		}
 	}()
-	for wait := firstWait; !stopping; wait = min(2*wait, longestWait) {
+	for wait := firstWait; ; {
 		start := time.Now()
 		err := s.session(ctx, haveStopped)
-		stopping = ctx.Err() != nil || errors.Is(err, queue.ErrClosed)
-		if stopping {
-			break
+		if ctx.Err() != nil || errors.Is(err, queue.ErrClosed) {
+			return
 		}
-		away := errors.Is(err, queue.ErrUnavailable) // the connection has waits of its own
-		if !away {
+		now := awayWait
+		if !errors.Is(err, queue.ErrUnavailable) {
 			s.trouble(err)
+			if time.Since(start) >= stable {
+				wait = firstWait
+			}
+			now, wait = wait, min(2*wait, longestWait)
 		}
-		if away || time.Since(start) >= stable {
-			wait = firstWait
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if pause(ctx, now) != nil {
+			return
 		}
 	}
 }
@@ -269,13 +268,21 @@ func (s *subscription) ended(conn *session, closes <-chan *amqp.Error, canceled 
 	}
 	select {
 	case err := <-closes:
-		if err != nil && !conn.isLost() && err.Code != amqp.FrameError {
+		if why := explain(amqpError(err)); why != nil && !errors.Is(why, queue.ErrUnavailable) {
 			s.d.cancels.Add(1)
-			return fmt.Errorf("the broker closed the channel of queue %q: %w", s.queue, explain(err))
+			return fmt.Errorf("the broker closed the channel of queue %q: %w", s.queue, why)
 		}
 	default:
 	}
 	return unavailable(conn.reason())
+}
+
+// amqpError is e as an error: nil if it is nil.
+func amqpError(e *amqp.Error) error {
+	if e == nil {
+		return nil
+	}
+	return e
 }
 
 func (s *subscription) receive(g *generation, m *amqp.Delivery) {

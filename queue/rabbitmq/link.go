@@ -235,6 +235,15 @@ func (s *session) unblocked() <-chan struct{} {
 	return s.open
 }
 
+func (s *session) isBlocked() bool {
+	select {
+	case <-s.unblocked():
+		return false
+	default:
+		return true
+	}
+}
+
 func (s *session) reason() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,6 +21,7 @@ type publisher struct {
 	link *link
 	in   chan *outgoing // has room for all that hold a slot
 	slot chan struct{}  // one each message from its acceptance to its end
+	held *outgoing      // taken from in and not sent, because the broker is blocked; run's own
 
 	mu      sync.Mutex
 	closing bool
@@ -154,6 +155,7 @@ func (p *publisher) run() {
 			}
 			continue
 		}
+		p.dropHeld(unavailable(away))
 		select {
 		case m := <-p.in:
 			p.end(m, unavailable(away))
@@ -163,8 +165,16 @@ func (p *publisher) run() {
 	}
 }
 
+func (p *publisher) dropHeld(err error) {
+	if p.held != nil {
+		p.end(p.held, err)
+		p.held = nil
+	}
+}
+
 // drop ends all that was accepted and not sent.
 func (p *publisher) drop(err error) {
+	p.dropHeld(err)
 	for {
 		select {
 		case m := <-p.in:
@@ -221,22 +231,33 @@ func (p *publisher) open(s *session) (*flight, error) {
 
 func (f *flight) run() {
 	for {
-		select {
-		case <-f.s.unblocked():
-		case <-f.closes: //nolint:errcheck // that it ended is all
-			return
-		case <-f.s.lost:
-			return
+		var in <-chan *outgoing
+		var unblocked <-chan struct{}
+		if f.p.held == nil {
+			in = f.p.in
+		} else {
+			unblocked = f.s.unblocked()
 		}
 		select {
-		case m := <-f.p.in:
-			f.write(m)
+		case m := <-in:
+			f.p.held = m
+			if !f.s.isBlocked() {
+				f.send()
+			}
+		case <-unblocked:
+			f.send()
 		case <-f.closes: //nolint:errcheck // that it ended is all
 			return
 		case <-f.s.lost:
 			return
 		}
 	}
+}
+
+func (f *flight) send() {
+	m := f.p.held
+	f.p.held = nil
+	f.write(m)
 }
 
 // write sends a message, if somebody still waits for it.

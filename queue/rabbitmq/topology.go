@@ -133,7 +133,10 @@ func explain(err error) error {
 	case amqp.NotFound:
 		return fmt.Errorf("%w: %s", queue.ErrNotFound, e.Reason)
 	case amqp.PreconditionFailed:
-		return fmt.Errorf("%w: %w: %s", queue.ErrRefused, ErrTopology, difference(e.Reason))
+		if text, differs := difference(e.Reason); differs {
+			return fmt.Errorf("%w: %w: %s", queue.ErrRefused, ErrTopology, text)
+		}
+		return fmt.Errorf("%w: %s", queue.ErrRefused, e.Reason)
 	case amqp.AccessRefused, amqp.ResourceLocked, amqp.NotAllowed, amqp.NotImplemented, amqp.ContentTooLarge:
 		return fmt.Errorf("%w: %s", queue.ErrRefused, e.Reason)
 	default:
@@ -144,14 +147,15 @@ func explain(err error) error {
 var unequal = regexp.MustCompile(`inequivalent arg '([^']*)' for (\w+) '(.*)' in vhost '.*': received (.*) but current is (.*)$`)
 
 // difference puts the broker's complaint about a declaration into words that
-// say what to do. Texts that it does not know stay as they are.
-func difference(reason string) string {
+// say what to do; false: it complains about something else.
+func difference(reason string) (string, bool) {
 	m := unequal.FindStringSubmatch(reason)
 	if m == nil {
-		return reason
+		return reason, strings.Contains(reason, "inequivalent")
 	}
 	ours, theirs := plain(m[4]), plain(m[5])
-	return fmt.Sprintf("%s %q has %s %s, and %s is needed; delete it when it is empty, or use another name or prefix", m[2], m[3], m[1], theirs, ours)
+	return fmt.Sprintf("%s %q has %s %s, and %s is needed; delete it when it is empty, or use another name or prefix",
+		m[2], m[3], m[1], theirs, ours), true
 }
 
 // plain takes the broker's way of writing a value to the value.

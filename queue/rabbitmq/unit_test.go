@@ -151,7 +151,8 @@ func TestExplain(t *testing.T) {
 			"unset", &amqp.Error{Code: 406, Reason: "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost 'v': received the value '250' of type 'long' but current is none"},
 			queue.ErrRefused, `queue "q" has x-message-ttl unset, and 250 is needed`,
 		},
-		{"other", &amqp.Error{Code: 406, Reason: "PRECONDITION_FAILED - something new"}, ErrTopology, "something new"},
+		{"reworded", &amqp.Error{Code: 406, Reason: "PRECONDITION_FAILED - inequivalent in new words"}, ErrTopology, "new words"},
+		{"other", &amqp.Error{Code: 406, Reason: "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out"}, queue.ErrRefused, "timed out"},
 		{"hard", &amqp.Error{Code: 541, Reason: "INTERNAL_ERROR"}, queue.ErrUnavailable, "INTERNAL_ERROR"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
