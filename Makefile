@@ -12,7 +12,7 @@ linter := .cache/bin/golangci-lint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup test test-go test-bench test-js race fuzz bench bench-peers lint generate cover
+.PHONY: help setup test test-go test-bench test-js race fuzz bench bench-peers bench-scale lint generate cover
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ bench: ## the Go benchmarks; BENCH=regexp BENCHTIME=1s
 bench-peers: ## this server beside its peers, under one load, as ratios
 	@scripts/setup.sh node npm bench/socketio-node
 	cd bench && $(GO) run ./cmd/peers -write
+
+bench-scale: ## what a cluster costs, into docs/scale.md
+	cd bench && $(GO) run ./cmd/scale -write
 
 lint: $(linter) ## gofmt, go vet, golangci-lint, JavaScript
 	@scripts/setup.sh node npm sdk/js
