@@ -382,8 +382,8 @@ func TestClusterOutage(t *testing.T) {
 				t.Errorf("to %s: %v", room, err)
 			}
 		}
-		if ns.srv[0].Nodes().Available() {
-			t.Error("available")
+		if s := ns.srv[0].Stats().Cluster; ns.srv[0].Nodes().Available() || s.Available || s.Failed == 0 || s.Nodes != 2 {
+			t.Errorf("%+v", s)
 		}
 		var partial *polywire.PartialError
 		if n, err := ns.srv[0].Room("a").Count(ctx); n != 1 || !errors.Is(err, cluster.ErrUnavailable) && !errors.As(err, &partial) {

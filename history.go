@@ -203,6 +203,13 @@ func (h *history) feed(k *keeping, namespace, room string) *feed {
 	return f
 }
 
+// size returns the number of feeds.
+func (h *history) size() int {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.feeds)
+}
+
 // received takes a message of a log.
 func (h *history) received(m cluster.Message) {
 	h.mu.RLock()

@@ -450,7 +450,7 @@ func (l *link) enqueue(req *request) error {
 		b.room.Wait()
 	}
 	l.held.Store(false)
-	if l.ending() && (l.dial == nil || req.offset == "") { // a place that is noted is one up to which all was handled
+	if l.ending() && (l.dial == nil || req.Offset() == "") { // a place that is noted is one up to which all was handled
 		return nil // nothing new is handled
 	}
 	if l.busy != b { // all done while we waited

@@ -22,16 +22,38 @@ type Message struct {
 	payload Payload
 	args    []Payload
 	values  map[any]any
-	reply   map[string]string // headers of the answer
+	rare    *rareMessage // nil for most
 	cleanup *cleanup
 	id      uint64
 	key     string
 	call    bool
-	offset  string
+}
 
-	// Of a queue's delivery only; conn is nil then.
+// rareMessage is what few messages have; all of them are larger for a field.
+type rareMessage struct {
+	reply  map[string]string // headers of the answer
+	offset string            // in its room's history
+	place  place             // of a subscription, for the answer
+
+	// Of a queue's delivery only; the message has no connection then.
 	srv      *Server
 	delivery *queue.Delivery
+}
+
+// replyHeader returns the headers of the answer.
+func (m *Message) replyHeader() map[string]string {
+	if m.rare == nil {
+		return nil
+	}
+	return m.rare.reply
+}
+
+// extra returns the message's rare part, made if there is none.
+func (m *Message) extra() *rareMessage {
+	if m.rare == nil {
+		m.rare = new(rareMessage)
+	}
+	return m.rare
 }
 
 // Conn returns the connection that the message came on, nil for one of a queue.
@@ -42,7 +64,7 @@ func (m *Message) From() string {
 	if m.conn != nil {
 		return m.conn.ID()
 	}
-	return m.delivery.Queue
+	return m.rare.delivery.Queue
 }
 
 // Wire names the wire that the message came by, "queue" for one of a queue.
@@ -55,14 +77,19 @@ func (m *Message) Wire() string {
 
 // Delivery returns the queue's side of a message that came from one, nil for
 // others; see [Server.HandleQueue].
-func (m *Message) Delivery() *queue.Delivery { return m.delivery }
+func (m *Message) Delivery() *queue.Delivery {
+	if m.rare == nil {
+		return nil
+	}
+	return m.rare.delivery
+}
 
 // Server returns the server that handles the message.
 func (m *Message) Server() *Server {
 	if m.conn != nil {
 		return m.conn.link.srv
 	}
-	return m.srv
+	return m.rare.srv
 }
 
 // Kind returns the routing name.
@@ -80,7 +107,12 @@ func (m *Message) Room() string { return m.room }
 
 // Offset returns the message's place in its room's history, as the server has
 // told; empty where the room keeps none. See [WithHistory].
-func (m *Message) Offset() string { return m.offset }
+func (m *Message) Offset() string {
+	if m.rare == nil {
+		return ""
+	}
+	return m.rare.offset
+}
 
 // Header returns one header, empty if it is not there.
 func (m *Message) Header(name string) string { return m.header[name] }
@@ -99,10 +131,11 @@ func (m *Message) SetHeader(name, value string) {
 // SetReplyHeader sets a header of the answer to this call. One that fails has
 // none, and not every wire can carry them.
 func (m *Message) SetReplyHeader(name, value string) {
-	if m.reply == nil {
-		m.reply = make(map[string]string)
+	e := m.extra()
+	if e.reply == nil {
+		e.reply = make(map[string]string)
 	}
-	m.reply[name] = value
+	e.reply[name] = value
 }
 
 // Payload returns the argument, or the first of several, as it came.

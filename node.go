@@ -69,6 +69,14 @@ type node struct {
 	counters nodeCounters
 }
 
+func (n *node) stats() ClusterStats {
+	c := &n.counters
+	return ClusterStats{
+		Nodes: len(n.list()), Available: n.up.Load(), Published: c.published.Load(),
+		Received: c.received.Load(), Failed: c.failed.Load(), Malformed: c.malformed.Load(),
+	}
+}
+
 // nodeCounters are a node's figures.
 type nodeCounters struct {
 	published, received, failed, malformed atomic.Uint64

@@ -42,7 +42,7 @@ func (s *Server) roomOperation(r *request) (any, error) {
 	}
 }
 
-func (s *Server) subscribe(ctx context.Context, r *request) (err error) {
+func (s *Server) subscribe(ctx context.Context, r *request) error {
 	c, room := r.conn, r.room
 	if strings.HasPrefix(room, reservedPrefix) {
 		return Errorf(CodeForbidden, "rooms that begin with %q are reserved", reservedPrefix)
@@ -54,8 +54,12 @@ func (s *Server) subscribe(ctx context.Context, r *request) (err error) {
 	if err := s.cfg.subscribe(ctx, c, room); err != nil {
 		return forbidden(err)
 	}
-	if r.place, err = c.enter(ctx, room, true, r.offset); err != nil {
+	p, err := c.enter(ctx, room, true, r.Offset())
+	if err != nil {
 		return err
+	}
+	if p != (place{}) {
+		r.extra().place = p
 	}
 	s.settle()
 	return nil

@@ -66,7 +66,7 @@ func (s *Server) consume() error {
 
 // deliver handles one delivery.
 func (s *Server) deliver(ctx context.Context, h Handler, d *queue.Delivery) error {
-	m := &Message{srv: s, delivery: d, kind: d.Kind, header: d.Header, payload: d.Payload}
+	m := &Message{kind: d.Kind, header: d.Header, payload: d.Payload, rare: &rareMessage{srv: s, delivery: d}}
 	if m.kind == "" {
 		m.kind = d.Queue
 	}

@@ -22,7 +22,6 @@ type request struct {
 	answered atomic.Bool                // or about to be
 	open     atomic.Bool                // its id is among the open calls
 	deadline atomic.Pointer[time.Timer] // answers for a handler that takes too long
-	place    place                      // of a subscription, for the answer
 }
 
 func (r *request) callID() callID { return callID{r.conn, r.id, r.key} }
@@ -37,9 +36,12 @@ func (c *Conn) newRequest(p *wire.Packet, now time.Duration) (*request, error) {
 	r := &request{
 		Message: Message{
 			conn: c, kind: kind, room: p.Room, header: p.Header, payload: p.Payload, args: p.Args,
-			id: p.ID, key: p.Key, call: p.ID != 0 || p.Key != "", offset: p.Offset,
+			id: p.ID, key: p.Key, call: p.ID != 0 || p.Key != "",
 		},
 		op: p.Type,
+	}
+	if p.Offset != "" {
+		r.extra().offset = p.Offset
 	}
 	if p.Type == wire.Message {
 		r.call = false
@@ -183,7 +185,7 @@ func (l *link) replyThroughPipes(r *request, result any) (err error) {
 			l.sendReply(r, nil, err)
 		}
 	}()
-	out := &Outgoing{Kind: r.kind, Header: r.reply, Value: result, conn: r.conn, reply: true}
+	out := &Outgoing{Kind: r.kind, Header: r.replyHeader(), Value: result, conn: r.conn, reply: true}
 	out.deliver = func(_ context.Context, o *Outgoing) error {
 		l.transmitReply(r, o.Value, o.Header, nil)
 		sent = true
@@ -199,7 +201,7 @@ func (l *link) sendReply(r *request, result any, err error) {
 			l.transmitReply(r, nil, nil, l.srv.panicked(r, p))
 		}
 	}()
-	l.transmitReply(r, result, r.Message.reply, err)
+	l.transmitReply(r, result, r.replyHeader(), err)
 }
 
 // logFault reports an error whose text the peer does not get to see.
@@ -221,8 +223,10 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 	}()
 	p := &sc.p
 	if err == nil {
-		*p = wire.Packet{Type: wire.Reply, Namespace: r.conn.label(), ID: r.id, Key: r.key, Header: header,
-			Offset: r.place.offset, Recovered: r.place.recovered}
+		*p = wire.Packet{Type: wire.Reply, Namespace: r.conn.label(), ID: r.id, Key: r.key, Header: header}
+		if r.rare != nil {
+			p.Offset, p.Recovered = r.rare.place.offset, r.rare.place.recovered
+		}
 		if err = l.fillAs(p, r.kind, result); err == nil {
 			err = l.sendWith(sc, sendOpen)
 		}

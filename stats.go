@@ -15,6 +15,19 @@ type Stats struct {
 	Slow        uint64 // connections closed as slow consumers
 	QueuedBytes int64  // waiting to be written now
 	Asleep      int    // connections without a goroutine now
+
+	Cluster ClusterStats // zero without a cluster
+}
+
+// ClusterStats are a node's figures.
+type ClusterStats struct {
+	Nodes     int    // alive, this one among them
+	Available bool   // the engine can be reached
+	Published uint64 // envelopes given to the engine
+	Received  uint64 // envelopes that came from other nodes, and from logs
+	Failed    uint64 // envelopes that the engine did not take, or not in time
+	Malformed uint64 // envelopes that could not be read
+	Feeds     int    // rooms whose history this node has in memory
 }
 
 // counters are those of rare things, and the stripes of what every message counts.
@@ -90,6 +103,12 @@ func (s *Server) Stats() Stats {
 			stats.Asleep++
 		}
 	})
+	if n := s.node; n != nil {
+		stats.Cluster = n.stats()
+	}
+	if h := s.history; h != nil {
+		stats.Cluster.Feeds = h.size()
+	}
 	return stats
 }
 
