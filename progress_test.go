@@ -177,3 +177,22 @@ func TestHandled(t *testing.T) {
 		}
 	})
 }
+
+// The place of a message among those of sessions is no place in a room.
+func TestPlacesOfSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer(t, nil, polywire.WithRecovery(polywire.Recovery{}))
+		p := connect(t, srv)
+		defer p.end()
+		p.send(wire.Packet{Type: wire.Subscribe, ID: 1, Room: "a"})
+		p.receive()
+		c := srv.All().Conns()[0]
+		for _, send := range []error{
+			srv.Room("a").Send(t.Context(), "k", 1), srv.All().Send(t.Context(), "k", 2), c.Send(t.Context(), "k", 3),
+		} {
+			if got := p.receive(); send != nil || got.Type != wire.Message || got.Offset != "" {
+				t.Errorf("%+v, %v", got, send)
+			}
+		}
+	})
+}
