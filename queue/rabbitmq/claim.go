@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,13 +20,31 @@ import (
 // never used again, so an answer that comes late finds it closed and can reach
 // no other message.
 type generation struct {
-	d  *Driver
-	ch *amqp.Channel
+	d       *Driver
+	ch      *amqp.Channel
+	ordered bool
 
-	open atomic.Int64 // claims without an answer
+	mu       sync.Mutex
+	closed   bool
+	stopping bool                // nothing comes any more
+	open     map[uint64]struct{} // tags without an answer
+}
 
-	mu     sync.Mutex
-	closed bool
+func newGeneration(d *Driver, ch *amqp.Channel, ordered bool) *generation {
+	return &generation{d: d, ch: ch, ordered: ordered, open: make(map[uint64]struct{})}
+}
+
+// take notes a message that came.
+func (g *generation) take(tag uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open[tag] = struct{}{}
+}
+
+func (g *generation) idle() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.open) == 0
 }
 
 func (g *generation) held() bool {
@@ -33,10 +53,11 @@ func (g *generation) held() bool {
 	return !g.closed && !g.ch.IsClosed()
 }
 
-// answer sends what f does, if the claims still hold.
-func (g *generation) answer(f func(ch *amqp.Channel) error) error {
+// answer sends what f does, if the claim still holds.
+func (g *generation) answer(tag uint64, f func(ch *amqp.Channel) error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	delete(g.open, tag)
 	if g.closed || g.ch.IsClosed() || f(g.ch) != nil {
 		g.d.stale.Add(1)
 		return queue.ErrStale
@@ -44,9 +65,23 @@ func (g *generation) answer(f func(ch *amqp.Channel) error) error {
 	return nil
 }
 
-// giveBack returns one message that nobody has seen.
-func (g *generation) giveBack(tag uint64) {
-	_ = g.ch.Nack(tag, false, true) // it goes back with the channel otherwise
+// giveBack returns one message. Where order matters, what is given back while
+// the consumer stops goes all at once, in its order, when it has ended.
+func (g *generation) giveBack(tag uint64) error {
+	g.mu.Lock()
+	wait := g.ordered && g.stopping && !g.closed && !g.ch.IsClosed()
+	g.mu.Unlock()
+	if wait {
+		return nil
+	}
+	return g.answer(tag, func(ch *amqp.Channel) error { return ch.Nack(tag, false, true) })
+}
+
+// stop says that nothing comes any more.
+func (g *generation) stop() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopping = true
 }
 
 // close gives back all that is unanswered, in its order, and ends the channel.
@@ -54,13 +89,21 @@ func (g *generation) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
-	if g.ch.IsClosed() {
-		return
+	if !g.ch.IsClosed() {
+		giveBack(g.ch, slices.Sorted(maps.Keys(g.open)))
 	}
-	// With the channel's end it would go back as well, and count as lost on
-	// brokers that tell the two apart. Tag 0 means all.
-	_ = g.ch.Nack(0, true, true)
-	_ = g.ch.Close()
+}
+
+// giveBack returns messages and ends the channel. With the channel's end they
+// would go back as well, and count as lost on brokers that tell the two apart.
+// One answer for all of them would return them in an order of the broker's own.
+func giveBack(ch *amqp.Channel, tags []uint64) {
+	for _, tag := range tags {
+		if ch.Nack(tag, false, true) != nil {
+			return
+		}
+	}
+	_ = ch.Close()
 }
 
 // claim is the right to one message.
@@ -79,13 +122,19 @@ func (c *claim) Held() bool { return !c.used.Load() && c.g.held() }
 
 // Ack implements queue.Claim.
 func (c *claim) Ack(context.Context) error {
-	return c.finish(func(ch *amqp.Channel) error { return ch.Ack(c.tag, false) })
+	if c.used.Swap(true) {
+		return queue.ErrStale
+	}
+	return c.g.answer(c.tag, func(ch *amqp.Channel) error { return ch.Ack(c.tag, false) })
 }
 
 // Return implements queue.Claim. RabbitMQ before 4.3 counts it as a delivery
 // without an answer.
 func (c *claim) Return(context.Context) error {
-	return c.finish(func(ch *amqp.Channel) error { return ch.Nack(c.tag, false, true) })
+	if c.used.Swap(true) {
+		return queue.ErrStale
+	}
+	return c.g.giveBack(c.tag)
 }
 
 // Extend implements queue.Claim.
@@ -126,15 +175,6 @@ func (c *claim) replace(ctx context.Context, m *outgoing) error {
 		return err
 	}
 	return nil
-}
-
-// finish answers the claim.
-func (c *claim) finish(f func(ch *amqp.Channel) error) error {
-	if c.used.Swap(true) {
-		return queue.ErrStale
-	}
-	c.g.open.Add(-1)
-	return c.g.answer(f)
 }
 
 // newCursor returns a name for a dead letter; names sort by time.

@@ -179,7 +179,7 @@ func (s *subscription) session(ctx context.Context, haveStopped func()) error {
 	if err != nil {
 		return explain(err)
 	}
-	g := &generation{d: s.d, ch: ch}
+	g := newGeneration(s.d, ch, s.o.Ordered)
 	defer g.close()
 	return s.consume(conn, ch, g, haveStopped)
 }
@@ -210,7 +210,7 @@ func (s *subscription) consume(conn *session, ch *amqp.Channel, g *generation, h
 			came = true
 			s.receive(g, &m)
 		case <-look.C:
-			if came || g.open.Load() > 0 || !s.hasWork(conn) {
+			if came || !g.idle() || !s.hasWork(conn) {
 				came, waiting = false, 0
 			} else if waiting++; waiting == 2 {
 				return fmt.Errorf("%w: queue %q has messages and gives none to an idle consumer", queue.ErrUnavailable, s.queue)
@@ -245,13 +245,15 @@ func ctxErr(ctx context.Context) error {
 
 // finish ends the coming of messages. What is on its way goes back.
 func (s *subscription) finish(ch *amqp.Channel, g *generation, tag string, deliveries <-chan amqp.Delivery) {
+	g.stop()
 	canceled := make(chan struct{})
 	go func() { // ends with the broker's answer, or with the session
 		defer close(canceled)
 		_ = ch.Cancel(tag, false)
 	}()
 	for m := range deliveries {
-		g.giveBack(m.DeliveryTag)
+		g.take(m.DeliveryTag)
+		_ = g.giveBack(m.DeliveryTag) // it goes back with the channel otherwise
 	}
 	<-canceled
 }
@@ -286,7 +288,7 @@ func amqpError(e *amqp.Error) error {
 }
 
 func (s *subscription) receive(g *generation, m *amqp.Delivery) {
-	g.open.Add(1)
+	g.take(m.DeliveryTag)
 	c := &claim{g: g, tag: m.DeliveryTag, queue: s.queue, props: propertiesOf(m)}
 	if left := rest(m); left > 0 {
 		s.relays.Go(func() { s.relay(c, m, left) })

@@ -24,9 +24,11 @@ const (
 
 // WalkDead implements queue.Driver. RabbitMQ cannot show a message without
 // giving it out: while a walk lasts, the letters that it has seen and kept are
-// its own, and they go back, in their order, at its end. A broker that ends the
-// channel of a consumer which holds messages for too long (30 minutes, unless
-// configured) ends a longer walk with an error.
+// its own, and they go back at its end. To keep their order it takes all, however
+// few are visited: a walk costs as much as there are letters. When the connection
+// is lost meanwhile they are all there, and later ones may come before them. A
+// broker that ends the channel of a consumer which holds messages for too long
+// (30 minutes, unless configured) ends a longer walk with an error.
 func (d *Driver) WalkDead(ctx context.Context, q, after string, visit queue.Visit) error {
 	if err := queue.CheckQueue(q); err != nil {
 		return err
@@ -98,12 +100,19 @@ func (d *Driver) replay(ctx context.Context, letter *queue.Dead, m *amqp.Deliver
 type walker struct {
 	s     *session
 	name  string
-	held  []*amqp.Channel // full; they give back in this order
-	now   *amqp.Channel
-	tag   string
-	in    <-chan amqp.Delivery
-	kept  int // on now
+	held  []*reel // full; they give back in this order
+	now   *reel
 	limit int
+	left  int64 // not visited
+	back  int64 // kept
+}
+
+// reel is one channel of a walk.
+type reel struct {
+	ch   *amqp.Channel
+	tag  string
+	in   <-chan amqp.Delivery
+	kept []uint64 // tags
 }
 
 // walk calls visit for the messages that a queue holds now, and removes those
@@ -117,36 +126,38 @@ func (d *Driver) walk(ctx context.Context, name string, visit func(m *amqp.Deliv
 	if err != nil || left == 0 {
 		return err
 	}
-	w := &walker{s: s, name: name, limit: walkCreditMin}
-	removed := int64(0)
-	defer func(total int64) { w.close(ctx, total-removed) }(left)
-	for ; left > 0; left-- {
+	w := &walker{s: s, name: name, limit: walkCreditMin, left: left}
+	defer w.close(ctx)
+	for w.left > 0 {
 		m, err := w.next(ctx)
 		if err != nil || m == nil {
 			return err
 		}
 		remove, next, err := visit(m)
-		if err != nil {
-			return err
-		}
-		if remove {
+		if err == nil && remove {
 			if err := m.Ack(false); err != nil {
 				return unavailable(err)
 			}
-			removed++
+			w.left--
 		} else {
-			w.kept++
+			w.keep(m.DeliveryTag)
 		}
-		if !next {
-			return nil
+		if err != nil || !next {
+			return err
 		}
 	}
 	return nil
 }
 
+func (w *walker) keep(tag uint64) {
+	w.now.kept = append(w.now.kept, tag)
+	w.left--
+	w.back++
+}
+
 // next returns the next message; nil: there are no more.
 func (w *walker) next(ctx context.Context) (*amqp.Delivery, error) {
-	if w.now == nil || w.kept == w.limit {
+	if w.now == nil || len(w.now.kept) == w.limit {
 		if err := w.open(); err != nil {
 			return nil, err
 		}
@@ -155,7 +166,7 @@ func (w *walker) next(ctx context.Context) (*amqp.Delivery, error) {
 	defer t.Stop()
 	for silences := 0; ; {
 		select {
-		case m, ok := <-w.in:
+		case m, ok := <-w.now.in:
 			if !ok {
 				return nil, unavailable(fmt.Errorf("the broker ended the walk through queue %q", w.name))
 			}
@@ -181,7 +192,7 @@ func (w *walker) next(ctx context.Context) (*amqp.Delivery, error) {
 // open begins to consume through another channel, behind what is held already.
 func (w *walker) open() error {
 	if w.now != nil {
-		if err := w.now.Cancel(w.tag, false); err != nil {
+		if err := w.now.ch.Cancel(w.now.tag, false); err != nil {
 			return explain(err)
 		}
 		w.held = append(w.held, w.now)
@@ -191,33 +202,57 @@ func (w *walker) open() error {
 	if err != nil {
 		return explain(err)
 	}
-	w.now, w.kept, w.tag = ch, 0, "walk-"+newCursor(time.Now())
-	if err := ch.Qos(w.limit, 0, false); err != nil {
+	r := &reel{ch: ch, tag: "walk-" + newCursor(time.Now())}
+	if err = ch.Qos(w.limit, 0, false); err == nil {
+		r.in, err = ch.Consume(w.name, r.tag, false, false, false, false, nil)
+	}
+	if err != nil {
+		_ = ch.Close()
 		return explain(err)
 	}
-	w.in, err = ch.Consume(w.name, w.tag, false, false, false, false, nil)
-	return explain(err)
+	w.now = r
+	return nil
 }
 
-// backTime bounds how long a walk waits for what it gave back.
-const backTime = 2 * time.Second
+// Bounds of a walk's end.
+const (
+	drainTime = 10 * time.Second // to take what was not visited
+	backTime  = 2 * time.Second  // to see what was given back
+)
 
 // close gives back what is held, the oldest first, and waits until the broker
 // shows it to others, the next walk for instance.
-func (w *walker) close(ctx context.Context, left int64) {
+func (w *walker) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	// What was given back before comes before what is given back now: to keep
+	// their order all of them have to go through this hand.
+	for w.left > 0 && !w.s.isLost() {
+		m, err := w.next(ctx)
+		if err != nil || m == nil {
+			break
+		}
+		w.keep(m.DeliveryTag)
+	}
 	if w.now != nil {
-		_ = w.now.Cancel(w.tag, false)
+		_ = w.now.ch.Cancel(w.now.tag, false) // without a connection the channel is closed, too
+		for m := range w.now.in {
+			w.keep(m.DeliveryTag)
+		}
 		w.held = append(w.held, w.now)
 	}
-	for _, ch := range w.held {
-		_ = ch.Nack(0, true, true) // those on their way among them
-		_ = ch.Close()
+	for _, r := range w.held {
+		giveBack(r.ch, r.kept)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), backTime)
+	w.awaitBack(ctx)
+}
+
+func (w *walker) awaitBack(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, backTime)
 	defer cancel()
 	for {
 		n, err := w.s.count(ctx, w.name)
-		if err != nil || n >= left || pause(ctx, 5*time.Millisecond) != nil {
+		if err != nil || n >= w.back || pause(ctx, 5*time.Millisecond) != nil {
 			return
 		}
 	}

@@ -154,7 +154,7 @@ func difference(reason string) (string, bool) {
 		return reason, strings.Contains(reason, "inequivalent")
 	}
 	ours, theirs := plain(m[4]), plain(m[5])
-	return fmt.Sprintf("%s %q has %s %s, and %s is needed; delete it when it is empty, or use another name or prefix",
+	return fmt.Sprintf("%s %q has %s %s, and %s is needed; one that something else declared cannot be used: delete it when it is empty, or take another name or prefix",
 		m[2], m[3], m[1], theirs, ours), true
 }
 
@@ -166,7 +166,10 @@ func plain(s string) string {
 	if s = strings.TrimPrefix(s, "the value "); strings.Contains(s, "' of type") {
 		s, _, _ = strings.Cut(s, "' of type")
 	}
-	return strings.Trim(s, "'")
+	if s = strings.Trim(s, "'"); s == "" {
+		return `""`
+	}
+	return s
 }
 
 // admin is a session's channel for calls that wait for an answer. A call that
