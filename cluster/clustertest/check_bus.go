@@ -114,8 +114,8 @@ func checkInterestEnds(t *trial) {
 		if i%2 == 0 {
 			want = append(want, strconv.Itoa(i))
 		}
+		a.flush(b) // what it gave to its engine has left before the next word
 	}
-	a.flush(b)
 	b.has(want...)
 }
 
@@ -312,15 +312,7 @@ func checkSizes(t *trial) {
 		}
 	}
 	a.flush(b)
-	got := texts(b.messages())
-	for i := range min(len(got), len(want)) {
-		if got[i] != want[i] {
-			t.Fatalf("message %d of %d bytes came as %d bytes %.20q", i, len(want[i]), len(got[i]), got[i])
-		}
-	}
-	if len(got) != len(want) {
-		t.Errorf("%d messages came, want %d", len(got), len(want))
-	}
+	b.has(want...)
 }
 
 // checkTooLarge: it is refused, and all goes on.

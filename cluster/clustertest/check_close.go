@@ -105,7 +105,7 @@ func (n *node) publishUntil(stop chan struct{}, topic string) {
 			n.t.Errorf("Publish while another node closes: %v", err)
 			return
 		}
-		if i%100 == 99 {
+		if i%10 == 9 {
 			pass(time.Millisecond)
 		}
 	}

@@ -169,19 +169,12 @@ func (t *trial) until(what string, cond func() bool) {
 // within is until with a time.
 func (t *trial) within(d time.Duration, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(d)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			if cond() {
-				return
-			}
+	start := time.Now()
+	for wait := time.Millisecond; !cond(); wait = min(2*wait, 20*time.Millisecond) {
+		if time.Since(start) >= d {
 			t.Fatalf("not in %v: %s", d, what)
 		}
+		pass(wait)
 	}
 }
 

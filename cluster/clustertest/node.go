@@ -268,7 +268,22 @@ func texts(messages []cluster.Message) []string {
 // What is on the way must have been flushed.
 func (n *node) has(want ...string) {
 	n.t.Helper()
-	if got := texts(n.messages()); !slices.Equal(got, want) {
-		n.t.Fatalf("%q received %.20q, want %.20q", n.id, got, want)
+	if d := difference(texts(n.messages()), want); d != "" {
+		n.t.Fatalf("%q received %s", n.id, d)
 	}
+}
+
+// difference says where texts are not those that are wanted; empty where they are.
+func difference(got, want []string) string {
+	for i := range max(len(got), len(want)) {
+		switch {
+		case i >= len(got):
+			return fmt.Sprintf("%d messages of %d; the next should be %.60q", len(got), len(want), want[i])
+		case i >= len(want):
+			return fmt.Sprintf("%d messages, want %d; too many from %.60q", len(got), len(want), got[i])
+		case got[i] != want[i]:
+			return fmt.Sprintf("%.60q (%d bytes) as number %d, want %.60q (%d bytes)", got[i], len(got[i]), i, want[i], len(want[i]))
+		}
+	}
+	return ""
 }
