@@ -157,7 +157,7 @@ func (f *feed) enter(ctx context.Context, c *Conn, byPeer bool, from string) (p 
 	switch {
 	case !given:
 	case before: // it has got all, or it is on its way
-		p.recovered = pos.Epoch == f.at.Epoch && pos.Offset >= f.floor
+		p.recovered = pos.Epoch == f.at.Epoch && pos.Offset <= f.at.Offset
 	default:
 		p.recovered = f.resend(c, pos)
 	}

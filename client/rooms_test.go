@@ -262,6 +262,32 @@ func TestPositionCheck(t *testing.T) {
 	}
 }
 
+// Who talks to the others in a room has no place of what he says himself; a
+// check does not take that for a loss.
+func TestPositionCheckOfATalker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		srv := n.serve("tcp", func(s *polywire.Server) {
+			s.Handle("say", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+				return nil, m.Conn().Others("h").Send(ctx, "news", m.Payload())
+			}))
+		}, polywire.WithHistory("h", polywire.History{Size: 3}))
+		tell := make(told, 10)
+		c := n.connected("tcp", tell.option(), client.WithPositionCheck(10*time.Second))
+		subscribe(t, c, "h")
+		for i := range 10 {
+			if err := c.Call(t.Context(), "say", i, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(time.Minute)
+		tell.want(t)
+		if n := len(srv.Room("h").Conns()); n != 1 {
+			t.Errorf("%d are in the room", n)
+		}
+	})
+}
+
 // A check that is refused does not end the subscription.
 func TestRefusedPositionCheck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
