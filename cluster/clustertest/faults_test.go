@@ -219,27 +219,29 @@ func lower(topic string) string {
 	return string(b)
 }
 
-func orderFaults() []fault {
-	swap := func(f *faulty) { // every 50th message is overtaken by the next
-		f.publish = func(b *faultyBus, ctx context.Context, topics []string, data []byte) error {
-			b.mu.Lock()
-			defer b.mu.Unlock()
-			if f.count.Add(1)%50 == 0 && b.kept == nil && !strings.HasPrefix(topics[0], fencePrefix) {
-				topics, data = slices.Clone(topics), slices.Clone(data)
-				b.kept = func() { _ = b.good.Publish(ctx, topics, data) }
-				return nil
-			}
-			err := b.good.Publish(ctx, topics, data)
-			if b.kept != nil {
-				b.kept()
-				b.kept = nil
-			}
-			return err
+// overtake lets every 50th message be overtaken by the next.
+func overtake(f *faulty) {
+	f.publish = func(b *faultyBus, ctx context.Context, topics []string, data []byte) error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if f.count.Add(1)%50 == 0 && b.kept == nil && !strings.HasPrefix(topics[0], fencePrefix) {
+			topics, data = slices.Clone(topics), slices.Clone(data)
+			b.kept = func() { _ = b.good.Publish(ctx, topics, data) }
+			return nil
 		}
+		err := b.good.Publish(ctx, topics, data)
+		if b.kept != nil {
+			b.kept()
+			b.kept = nil
+		}
+		return err
 	}
+}
+
+func orderFaults() []fault {
 	return []fault{
-		{"messages overtake", "order of one sender across topics", swap},
-		{"messages overtake each other", "order with many senders at once", swap},
+		{"messages overtake", "order of one sender across topics", overtake},
+		{"messages overtake each other", "order with many senders at once", overtake},
 		{"interests disturb others", "order while interests change", func(f *faulty) {
 			f.interest = func(b *faultyBus, topic string, on bool) {
 				b.closed.Store(true)
