@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -17,6 +19,8 @@ type serveFlags struct {
 	listenFlags
 	placeFlags
 	wireFlags
+	roomFlags
+	clusterFlags
 	allow          []string
 	maxMessage     int
 	maxOutbox      int
@@ -34,7 +38,8 @@ func newServe() *cobra.Command {
 
 Clients subscribe to rooms by themselves. Publishing to rooms and broadcasting
 to everybody are refused unless allowed here. The kind "echo" answers with its
-payload, "time" with the server's clock.
+payload, "time" with the server's clock, "presence" with who is in the room that
+the payload names; "presence.set" sets what others see there of who sends it.
 
 JavaScript clients of Socket.IO, versions 2 to 4, find the server at its usual
 path. In rooms they take part with the events $subscribe(room),
@@ -51,6 +56,13 @@ Server-sent events of rooms are at /events: curl -N 'localhost:8080/events?room=
   polywire serve --listen wss://:8443 --tls-cert cert.pem --tls-key key.pem \
       --origin https://app.example.com
 
+Several servers are one where they share a NATS: one elsewhere, or the one that
+each has inside. Then rooms span them all.
+
+  polywire serve --host '' --data-dir /var/lib/polywire --cluster-peers a,b,c \
+      --history 'chat:*:size=1000,age=1h' --presence 'chat:*' --recovery
+  polywire serve --nats nats://nats.example.com --history news
+
 Ends on SIGINT and SIGTERM, after telling every peer.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.serve(c) },
@@ -58,6 +70,8 @@ Ends on SIGINT and SIGTERM, after telling every peer.`,
 	f.listenFlags.register(c, "127.0.0.1:8080")
 	f.placeFlags.register(c)
 	f.wireFlags.register(c)
+	f.roomFlags.register(c)
+	f.clusterFlags.register(c)
 	c.Flags().StringSliceVar(&f.allow, "allow", nil, "what clients may do besides subscribing: publish, broadcast")
 	c.Flags().IntVar(&f.maxMessage, "max-message-bytes", 1<<20, "largest inbound message")
 	c.Flags().IntVar(&f.maxOutbox, "max-outbox-bytes", 1<<20, "most that may wait for one slow reader")
@@ -93,12 +107,32 @@ func (f *serveFlags) serve(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	placed, err := f.options(f.addresses())
+	placed, err := f.placeFlags.options(f.addresses())
 	if err != nil {
 		return err
 	}
-	opts = slices.Concat(opts, allowed, placed)
-	srv, err := polywire.New(opts...)
+	kept, err := f.roomFlags.options()
+	if err != nil {
+		return err
+	}
+	f.fromEnvironment()
+	if err := f.check(&f.roomFlags); err != nil {
+		return err
+	}
+	opts = slices.Concat(opts, allowed, placed, kept)
+	if _, err := polywire.New(opts...); err != nil { // before anything is started
+		return err
+	}
+	e, err := f.start(c.Context(), logger)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.serveWith(c, e, logger, opts), e.close(f.drain))
+}
+
+// serveWith serves as one of the servers that an engine connects.
+func (f *serveFlags) serveWith(c *cobra.Command, e *engine, logger *slog.Logger, opts []polywire.Option) error {
+	srv, err := polywire.New(append(opts, e.options(&f.clusterFlags)...)...)
 	if err != nil {
 		return err
 	}
@@ -107,6 +141,10 @@ func (f *serveFlags) serve(c *cobra.Command) error {
 	srv.Handle("time", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
 		return time.Now().UTC(), nil
 	}))
+	handleRooms(srv)
+	if err := e.join(srv); err != nil {
+		return err
+	}
 	return f.run(c.Context(), srv, func(urls []string) {
 		for _, u := range urls {
 			fmt.Fprintln(c.OutOrStdout(), "listening on", u)
