@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/polywire/polywire/cluster"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/internal/envelope"
 )
@@ -239,7 +240,8 @@ func (p *presence) announce(e presenceEvent) {
 		Op: envelope.Presence, Kind: e.kind, Args: []Payload{e.member.payload()},
 		Target: envelope.Target{Namespace: e.key.namespace, Rooms: []string{e.key.room}},
 	}
-	if err := s.node.publish(s.node.ctx, []string{topicRoom(e.key.namespace, e.key.room)}, env); err != nil {
+	err := s.node.publish(s.node.ctx, []string{topicRoom(e.key.namespace, e.key.room)}, env)
+	if err != nil && !errors.Is(err, cluster.ErrClosed) { // with the node all its members leave
 		s.reportError(nil, err) // who comes back asks who is there
 	}
 }
