@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -259,7 +260,7 @@ func (t Target) distributeKept(ctx context.Context, o *Outgoing, flags sendFlags
 		} else {
 			err = errors.Join(err, h.append(ctx, k, t, room, e, b))
 		}
-		except = append(except[:len(except):len(except)], room)
+		except = append(slices.Clip(except), room)
 	}
 	rest := t
 	if len(plain) > 0 {

@@ -94,7 +94,7 @@ func (n *node) answered(from string, e *envelope.Envelope) {
 	}
 	if e.Expect > 0 && !o.told {
 		o.told = true
-		o.left += int(e.Expect) - 1 //nolint:gosec // bounded when it was parsed
+		o.left += int(e.Expect) - 1
 	}
 	o.left -= len(e.Items)
 	q.on(from, e)

@@ -197,13 +197,6 @@ func (t Target) distributeRest(ctx context.Context, o *Outgoing, flags sendFlags
 	return errors.Join(err, t.sendFar(ctx, payloads, o, flags))
 }
 
-func noneReached(flags sendFlags) error {
-	if flags.reach {
-		return ErrNoConnections
-	}
-	return nil
-}
-
 // distributeHere sends to the members on this node. No pattern chooses any more.
 func (t Target) distributeHere(o *Outgoing, flags sendFlags, b *Broadcast) error {
 	room := ""

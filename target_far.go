@@ -56,7 +56,7 @@ func (n *node) operateHere(from string, e *envelope.Envelope) {
 	}
 	switch e.Op {
 	case envelope.Count:
-		a.Code = uint32(t.countHere()) //nolint:gosec // not as many
+		a.Code = uint32(t.countHere())
 	case envelope.Members:
 		items := t.membersHere(e.Flags&flagBrief != 0)
 		n.answer(from, e.ID, len(items), items)
@@ -66,7 +66,7 @@ func (n *node) operateHere(from string, e *envelope.Envelope) {
 	case envelope.Leave:
 		t.leaveHere(e.Names)
 	default:
-		t.disconnectHere(CloseCode(e.Code), e.Text) //nolint:gosec // a code of ours
+		t.disconnectHere(CloseCode(e.Code), e.Text)
 	}
 	n.tell(from, &a)
 }
@@ -217,7 +217,7 @@ func (n *node) callHere(from string, e *envelope.Envelope) {
 		return
 	}
 	out := &Outgoing{Kind: e.Kind, Header: e.Header, Value: argsOf(e.Args)}
-	wait := time.Duration(min(e.Millis, uint64(time.Hour/time.Millisecond))) * time.Millisecond //nolint:gosec // bounded
+	wait := time.Duration(min(e.Millis, uint64(time.Hour/time.Millisecond))) * time.Millisecond
 	if wait <= 0 {
 		wait = n.srv.cfg.HandlerTimeout
 	}

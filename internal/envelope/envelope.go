@@ -113,7 +113,7 @@ func Append(b []byte, e *Envelope) []byte {
 	b = appendNumber(b, fieldFlags, uint64(e.Flags))
 	t := &e.Target
 	b = appendText(b, fieldNamespace, t.Namespace)
-	b = appendNumber(b, fieldTemplate, uint64(t.Template)) //nolint:gosec // never negative
+	b = appendNumber(b, fieldTemplate, uint64(t.Template))
 	if t.Everybody {
 		b = appendNumber(b, fieldEverybody, 1)
 	}
@@ -273,11 +273,11 @@ func (p *parser) field(e *Envelope) {
 	case fieldID:
 		e.ID = p.number()
 	case fieldFlags:
-		e.Flags = uint8(p.bounded(math.MaxUint8)) //nolint:gosec // bounded
+		e.Flags = uint8(p.bounded(math.MaxUint8))
 	case fieldNamespace:
 		t.Namespace = p.text()
 	case fieldTemplate:
-		t.Template = int(p.bounded(math.MaxInt32)) //nolint:gosec // bounded
+		t.Template = int(p.bounded(math.MaxInt32))
 	case fieldEverybody:
 		t.Everybody = p.number() != 0
 	case fieldRoom:
@@ -297,7 +297,7 @@ func (p *parser) field(e *Envelope) {
 	case fieldName:
 		e.Names = append(e.Names, p.text())
 	case fieldCode:
-		e.Code = uint32(p.bounded(math.MaxUint32)) //nolint:gosec // bounded
+		e.Code = uint32(p.bounded(math.MaxUint32))
 	case fieldText:
 		e.Text = p.text()
 	case fieldMillis:
