@@ -21,8 +21,8 @@ const (
 	pullExpires = 30 * time.Second
 	pullBeat    = 5 * time.Second // the server's signs of life while there is nothing
 	pullSilence = 2*pullBeat + time.Second
-	troubleMin  = 100 * time.Millisecond // between tries to make it work
-	troubleMax  = 5 * time.Second
+	minTrouble  = 100 * time.Millisecond // between tries to make it work
+	maxTrouble  = 5 * time.Second
 	stopWait    = 5 * time.Second
 )
 
@@ -37,7 +37,7 @@ type subscription struct {
 	ordered bool
 	lease   time.Duration
 
-	ctx    context.Context // until stopped
+	ctx    context.Context //nolint:containedctx // the loop's own, until it is stopped
 	cancel context.CancelFunc
 	ended  chan struct{} // the loop has
 	closed sync.Once
@@ -45,8 +45,8 @@ type subscription struct {
 	mu       sync.Mutex
 	stopped  bool
 	session  *session
-	claims   claims // unanswered
-	n        int    // of them
+	claims   claims    // unanswered
+	n        int       // of them
 	returned []*claim  // where order matters: to be given back at the end
 	made     time.Time // the consumer was; only the loop writes it
 	owner    *owner
@@ -92,7 +92,7 @@ func (s *subscription) Lease() time.Duration { return s.lease }
 // run keeps a session, until the subscription is stopped.
 func (s *subscription) run() {
 	defer close(s.ended)
-	wait := troubleMin
+	wait := minTrouble
 	for s.ctx.Err() == nil {
 		began := time.Now()
 		err := s.work()
@@ -100,13 +100,13 @@ func (s *subscription) run() {
 			return
 		}
 		if time.Since(began) > 10*time.Second {
-			wait = troubleMin
+			wait = minTrouble
 		}
 		if err != nil && !errors.Is(err, queue.ErrUnavailable) {
 			s.tell(err)
 		}
 		sleep(s.ctx, wait)
-		wait = min(2*wait, troubleMax)
+		wait = min(2*wait, maxTrouble)
 	}
 }
 
@@ -149,7 +149,8 @@ func (s *subscription) work() error {
 		defer cancel()
 	}
 	c, err := s.d.makeConsumer(setup, str, s.name, s.lease)
-	if err == nil && s.ordered && !s.made.IsZero() && c.CachedInfo().NumAckPending > 0 {
+	remade := err == nil && s.ordered && s.made.Equal(c.CachedInfo().Created) && c.CachedInfo().NumAckPending > 0
+	if remade {
 		c, err = s.d.remakeConsumer(setup, str, s.name, c)
 	}
 	if err != nil {
@@ -163,11 +164,16 @@ func (s *subscription) work() error {
 	if x.sub, err = l.nc.Subscribe(x.inbox, x.take); err != nil {
 		return translate(err)
 	}
+	if again := !s.made.IsZero() && !s.made.Equal(info.Created); again {
+		s.mu.Lock()
+		s.dropAll() // they were the consumer's before this one
+		s.mu.Unlock()
+		if !remade {
+			s.tell(fmt.Errorf("%w: the consumer was deleted, alone or with its queue, and has been made again", queue.ErrNotFound))
+		}
+	}
 	s.tell(nil)
 	s.mu.Lock()
-	if !s.made.IsZero() && !s.made.Equal(info.Created) {
-		s.dropAll() // they were the consumer's before this one
-	}
 	s.made = info.Created
 	s.session = x
 	s.ask()

@@ -20,7 +20,7 @@ type Driver struct {
 	names names
 	slots chan struct{} // one for each unconfirmed message
 
-	ctx    context.Context // of what the driver does by itself
+	ctx    context.Context //nolint:containedctx // of what the driver does by itself, until it is closed
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
@@ -135,7 +135,7 @@ func (d *Driver) dial() (*link, error) {
 	l := &link{closed: make(chan struct{})}
 	whole := make(chan struct{}) // callbacks wait for it
 	up := func(*nats.Conn) { <-whole; d.up(l) }
-	nc, err := d.o.connect(
+	nc, err := connect(&d.o,
 		nats.ConnectHandler(up), nats.ReconnectHandler(up),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { <-whole; d.down(l, err) }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { d.tried(err) }),
@@ -214,7 +214,6 @@ func (d *Driver) note(l *link, reason string) {
 		d.reasons = reason
 	}
 	if l != nil && l.nc.IsConnected() {
-		d.connects = max(d.connects, 1)
 		d.reasons = ""
 	}
 	d.mu.Unlock()
@@ -339,9 +338,10 @@ func (d *Driver) Close(ctx context.Context) error {
 		wg.Go(func() { _ = s.Close(ctx) }) // what it holds comes back by itself
 	}
 	wg.Wait()
-	err := d.idle(ctx)
+	d.idle(ctx)
+	var err error
 	if l := d.current(); l != nil {
-		err = errors.Join(err, l.flush(ctx))
+		err = l.flush(ctx)
 	}
 	d.mu.Lock()
 	d.closed = true
@@ -353,15 +353,14 @@ func (d *Driver) Close(ctx context.Context) error {
 }
 
 // idle waits until nothing is unconfirmed: until it has all slots.
-func (d *Driver) idle(ctx context.Context) error {
+func (d *Driver) idle(ctx context.Context) {
 	for range cap(d.slots) {
 		select {
 		case d.slots <- struct{}{}:
 		case <-ctx.Done():
-			return nil // what is left ends with ErrUnavailable
+			return // what is left ends with ErrUnavailable
 		}
 	}
-	return nil
 }
 
 // begin runs f in a goroutine that Close waits for; false: it is too late.
@@ -385,14 +384,12 @@ func (l *link) flush(ctx context.Context) error {
 	return nil
 }
 
-// sleep reports false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
+// sleep returns after d, or when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return true
 	case <-ctx.Done():
-		return false
 	}
 }

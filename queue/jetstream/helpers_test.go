@@ -79,6 +79,19 @@ func (b *broker) connect(opts ...nats.Option) (*nats.Conn, error) {
 	return s.Connect(opts...)
 }
 
+// url is where other processes find the server.
+func (b *broker) url() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.s.ClientURL()
+}
+
+func (b *broker) stats() (natsembed.Stats, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.s.Stats()
+}
+
 // driver opens a driver, which the caller or the broker made of it closes.
 func (b *broker) driver(o jetstream.Options) *jetstream.Driver {
 	b.t.Helper()
@@ -135,12 +148,16 @@ func within(t testing.TB) context.Context {
 // eventually waits until cond holds.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
 	for !cond() {
-		if time.Now().After(deadline) {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
 			t.Fatal("it did not happen: " + what)
 		}
-		time.Sleep(2 * time.Millisecond)
 	}
 }
 

@@ -95,7 +95,7 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 // connect opens a connection that comes back by itself.
-func (o *Options) connect(more ...nats.Option) (*nats.Conn, error) {
+func connect(o *Options, more ...nats.Option) (*nats.Conn, error) {
 	opts := append([]nats.Option{
 		nats.Name("polywire queue"),
 		nats.ReconnectWait(250 * time.Millisecond),

@@ -34,7 +34,7 @@ func (d *Driver) rescue(ctx context.Context, l *link, name string) time.Duration
 
 func (d *Driver) sendOverdue(ctx context.Context, l *link, name string) error {
 	str, err := l.js.Stream(ctx, d.names.stream(name))
-	if err != nil || str.CachedInfo().State.NumSubjects <= 1 { // the one for now
+	if err != nil || str.CachedInfo().State.Msgs == 0 {
 		return err
 	}
 	info, err := str.Info(ctx, jetstream.WithSubjectFilter(d.names.anyAt(name)))

@@ -135,10 +135,7 @@ func (o *owner) acquire(ctx context.Context, l *link, str jetstream.Stream) erro
 	}
 }
 
-func (o *owner) record() []byte {
-	b, _ := json.Marshal(ownRecord{Owner: o.id, TTL: o.ttl}) // it cannot fail
-	return b
-}
+func (o *owner) record() []byte { return fmt.Appendf(nil, `{"owner":%q,"ttl":%d}`, o.id, o.ttl) }
 
 // read returns the record and its sequence; zero: there is none.
 func (o *owner) read(ctx context.Context, str jetstream.Stream) (uint64, ownRecord, error) {

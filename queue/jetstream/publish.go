@@ -242,8 +242,6 @@ func (d *Driver) isFull() bool {
 	return !d.refused.IsZero()
 }
 
-var errorKey = []byte(`"error"`)
-
 // confirmed reads a confirmation.
 func confirmed(m *nats.Msg) error {
 	if len(m.Data) == 0 {
@@ -252,7 +250,7 @@ func confirmed(m *nats.Msg) error {
 		}
 		return fmt.Errorf("%w: a confirmation that says nothing", queue.ErrUnavailable)
 	}
-	if !bytes.Contains(m.Data, errorKey) && bytes.HasPrefix(m.Data, []byte("{")) {
+	if !bytes.Contains(m.Data, []byte(`"error"`)) && bytes.HasPrefix(m.Data, []byte("{")) {
 		return nil
 	}
 	var ack struct {
