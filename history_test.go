@@ -185,8 +185,7 @@ func TestHistoryWhileSending(t *testing.T) {
 	const total = 2000
 	srv := newServer(t, nil, allowSubscribe(), keeping(total, time.Minute))
 	p := connect(t, srv)
-	first, _ := p.subscribe("kept", "")
-	at := first.Offset
+	p.subscribe("kept", "")
 	sent := make(chan error, 1)
 	go func() {
 		for i := range total {
@@ -202,7 +201,7 @@ func TestHistoryWhileSending(t *testing.T) {
 		for range min(150, total-len(got)) {
 			got = append(got, p.receive())
 		}
-		at = got[len(got)-1].Offset
+		at := got[len(got)-1].Offset
 		p.end()
 		p = connect(t, srv)
 		answer, missed := p.subscribe("kept", at)
