@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/polywire/polywire/queue"
 )
@@ -57,6 +58,7 @@ type subscription struct {
 type session struct {
 	s     *subscription
 	l     *link
+	o     *owner // nil: order does not matter
 	pull  string // the subject of requests
 	inbox string
 	sub   *nats.Subscription
@@ -149,16 +151,16 @@ func (s *subscription) work() error {
 		defer cancel()
 	}
 	c, err := s.d.makeConsumer(setup, str, s.name, s.lease)
-	remade := err == nil && s.ordered && s.made.Equal(c.CachedInfo().Created) && c.CachedInfo().NumAckPending > 0
-	if remade {
-		c, err = s.d.remakeConsumer(setup, str, s.name, c)
+	remade := false
+	if err == nil && s.ordered {
+		c, remade, err = s.inOrder(setup, l, str, c)
 	}
 	if err != nil {
 		return err
 	}
 	info := c.CachedInfo()
 	x := &session{
-		s: s, l: l, pull: l.api + "CONSUMER.MSG.NEXT." + info.Stream + "." + info.Name,
+		s: s, l: l, o: s.owned(), pull: l.api + "CONSUMER.MSG.NEXT." + info.Stream + "." + info.Name,
 		inbox: l.nc.NewInbox(), over: make(chan error, 1), heard: time.Now(),
 	}
 	if x.sub, err = l.nc.Subscribe(x.inbox, x.take); err != nil {
@@ -184,6 +186,24 @@ func (s *subscription) work() error {
 	s.mu.Unlock()
 	x.end()
 	return err
+}
+
+// inOrder returns a consumer that gives out first, in their order, what was
+// delivered before to an owner that is gone, or over a connection that is.
+// Leases would end in any order.
+func (s *subscription) inOrder(ctx context.Context, l *link, str jetstream.Stream, c jetstream.Consumer) (jetstream.Consumer, bool, error) {
+	o, info := s.owned(), c.CachedInfo()
+	if o == nil || !o.forced && !s.made.Equal(info.Created) || info.NumAckPending == 0 {
+		return c, false, nil
+	}
+	err := o.lose(ctx, l, info.Delivered.Stream, str.CachedInfo().State.FirstSeq)
+	if err == nil {
+		c, err = s.d.remakeConsumer(ctx, str, s.name, c)
+	}
+	if err == nil {
+		o.forced = false
+	}
+	return c, true, err
 }
 
 // watch returns when the session cannot go on.
@@ -313,7 +333,11 @@ func (x *session) take(m *nats.Msg) {
 		_ = c.Return(s.ctx) // or it comes back by itself
 		return
 	}
-	s.r.Receive(queue.Incoming{Envelope: dead.Envelope, Lost: lost(&dead.Envelope, meta), Claim: c})
+	n := lost(&dead.Envelope, meta)
+	if x.o != nil {
+		n += x.o.lostBefore(meta.Sequence.Stream)
+	}
+	s.r.Receive(queue.Incoming{Envelope: dead.Envelope, Lost: n, Claim: c})
 }
 
 // hold sends back a message that came before its time, to come again at that.

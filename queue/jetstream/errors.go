@@ -14,6 +14,7 @@ import (
 // Codes of errors of the server, which nats.go has no names for.
 const (
 	codeResources       = 10002 // of the account
+	codeNoPeers         = 10005 // not enough servers for the replicas, for now
 	codeInsufficient    = 10023
 	codeMemory          = 10028
 	codeStorage         = 10047
@@ -64,7 +65,7 @@ func kind(api *jetstream.APIError) error {
 	case jetstream.JSErrCodeMessageSchedulesDisabled:
 		return queue.ErrUnsupported
 	}
-	if api.Code >= 500 { // no leader, starting, shutting down
+	if api.Code >= 500 || api.ErrorCode == codeNoPeers { // no leader, starting, shutting down
 		return queue.ErrUnavailable
 	}
 	return queue.ErrRefused

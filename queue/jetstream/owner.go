@@ -27,15 +27,27 @@ type owner struct {
 	cancel  context.CancelFunc
 	ended   chan struct{}
 
-	mu  sync.Mutex
-	seq uint64
+	forced bool // the one before did not give it back; only the loop uses it
+
+	renewal sync.Mutex // one at a time
+
+	mu     sync.Mutex
+	seq    uint64
+	losses []uint64
 }
 
-// ownRecord is what the stream has. No data: nobody owns the queue.
+// ownRecord is what the stream has.
 type ownRecord struct {
-	Owner string        `json:"owner"`
-	TTL   time.Duration `json:"ttl"` // nanoseconds
+	Owner string        `json:"owner"` // empty: nobody
+	TTL   time.Duration `json:"ttl"`   // nanoseconds
+	// Losses has, for each time that an owner was lost, the last sequence that
+	// had been delivered. What is there still of those before was in its hands:
+	// the consumer is made anew then, which forgets how often it delivered what.
+	Losses []uint64 `json:"losses,omitempty"`
 }
+
+// maxLosses bounds the record. It is more than any MaxLost that makes sense.
+const maxLosses = 1000
 
 // ownSlack is how much longer ownership lasts than the leases of the messages
 // that an owner had, who is gone: these must come again first.
@@ -46,9 +58,7 @@ const ownPoll = time.Second
 
 // own returns when the queue is this subscription's.
 func (s *subscription) own(l *link) error {
-	s.mu.Lock()
-	o := s.owner
-	s.mu.Unlock()
+	o := s.owned()
 	if o != nil {
 		select {
 		case <-o.lost:
@@ -79,15 +89,19 @@ func (s *subscription) own(l *link) error {
 	return nil
 }
 
+func (s *subscription) owned() *owner {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owner
+}
+
 // lost returns a channel that is closed when the queue is no longer this
 // subscription's; nil where it need not be.
 func (s *subscription) lost() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.owner == nil {
-		return nil
+	if o := s.owned(); o != nil {
+		return o.lost
 	}
-	return s.owner.lost
+	return nil
 }
 
 // acquire waits until the record is free, and takes it.
@@ -115,8 +129,10 @@ func (o *owner) acquire(ctx context.Context, l *link, str jetstream.Stream) erro
 		}
 		left := time.Until(since.Add(rec.TTL))
 		if rec.Owner == "" || left <= 0 {
-			switch err := o.write(ctx, l, seq, o.record()); {
+			o.losses = rec.Losses
+			switch err := o.write(ctx, l, seq, o.id); {
 			case err == nil:
+				o.forced = rec.Owner != ""
 				return nil
 			case !errors.Is(err, errTaken):
 				return err
@@ -134,8 +150,6 @@ func (o *owner) acquire(ctx context.Context, l *link, str jetstream.Stream) erro
 		t.Stop()
 	}
 }
-
-func (o *owner) record() []byte { return fmt.Appendf(nil, `{"owner":%q,"ttl":%d}`, o.id, o.ttl) }
 
 // read returns the record and its sequence; zero: there is none.
 func (o *owner) read(ctx context.Context, str jetstream.Stream) (uint64, ownRecord, error) {
@@ -159,9 +173,15 @@ const maxOwn = 24 * time.Hour
 var errTaken = errors.New("jetstream: the queue has been taken by another")
 
 // write writes the record if the last one has the sequence seq.
-func (o *owner) write(ctx context.Context, l *link, seq uint64, data []byte) error {
+func (o *owner) write(ctx context.Context, l *link, seq uint64, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
+	o.mu.Lock()
+	data, err := json.Marshal(ownRecord{Owner: id, TTL: o.ttl, Losses: o.losses})
+	o.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	m := &nats.Msg{Subject: o.subject, Header: nats.Header{headerExpectSeq: {itoa(seq)}}, Data: data}
 	ack, err := l.js.PublishMsg(ctx, m)
 	var api *jetstream.APIError
@@ -192,7 +212,12 @@ func (o *owner) keep(ctx context.Context) {
 		case <-tick.C:
 		}
 		before := time.Now()
-		err := o.renew(ctx, every)
+		err := queue.ErrUnavailable
+		if l := o.s.d.current(); l != nil {
+			within, cancel := context.WithTimeout(ctx, every)
+			err = o.renew(within, l)
+			cancel()
+		}
 		if err == nil {
 			renewed = before
 		}
@@ -206,16 +231,12 @@ func (o *owner) keep(ctx context.Context) {
 	}
 }
 
-// renew writes the record again. A write whose answer was lost may have been
+// renew writes the record again. It may be called by the loop, while keep does. A write whose answer was lost may have been
 // done: then the next one finds this owner's own record.
-func (o *owner) renew(ctx context.Context, within time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	l := o.s.d.current()
-	if l == nil {
-		return queue.ErrUnavailable
-	}
-	err := o.write(ctx, l, o.last(), o.record())
+func (o *owner) renew(ctx context.Context, l *link) error {
+	o.renewal.Lock()
+	defer o.renewal.Unlock()
+	err := o.write(ctx, l, o.last(), o.id)
 	if !errors.Is(err, errTaken) {
 		return err
 	}
@@ -230,7 +251,36 @@ func (o *owner) renew(ctx context.Context, within time.Duration) error {
 	if rec.Owner != o.id {
 		return fmt.Errorf("%w: %s", errTaken, rec.Owner)
 	}
-	return o.write(ctx, l, seq, o.record())
+	return o.write(ctx, l, seq, o.id)
+}
+
+// lose notes that what was delivered up to a sequence was lost by an owner; of
+// what is before first nothing is left.
+func (o *owner) lose(ctx context.Context, l *link, delivered, first uint64) error {
+	o.mu.Lock()
+	left := make([]uint64, 0, len(o.losses)+1)
+	for _, seq := range o.losses {
+		if seq >= first {
+			left = append(left, seq)
+		}
+	}
+	left = append(left, delivered)
+	o.losses = left[max(len(left)-maxLosses, 0):]
+	o.mu.Unlock()
+	return o.renew(ctx, l)
+}
+
+// lostBefore is how often a message was in the hands of an owner that was lost.
+func (o *owner) lostBefore(seq uint64) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := 0
+	for _, delivered := range o.losses {
+		if seq <= delivered {
+			n++
+		}
+	}
+	return n
 }
 
 func (o *owner) last() uint64 {
@@ -251,6 +301,6 @@ func (o *owner) release() {
 	if l := o.s.d.current(); l != nil {
 		ctx, cancel := context.WithTimeout(o.s.d.ctx, time.Second)
 		defer cancel()
-		_ = o.write(ctx, l, o.last(), nil) // or it ends by its time
+		_ = o.write(ctx, l, o.last(), "") // or it ends by its time
 	}
 }

@@ -42,6 +42,14 @@ func (c *conns) connect(b *broker) func(opts ...nats.Option) (*nats.Conn, error)
 	}
 }
 
+// kill ends the connection as the death of its program would.
+func (c *conns) kill() {
+	c.mu.Lock()
+	c.dead = true
+	c.mu.Unlock()
+	c.last().Close()
+}
+
 func (c *conns) last() *nats.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,11 +71,7 @@ func TestSuite(t *testing.T) {
 		Lease: time.Second,
 		Dedup: true,
 		Kill: func(t *testing.T, d queue.Driver) {
-			c := s.of(d)
-			c.mu.Lock()
-			c.dead = true
-			c.mu.Unlock()
-			c.last().Close()
+			s.of(d).kill()
 		},
 		Cut: func(t *testing.T, d queue.Driver) {
 			if err := s.of(d).last().ForceReconnect(); err != nil {
