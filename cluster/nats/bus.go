@@ -14,7 +14,7 @@ import (
 	"github.com/polywire/polywire/cluster"
 )
 
-// Bus implements [cluster.Bus]. All traffic of a node
+// Bus implements [cluster.Bus] and [cluster.Historian]. All traffic of a node
 // is on one connection: that is what keeps its messages in order.
 type Bus struct {
 	opts Options
@@ -28,6 +28,7 @@ type Bus struct {
 	inbox     *inbox
 	interests *interests
 	members   *members
+	keeper    *keeper
 
 	up        atomic.Bool
 	gaps      atomic.Uint64 // grows whenever messages may have been missed
@@ -37,6 +38,10 @@ type Bus struct {
 	sess  atomic.Pointer[session] // stored under mu
 	mu    sync.Mutex
 	ended bool
+	logs  map[string]*Log
+
+	instance string // begins the names of messages
+	numbered atomic.Uint64
 
 	copies struct { // of messages with several topics
 		sync.Mutex
@@ -45,11 +50,14 @@ type Bus struct {
 	buffers sync.Pool // of *[]byte
 }
 
-var _ cluster.Bus = (*Bus)(nil)
+var (
+	_ cluster.Bus       = (*Bus)(nil)
+	_ cluster.Historian = (*Bus)(nil)
+)
 
 func newBus(o Options, self cluster.Node, r cluster.Receiver) *Bus {
 	b := &Bus{
-		opts: o, id: self.ID,
+		opts: o, id: self.ID, logs: make(map[string]*Log), instance: newEpoch(),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	b.ctx, b.end = context.WithCancel(context.Background())
@@ -57,6 +65,7 @@ func newBus(o Options, self cluster.Node, r cluster.Receiver) *Bus {
 	b.interests = newInterests(b)
 	b.inbox = newInbox(b, r)
 	b.members = newMembers(b, self)
+	b.keeper = newKeeper(b)
 	return b
 }
 
@@ -68,7 +77,7 @@ func (b *Bus) start(ctx context.Context) error {
 		return err
 	}
 	b.up.Store(true)
-	for _, run := range []func(){b.inbox.pump, b.inbox.deliver, b.interests.run} {
+	for _, run := range []func(){b.inbox.pump, b.inbox.deliver, b.interests.run, b.keeper.run} {
 		b.goes.Go(run)
 	}
 	if err = b.install(ctx, s); err == nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/polywire/polywire/cluster"
 )
@@ -27,8 +28,10 @@ const (
 // session is a connection to NATS. nats.go keeps it over reconnects; it ends
 // when the bus does, or when somebody else closed the connection.
 type session struct {
-	nc     *nats.Conn
-	closed chan struct{} // when nc is, and calls nobody any more
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	replies *replies
+	closed  chan struct{} // when nc is, and calls nobody any more
 }
 
 // options are those of the connection. They come after the user's own, whose
@@ -115,6 +118,13 @@ func hopeless(err error) bool {
 // install makes a session the bus's own: everything that the last one had is
 // subscribed to on it.
 func (b *Bus) install(ctx context.Context, s *session) error {
+	var err error
+	if s.js, err = jetstream.New(s.nc); err != nil {
+		return err
+	}
+	if s.replies, err = newReplies(s.nc, b.ctx.Done()); err != nil {
+		return err
+	}
 	for _, subject := range []string{b.nodesSubject(), b.nodeSubject(b.id)} {
 		if _, err := s.nc.ChanSubscribe(subject, b.members.in); err != nil {
 			return err
@@ -192,6 +202,12 @@ func (b *Bus) setUp(up bool, why error) {
 	b.up.Store(up)
 	b.inbox.put(item{kind: itemAvailable, up: up})
 	b.members.connection()
+	if up {
+		for _, l := range b.logs {
+			b.keeper.suspect(l)
+		}
+		signal(b.keeper.wake) // for what waits from before
+	}
 }
 
 // failed takes what nats.go reports beside the calls.

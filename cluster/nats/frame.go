@@ -3,6 +3,7 @@ package natscluster
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 )
 
 // A message begins with a frame:
@@ -54,5 +55,5 @@ func parseFrame(b []byte) (from []byte, seq uint64, data []byte, err error) {
 		}
 		b = b[size:]
 	}
-	return from, seq, b[:len(b):len(b)], nil
+	return from, seq, slices.Clip(b), nil
 }

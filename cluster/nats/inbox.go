@@ -52,13 +52,14 @@ const (
 type item struct {
 	kind  itemKind
 	msg   *nats.Msg
+	gaps  uint64 // Bus.gaps, when it came
 	nodes []cluster.Node
 	told  chan struct{} // closed when the receiver knows the nodes
 	up    bool
 }
 
 func (it *item) bytes() int64 {
-	if it.msg == nil {
+	if it.msg == nil || it.msg.Sub == nil {
 		return 0
 	}
 	n := messageBytes + len(it.msg.Data) + len(it.msg.Subject)
@@ -88,6 +89,14 @@ func (in *inbox) pump() {
 	}
 }
 
+// last says that nothing more comes by a subscription: a message that has none.
+func (in *inbox) last(subject string) {
+	select {
+	case in.in <- &nats.Msg{Subject: subject}:
+	case <-in.b.ctx.Done():
+	}
+}
+
 // put adds an item.
 func (in *inbox) put(it item) {
 	size := it.bytes()
@@ -96,6 +105,7 @@ func (in *inbox) put(it item) {
 		in.b.gaps.Add(1)
 		return
 	}
+	it.gaps = in.b.gaps.Load()
 	in.waiting.Add(size)
 	in.mu.Lock()
 	in.items = append(in.items, it)
@@ -147,17 +157,21 @@ func (in *inbox) tell(it *item) {
 	case itemAvailable:
 		in.r.Available(it.up)
 	case itemMessage:
-		in.message(it.msg)
+		in.message(it)
 	}
 }
 
-// message gives a message to the receiver, if it is still wanted.
-func (in *inbox) message(m *nats.Msg) {
-	it := in.b.interests.of(m.Sub.Subject)
-	if it == nil {
+// message gives a message to the receiver.
+func (in *inbox) message(it *item) {
+	if it.msg.Sub == nil {
+		in.b.interests.forget(it.msg.Subject)
 		return
 	}
-	from, seq, data, err := parseFrame(m.Data)
+	to := in.b.interests.find(it.msg.Sub.Subject)
+	if to == nil {
+		return
+	}
+	from, seq, data, err := parseFrame(it.msg.Data)
 	if err != nil {
 		in.b.counters.malformed.Add(1)
 		return
@@ -167,15 +181,19 @@ func (in *inbox) message(m *nats.Msg) {
 		s = &sender{id: string(from)}
 		in.senders[s.id] = s
 	}
-	msg := cluster.Message{From: s.id, Topic: it.topic, Data: data}
-	if it.place != nil {
-		if !it.place(m, it, &msg) {
+	msg := cluster.Message{From: s.id, Topic: to.topic, Data: data}
+	switch {
+	case to.place != nil:
+		switch to.place(it, to, &msg) {
+		case malformed:
 			in.b.counters.malformed.Add(1)
 			return
+		case unwanted:
+			return
 		}
-	} else if s.id == in.b.id {
+	case s.id == in.b.id:
 		return // a connection that does echo
-	} else if seq != 0 {
+	case seq != 0:
 		// Copies of a message follow each other, so the others have come.
 		if seq <= s.last {
 			return

@@ -15,6 +15,8 @@ type interest struct {
 	topic   string
 	subject string // subscribed to
 	place   placer // nil: of the bus
+	of      *interests
+	seen    sight // of logs; under interests.mu
 
 	want  bool // under interests.mu, as is dirty
 	dirty bool // want has changed since it was applied
@@ -23,8 +25,23 @@ type interest struct {
 	on  *session
 }
 
-// placer finds out where in a log a message stands; false: it is malformed.
-type placer func(m *nats.Msg, it *interest, msg *cluster.Message) bool
+// sight is the last message of a topic that the receiver was given.
+type sight struct {
+	at   cluster.Position
+	time string // of the message
+	gaps uint64 // what Bus.gaps was when it, or the interest, came
+}
+
+// placer finds out where in a log a message stands.
+type placer func(it *item, in *interest, msg *cluster.Message) verdict
+
+type verdict int
+
+const (
+	wanted verdict = iota
+	unwanted
+	malformed
+)
 
 // interests are what a node wants. One goroutine subscribes, so that stating
 // an interest never waits for the network.
@@ -53,13 +70,14 @@ func (is *interests) set(subject, topic string, place placer, on bool) {
 			is.mu.Unlock()
 			return
 		}
-		it = &interest{topic: topic, subject: subject, place: place}
+		it = &interest{topic: topic, subject: subject, place: place, of: is}
 		is.all[subject] = it
 	}
 	if it.want != on {
 		it.want = on
 		if on {
 			is.on++
+			it.seen = sight{gaps: is.b.gaps.Load()}
 		} else {
 			is.on--
 		}
@@ -84,14 +102,21 @@ func (is *interests) kick() {
 	}
 }
 
-// of returns the interest of a subscription while it is wanted.
-func (is *interests) of(subject string) *interest {
+// find returns the interest of a subscription. It is there until what came
+// before its end has been delivered.
+func (is *interests) find(subject string) *interest {
 	is.mu.Lock()
 	defer is.mu.Unlock()
-	if it := is.all[subject]; it != nil && it.want {
-		return it
+	return is.all[subject]
+}
+
+// forget drops an interest that has ended, unless it has begun again.
+func (is *interests) forget(subject string) {
+	is.mu.Lock()
+	defer is.mu.Unlock()
+	if it := is.all[subject]; it != nil && !it.want {
+		delete(is.all, subject)
 	}
-	return nil
 }
 
 // count returns how many topics are wanted.
@@ -169,15 +194,15 @@ func (is *interests) apply(s *session, it *interest) {
 	is.mu.Lock()
 	want := it.want
 	it.dirty = false
-	if !want {
-		delete(is.all, it.subject)
-	}
 	is.mu.Unlock()
 	if it.sub != nil && (!want || it.on != s) {
 		if it.on == s {
 			_ = it.sub.Unsubscribe() // an error says that the connection is closed
 		}
 		it.sub = nil
+	}
+	if !want {
+		is.b.inbox.last(it.subject)
 	}
 	if want && it.sub == nil {
 		var err error

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,7 +49,8 @@ type card struct {
 	Started  int64             `json:"t"` // unix nanoseconds
 	Services []string          `json:"s,omitempty"`
 	Meta     map[string]string `json:"m,omitempty"`
-	Server   string            `json:"v"` // ID of the NATS server that it is connected with
+	Server   string            `json:"v"`           // ID of the NATS server that it is connected with
+	Logs     map[string]string `json:"l,omitempty"` // logs that it has open, with their options
 }
 
 func (c *card) node(id string) cluster.Node {
@@ -75,6 +77,13 @@ type members struct {
 
 	self atomic.Pointer[cluster.Node]
 
+	speaking sync.Mutex
+	left     bool // has said goodbye
+
+	mu     sync.Mutex
+	logs   map[string]string            // this node's
+	theirs map[string]map[string]string // of nodes, by ID
+
 	others  map[string]*member
 	pending map[uint64]*question // probes that are out
 	asked   uint64
@@ -88,6 +97,7 @@ func newMembers(b *Bus, self cluster.Node) *members {
 	m := &members{
 		b: b, in: make(chan *nats.Msg, 4096), changed: make(chan struct{}, 1),
 		announced: make(chan struct{}, 1), probes: make(chan func(error), 16), first: make(chan struct{}),
+		logs: make(map[string]string), theirs: make(map[string]map[string]string),
 		others: make(map[string]*member), pending: make(map[uint64]*question), up: true,
 	}
 	m.late = time.NewTimer(time.Hour)
@@ -110,7 +120,11 @@ func (m *members) say(kind byte, body []byte) []byte {
 
 // introduce builds a message with this node's card.
 func (m *members) introduce(kind byte, self *cluster.Node, s *session) ([]byte, error) {
+	m.mu.Lock()
+	logs := maps.Clone(m.logs)
+	m.mu.Unlock()
 	body, err := json.Marshal(&card{
+		Logs: logs,
 		Name: self.Name, Started: self.Started.UnixNano(), Services: self.Services, Meta: self.Meta,
 		Server: s.nc.ConnectedServerId(),
 	})
@@ -157,9 +171,13 @@ func (m *members) settled(ctx context.Context) error {
 	}
 }
 
-// goodbye tells the others that this node ends.
+// goodbye tells the others that this node ends: its last word.
 func (m *members) goodbye(ctx context.Context, s *session) error {
-	if err := s.nc.Publish(m.b.nodesSubject(), m.say(sayBye, nil)); err != nil {
+	m.speaking.Lock()
+	m.left = true
+	err := s.nc.Publish(m.b.nodesSubject(), m.say(sayBye, nil))
+	m.speaking.Unlock()
+	if err != nil {
 		return err
 	}
 	if _, bounded := ctx.Deadline(); !bounded {
@@ -181,7 +199,7 @@ func (m *members) run() {
 	defer beat.Stop()
 	tick := time.NewTicker(beatTick)
 	defer tick.Stop()
-	last := time.Now()
+	last, told := time.Now(), m.self.Load()
 	for {
 		select {
 		case <-m.b.ctx.Done():
@@ -192,7 +210,10 @@ func (m *members) run() {
 			}
 		case <-m.announced:
 			m.tell(sayBeat, m.b.nodesSubject())
-			m.publish(nil)
+			if self := m.self.Load(); self != told {
+				told = self
+				m.publish(nil)
+			}
 		case <-m.changed:
 			m.connectionChanged()
 		case answer := <-m.probes:
@@ -248,8 +269,10 @@ func (m *members) tell(kind byte, subject string) {
 	if !m.b.up.Load() {
 		return
 	}
+	m.speaking.Lock()
+	defer m.speaking.Unlock()
 	s := m.b.sess.Load()
-	if text, err := m.introduce(kind, m.self.Load(), s); err == nil {
+	if text, err := m.introduce(kind, m.self.Load(), s); err == nil && !m.left {
 		_ = s.nc.Publish(subject, text) // the next beat says the same
 	}
 }
@@ -286,12 +309,14 @@ func (m *members) take(msg *nats.Msg) bool {
 		}
 		id := string(from)
 		m.others[id] = &member{node: c.node(id), card: body, server: c.Server, seen: now}
+		m.mu.Lock()
+		m.theirs[id] = c.Logs
+		m.mu.Unlock()
 		m.release(id) // it may have moved to another server
 		return true
 	case sayBye:
 		if o != nil {
-			delete(m.others, o.node.ID)
-			m.release(o.node.ID)
+			m.forget(o.node.ID)
 		}
 		return o != nil
 	case sayProbe:
@@ -303,6 +328,35 @@ func (m *members) take(msg *nats.Msg) bool {
 		m.b.counters.malformed.Add(1)
 	}
 	return false
+}
+
+// forget drops a node.
+func (m *members) forget(id string) {
+	delete(m.others, id)
+	m.mu.Lock()
+	delete(m.theirs, id)
+	m.mu.Unlock()
+	m.release(id)
+}
+
+// uses tells the others that this node has a log open.
+func (m *members) uses(log string, o cluster.LogOptions) {
+	m.mu.Lock()
+	m.logs[log] = fmt.Sprint(o)
+	m.mu.Unlock()
+	signal(m.announced)
+}
+
+// user returns another node that has a log open with other options; empty: none.
+func (m *members) user(log string, o cluster.LogOptions) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, logs := range m.theirs {
+		if there, open := logs[log]; open && there != fmt.Sprint(o) {
+			return id
+		}
+	}
+	return ""
 }
 
 // publish gives the list to the receiver.
@@ -348,8 +402,7 @@ func (m *members) expire(now time.Time) {
 	gone := false
 	for id, o := range m.others {
 		if now.Sub(o.seen) > deadAfter {
-			delete(m.others, id)
-			m.release(id)
+			m.forget(id)
 			gone = true
 		}
 	}

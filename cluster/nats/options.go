@@ -1,5 +1,6 @@
 // Package natscluster connects servers through NATS: core subjects carry the
-// bus. It implements [cluster.Adapter].
+// bus, JetStream streams keep the logs. It implements [cluster.Adapter], and
+// its buses [cluster.Historian].
 //
 // What holds, and what does not, when NATS is away, slow or split is written
 // beside the methods of [Bus].
@@ -39,6 +40,10 @@ type Options struct {
 	// can share a NATS account: letters, digits, '-' and '_', and dots between.
 	// Default [DefaultPrefix].
 	Prefix string
+	// Replicas is on how many NATS servers each log is kept, 1 to 5. Default: 3
+	// where the NATS cluster has that many for streams, else 1, which becomes 3
+	// when a log is opened, or NATS comes back, after it has grown.
+	Replicas int
 	// QueueBytes bounds what has come and waits for the receiver; what is over
 	// it is dropped and counted. Default [DefaultQueueBytes]. Negative is an error.
 	QueueBytes int
@@ -66,6 +71,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("natscluster: Options.Connect is missing")
 	case !validPrefix(o.Prefix):
 		return o, fmt.Errorf("natscluster: prefix %q: letters, digits, '-' and '_', dots between, at most 64", o.Prefix)
+	case o.Replicas < 0 || o.Replicas > 5:
+		return o, fmt.Errorf("natscluster: %d replicas: 1 to 5, or 0 to let it find out", o.Replicas)
 	case o.QueueBytes < 0:
 		return o, errors.New("natscluster: negative QueueBytes")
 	}

@@ -9,6 +9,10 @@ type counters struct {
 	published, publishErrors, received atomic.Uint64
 	dropped, overruns, malformed       atomic.Uint64
 	reconnects, errors                 atomic.Uint64
+
+	appends, appendErrors, appendRetries atomic.Uint64
+	reads, incompleteReads, readErrors   atomic.Uint64
+	epochs                               atomic.Uint64
 }
 
 // Stats are a node's figures since it was opened, or as they are now.
@@ -32,6 +36,14 @@ type Stats struct {
 	SinceHeard time.Duration
 	// AwayFor is how long NATS has been away; 0: it is there.
 	AwayFor time.Duration
+
+	Appends         uint64 // to logs
+	AppendErrors    uint64
+	AppendRetries   uint64 // tries after the first
+	Reads           uint64 // calls of After
+	IncompleteReads uint64 // that could not tell all
+	ReadErrors      uint64
+	Epochs          uint64 // times that a log was found to have begun anew
 }
 
 // Stats returns the figures.
