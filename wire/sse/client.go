@@ -110,10 +110,16 @@ func (c *clientConn) Detach() (release func()) {
 	return func() {}
 }
 
-// Write implements [transport.Conn]: it is the framer that lets nothing be said.
-func (c *clientConn) Write(...[]byte) error {
+// Write implements [transport.Conn]: the framer lets nothing be said but the
+// end, which the server would not answer.
+func (c *clientConn) Write(bufs ...[]byte) error {
 	if c.closed.Load() {
 		return net.ErrClosed
+	}
+	for _, b := range bufs {
+		if len(b) > 0 {
+			return c.Close()
+		}
 	}
 	return nil
 }

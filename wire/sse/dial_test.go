@@ -109,8 +109,12 @@ func TestClient(t *testing.T) {
 		if n := srv.Stats().Accepted; n != 1 {
 			t.Errorf("%d connections in an hour", n)
 		}
+		began := time.Now()
 		if err := c.Close(); err != nil {
 			t.Error(err)
+		}
+		if d := time.Since(began); d > 0 { // nobody would answer
+			t.Errorf("closing took %v", d)
 		}
 		time.Sleep(time.Minute)
 		if n := srv.Stats().Connections; n != 0 {

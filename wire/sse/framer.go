@@ -42,14 +42,18 @@ func (f *framer) End(dst []byte, start int, t transport.FrameType) ([]byte, erro
 // Format implements [transport.Framer].
 func (*framer) Format() string { return "event-stream" }
 
-// silence is the framer of clients, who have nothing to say.
+// silence is the framer of clients, who have nothing to say. A byte stands for
+// the end, which Write takes for that.
 type silence struct{}
 
 // Begin implements [transport.Framer].
 func (silence) Begin(dst []byte) []byte { return dst }
 
 // End implements [transport.Framer]: there are no frames.
-func (silence) End(dst []byte, start int, _ transport.FrameType) ([]byte, error) {
+func (silence) End(dst []byte, start int, t transport.FrameType) ([]byte, error) {
+	if t == transport.Close {
+		return append(dst[:start], '\n'), nil
+	}
 	return dst[:start], nil
 }
 
