@@ -46,6 +46,11 @@ var layers = []layer{
 
 	{of: []string{"internal/..."}, may: []string{"codec/...", "wire/...", "transport/...", "cluster/...", "queue/...", "internal/..."}},
 
+	// The sender's side of webhooks stands on what receivers and others compile.
+	{of: []string{"webhook/dispatch/dispatchtest"}, may: []string{"webhook", "webhook/dispatch", "queue", "internal/..."}},
+	{of: []string{"webhook/dispatch"}, may: []string{"codec", "queue", "webhook", "internal/..."}},
+	{of: []string{"webhook/natsstore"}, may: []string{"webhook", "webhook/dispatch", "internal/..."}},
+
 	// What stands on the core. Nothing below may import these.
 	{
 		of: []string{
@@ -63,10 +68,10 @@ var layers = []layer{
 // homes says which package keeps a dependency of others' making, so that users
 // compile only what they import. Tests may import what they like.
 var homes = map[string][]string{
-	"github.com/failsafe-go/failsafe-go": {"service"},
+	"github.com/failsafe-go/failsafe-go": {"service", "webhook/dispatch"},
 	"github.com/gobwas/ws":               {"transport/websocket"},
 	"github.com/nats-io/nats-server/v2":  {"natsembed"},
-	"github.com/nats-io/nats.go":         {"natsembed", "cluster/nats", "queue/jetstream", "cmd/...", "examples/..."},
+	"github.com/nats-io/nats.go":         {"natsembed", "cluster/nats", "queue/jetstream", "webhook/natsstore", "cmd/...", "examples/..."},
 	"github.com/rabbitmq/amqp091-go":     {"queue/rabbitmq"},
 	"github.com/schollz/progressbar/v3":  {"cmd/..."},
 	"github.com/spf13/cobra":             {"cmd/..."},
@@ -221,6 +226,12 @@ func TestLayerRules(t *testing.T) {
 		{"cluster/nats/nats_test.go", module + "/natsembed", true},
 		{"client/client.go", module + "/natsembed", false},
 		{"cmd/polywire/main.go", module + "/natsembed", true},
+		{"webhook/client.go", module + "/queue", true},
+		{"webhook/dispatch/publish.go", module + "/webhook", true},
+		{"webhook/dispatch/publish.go", module + "/queue/jetstream", false},
+		{"webhook/dispatch/publish.go", "github.com/nats-io/nats.go", false},
+		{"webhook/natsstore/store.go", "github.com/nats-io/nats.go/jetstream", true},
+		{"webhook/natsstore/store.go", module + "/queue/jetstream", false},
 		{"nowhere/a.go", "fmt", false},
 	}
 	for _, tt := range tests {

@@ -1,0 +1,23 @@
+package dispatchtest_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/polywire/polywire/webhook/dispatch"
+	"github.com/polywire/polywire/webhook/dispatch/dispatchtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestMemory(t *testing.T) {
+	stores := make(map[*testing.T]*dispatch.Memory)
+	dispatchtest.Run(t, func(t *testing.T) dispatchtest.Stores {
+		if stores[t] == nil {
+			stores[t] = dispatch.NewMemory(dispatch.MemoryOptions{})
+		}
+		m := stores[t]
+		return dispatchtest.Stores{Endpoints: m.Endpoints, Events: m.Events, Attempts: m.Attempts}
+	})
+}

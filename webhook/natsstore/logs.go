@@ -1,0 +1,174 @@
+package natsstore
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/polywire/polywire/webhook"
+	"github.com/polywire/polywire/webhook/dispatch"
+)
+
+// skew is by how much clocks of programs and servers may differ.
+const skew = 5 * time.Minute
+
+// Events implements dispatch.Events. Their subjects are prefix.webhook.event., the
+// drawer and the type.
+type Events struct{ stream }
+
+var _ dispatch.Events = (*Events)(nil)
+
+// Append implements dispatch.Events.
+func (s *Events) Append(ctx context.Context, e dispatch.Stored) error {
+	data, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("webhook: the event cannot be encoded: %w", err)
+	}
+	m := &nats.Msg{Subject: s.prefix + drawer(e.ID) + "." + e.Type, Data: data, Header: nats.Header{}}
+	m.Header.Set("Nats-Msg-Id", escape(e.ID))
+	if _, err := s.js.PublishMsg(ctx, m); err != nil {
+		return fmt.Errorf("webhook: the event cannot be kept: %w", err)
+	}
+	return nil
+}
+
+// Load implements dispatch.Events.
+func (s *Events) Load(ctx context.Context, id string, near time.Time) (dispatch.Stored, error) {
+	filter := s.prefix + drawer(id) + ".>"
+	var found *dispatch.Stored
+	look := func(since time.Time) error {
+		return s.walk(ctx, filter, 0, since, func(m message) bool {
+			var e dispatch.Stored
+			if json.Unmarshal(m.data, &e) == nil && e.ID == id {
+				found = &e
+			}
+			return found == nil
+		})
+	}
+	var err error
+	if !near.IsZero() {
+		err = look(near.Add(-skew))
+	}
+	if err == nil && found == nil {
+		err = look(time.Time{})
+	}
+	switch {
+	case err != nil:
+		return dispatch.Stored{}, fmt.Errorf("webhook: the event cannot be read: %w", err)
+	case found == nil:
+		return dispatch.Stored{}, fmt.Errorf("%w: event %q", dispatch.ErrNotFound, id)
+	}
+	return *found, nil
+}
+
+// Scan implements dispatch.Events.
+func (s *Events) Scan(ctx context.Context, pattern string, since, until time.Time, visit func(dispatch.Stored) bool) error {
+	filter := s.prefix + "*." + pattern
+	if prefix, wild := strings.CutSuffix(pattern, "*"); wild {
+		filter = s.prefix + "*." + prefix + ">"
+	}
+	err := s.walk(ctx, filter, 0, since, func(m message) bool {
+		if !until.IsZero() && !m.time.Before(until) {
+			return false
+		}
+		var e dispatch.Stored
+		if json.Unmarshal(m.data, &e) != nil || !webhook.MatchType(pattern, e.Type) {
+			return true // not one of ours
+		}
+		return visit(e)
+	})
+	if err != nil {
+		return fmt.Errorf("webhook: the events cannot be read: %w", err)
+	}
+	return nil
+}
+
+// Attempts implements dispatch.Attempts. Their subjects are prefix.webhook.attempt., the
+// endpoint and the event's drawer.
+type Attempts struct{ stream }
+
+var _ dispatch.Attempts = (*Attempts)(nil)
+
+// Append implements dispatch.Attempts.
+func (s *Attempts) Append(ctx context.Context, e dispatch.Entry) error {
+	data, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("webhook: the attempt cannot be encoded: %w", err)
+	}
+	subject := s.prefix + escape(e.Endpoint) + "." + drawer(e.Attempt.ID)
+	if _, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}); err != nil {
+		return fmt.Errorf("webhook: the attempt cannot be kept: %w", err)
+	}
+	return nil
+}
+
+// Newest implements dispatch.Attempts.
+func (s *Attempts) Newest(ctx context.Context, endpoint, before string, limit int) (dispatch.Page, error) {
+	var seq uint64
+	if before != "" {
+		var err error
+		if seq, err = strconv.ParseUint(before, 10, 64); err != nil || seq == 0 {
+			return dispatch.Page{}, fmt.Errorf("%w: no such page", dispatch.ErrInvalid)
+		}
+	}
+	if limit <= 0 || limit > dispatch.MaxPage {
+		limit = dispatch.MaxPage
+	}
+	ms, more, err := s.newest(ctx, s.prefix+escape(endpoint)+".*", seq, limit)
+	if err != nil {
+		return dispatch.Page{}, fmt.Errorf("webhook: the attempts cannot be read: %w", err)
+	}
+	var p dispatch.Page
+	for _, m := range ms {
+		var e dispatch.Entry
+		if json.Unmarshal(m.data, &e) == nil && e.Endpoint == endpoint {
+			p.Entries = append(p.Entries, e)
+		}
+	}
+	if more {
+		p.Next = strconv.FormatUint(ms[len(ms)-1].seq, 10)
+	}
+	return p, nil
+}
+
+// Of implements dispatch.Attempts.
+func (s *Attempts) Of(ctx context.Context, event string, near time.Time) ([]dispatch.Entry, error) {
+	if !near.IsZero() {
+		near = near.Add(-skew)
+	}
+	var all []dispatch.Entry
+	err := s.walk(ctx, s.prefix+"*."+drawer(event), 0, near, func(m message) bool {
+		var e dispatch.Entry
+		if json.Unmarshal(m.data, &e) == nil && e.Attempt.ID == event {
+			all = append(all, e)
+		}
+		return len(all) < dispatch.MaxPage
+	})
+	if err != nil {
+		return nil, fmt.Errorf("webhook: the attempts cannot be read: %w", err)
+	}
+	return all, nil
+}
+
+// Scan implements dispatch.Attempts.
+func (s *Attempts) Scan(ctx context.Context, endpoint string, since, until time.Time, visit func(dispatch.Entry) bool) error {
+	err := s.walk(ctx, s.prefix+escape(endpoint)+".*", 0, since, func(m message) bool {
+		if !until.IsZero() && !m.time.Before(until) {
+			return false
+		}
+		var e dispatch.Entry
+		if json.Unmarshal(m.data, &e) != nil || e.Endpoint != endpoint {
+			return true // not one of ours
+		}
+		return visit(e)
+	})
+	if err != nil {
+		return fmt.Errorf("webhook: the attempts cannot be read: %w", err)
+	}
+	return nil
+}

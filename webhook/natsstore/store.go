@@ -1,0 +1,188 @@
+// Package natsstore keeps what a dispatcher of webhooks (package webhook/dispatch)
+// needs on NATS JetStream: endpoints in a key-value bucket, events and attempts in
+// streams that forget what is older than a set age. It needs NATS 2.12 or newer.
+//
+// Endpoints and events are as durable as the server keeps what it accepts: with
+// SyncAlways (natsembed's default) they are on the disk. Attempts are written to the
+// disk a moment later unless [Options.SyncAttempts] is set, or they have replicas: a
+// power cut, or kill -9 of the server, can take the last ones with it. Deliveries do
+// not depend on them.
+//
+// Whoever can read the bucket has the endpoints' secrets: they are in the clear.
+package natsstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/polywire/polywire/webhook/dispatch"
+)
+
+// Options are those of [Open]. Conn is needed; zero values elsewhere are good.
+type Options struct {
+	// Conn is the connection, natsembed's Server.Connect for instance. It stays the
+	// caller's, who closes it after the dispatcher.
+	Conn *nats.Conn
+	// Domain is the JetStream domain, where the servers have several.
+	Domain string
+	// Prefix begins the names of the bucket, the streams and their subjects: letters,
+	// digits, '-' and '_', at most 32. Empty: "polywire".
+	Prefix string
+	// Replicas is on how many servers of a cluster all is kept: 1, 3 or 5. Zero: 1.
+	Replicas int
+	// Age is for how long attempts are kept, EventAge for events. Zero: seven days. At
+	// least the longest schedule, or what fails last cannot be replayed.
+	Age, EventAge time.Duration
+	// MaxBytes bounds the stream of attempts and, by itself, that of events: the oldest
+	// go first. Zero: no bound but the server's.
+	MaxBytes int64
+	// SyncAttempts makes each attempt as durable as events are.
+	SyncAttempts bool
+}
+
+// Store is the three stores.
+type Store struct {
+	Endpoints *Endpoints
+	Events    *Events
+	Attempts  *Attempts
+}
+
+const minAge = time.Minute
+
+func (o Options) withDefaults() (Options, error) {
+	o.Prefix = cmp.Or(o.Prefix, "polywire")
+	o.Replicas = cmp.Or(o.Replicas, 1)
+	o.Age, o.EventAge = cmp.Or(o.Age, dispatch.DefaultAge), cmp.Or(o.EventAge, dispatch.DefaultAge)
+	o.MaxBytes = cmp.Or(o.MaxBytes, -1)
+	var why string
+	switch {
+	case o.Conn == nil:
+		why = "no connection"
+	case len(o.Prefix) > 32 || escape(o.Prefix) != o.Prefix:
+		why = fmt.Sprintf("prefix %.100q", o.Prefix)
+	case o.Replicas != 1 && o.Replicas != 3 && o.Replicas != 5:
+		why = fmt.Sprintf("%d replicas: 1, 3 or 5", o.Replicas)
+	case o.Age < minAge || o.EventAge < minAge:
+		why = "an age of less than a minute"
+	case strings.ContainsAny(o.Domain, ".*> \t\r\n"):
+		why = fmt.Sprintf("domain %.100q", o.Domain)
+	default:
+		return o, nil
+	}
+	return o, fmt.Errorf("%w: %s", dispatch.ErrInvalid, why)
+}
+
+// Open returns the stores, and makes what is not there yet. Age, Replicas and MaxBytes
+// of what is there become those of o.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(o.Conn)
+	api := "$JS.API."
+	if o.Domain != "" {
+		js, err = jetstream.NewWithDomain(o.Conn, o.Domain)
+		api = "$JS." + o.Domain + ".API."
+	}
+	if err != nil {
+		return nil, fmt.Errorf("webhook: %w", err)
+	}
+	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: o.Prefix + "-webhook-endpoints", Description: "endpoints of webhooks, with secrets",
+		Storage: jetstream.FileStorage, Replicas: o.Replicas, History: 1,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("webhook: the bucket of endpoints: %w", err)
+	}
+	events := stream{nc: o.Conn, js: js, name: o.Prefix + "-webhook-events", prefix: o.Prefix + ".webhook.event."}
+	attempts := stream{nc: o.Conn, js: js, name: o.Prefix + "-webhook-attempts", prefix: o.Prefix + ".webhook.attempt."}
+	events.direct, attempts.direct = api+"DIRECT.GET."+events.name, api+"DIRECT.GET."+attempts.name
+	if err := events.open(ctx, o, o.EventAge, true); err != nil {
+		return nil, fmt.Errorf("webhook: the stream of events: %w", err)
+	}
+	if err := attempts.open(ctx, o, o.Age, o.SyncAttempts); err != nil {
+		return nil, fmt.Errorf("webhook: the stream of attempts: %w", err)
+	}
+	return &Store{Endpoints: &Endpoints{kv}, Events: &Events{events}, Attempts: &Attempts{attempts}}, nil
+}
+
+// open makes the stream, or changes it. How it is written to the disk is decided when
+// it is made: the server does not change that.
+func (s *stream) open(ctx context.Context, o Options, age time.Duration, sync bool) error {
+	config := jetstream.StreamConfig{
+		Name: s.name, Subjects: []string{s.prefix + ">"}, Storage: jetstream.FileStorage, Replicas: o.Replicas,
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxAge: age, MaxBytes: o.MaxBytes,
+		AllowDirect: true, Duplicates: dedup,
+	}
+	if !sync && o.Replicas == 1 {
+		config.PersistMode = jetstream.AsyncPersistMode
+	}
+	if there, err := s.js.Stream(ctx, s.name); err == nil {
+		config.PersistMode = there.CachedInfo().Config.PersistMode
+	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
+	}
+	_, err := s.js.CreateOrUpdateStream(ctx, config)
+	return err
+}
+
+// dedup is the window in which an event with the same id is kept once.
+const dedup = time.Minute
+
+// escape makes an id fit for a subject or a key: bytes other than letters, digits, '-'
+// and '_' become =XX, in hexadecimal.
+func escape(id string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(id) {
+		switch ch := id[i]; {
+		case ch >= 'a' && ch <= 'z', ch >= 'A' && ch <= 'Z', ch >= '0' && ch <= '9', ch == '-', ch == '_':
+			b.WriteByte(ch)
+		default:
+			b.WriteString("=" + string(hex[ch>>4]) + string(hex[ch&15]))
+		}
+	}
+	return b.String()
+}
+
+// unescape is the way back; false: escape never made it.
+func unescape(key string) (string, bool) {
+	b := make([]byte, 0, len(key))
+	for i := 0; i < len(key); i++ {
+		if key[i] != '=' {
+			b = append(b, key[i])
+			continue
+		}
+		if i+3 > len(key) {
+			return "", false
+		}
+		ch, err := strconv.ParseUint(key[i+1:i+3], 16, 8)
+		if err != nil {
+			return "", false
+		}
+		b = append(b, byte(ch))
+		i += 2
+	}
+	return string(b), escape(string(b)) == key
+}
+
+// drawers is into how many parts what is looked up by an event's id is divided, so that
+// a look-up reads few of the others, and the server does not keep a subject for each id.
+const drawers = 1024
+
+// drawer is the part that an event is in, as a token of subjects.
+func drawer(event string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(event)) // it cannot fail
+	return strconv.FormatUint(uint64(h.Sum32()%drawers), 36)
+}
