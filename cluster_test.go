@@ -378,7 +378,7 @@ func TestClusterOutage(t *testing.T) {
 		ns.hub.Fail()
 		synctest.Wait()
 		for i, room := range []string{"a", "kept"} {
-			if err := send(room, 3+i); !errors.Is(err, cluster.ErrUnavailable) {
+			if err := send(room, 3+i); !errors.Is(err, cluster.ErrUnavailable) || polywire.CodeOf(err) != polywire.CodeUnavailable {
 				t.Errorf("to %s: %v", room, err)
 			}
 		}

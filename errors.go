@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/polywire/polywire/cluster"
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/wire"
 )
 
@@ -90,12 +92,20 @@ func CodeOf(err error) Code {
 		return ""
 	case errors.As(err, &e):
 		return e.Code
+	case engineAway(err):
+		return CodeUnavailable
 	case errors.Is(err, context.DeadlineExceeded):
 		return CodeDeadlineExceeded
 	case errors.Is(err, context.Canceled):
 		return CodeCanceled
 	}
 	return CodeInternal
+}
+
+// engineAway reports whether what is behind the server did not confirm in
+// time: its cluster, its queues.
+func engineAway(err error) bool {
+	return errors.Is(err, cluster.ErrUnavailable) || errors.Is(err, queue.ErrUnavailable)
 }
 
 // Sentinel errors. Methods return them wrapped or not: use errors.Is.
@@ -176,6 +186,8 @@ func (s *Server) errorBody(err error) *wire.ErrorBody {
 	switch {
 	case errors.As(err, &e):
 		fault = e.fault
+	case engineAway(err):
+		e = Errorf(CodeUnavailable, "not confirmed: what keeps or spreads messages is not available")
 	case errors.Is(err, context.DeadlineExceeded):
 		e = Errorf(CodeDeadlineExceeded, "the handler ran out of time")
 	case errors.Is(err, context.Canceled):
