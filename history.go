@@ -246,6 +246,7 @@ func (t Target) distributeKept(ctx context.Context, o *Outgoing, flags sendFlags
 		payloads[i] = payloads[i].Clone()
 	}
 	o.Value = argsOf(payloads)
+	sessions := t.sessionsBeside(ctx, o, flags, b)
 	except := append([]string(nil), t.exceptRooms...)
 	var plain []string
 	for _, room := range t.rooms {
@@ -268,11 +269,28 @@ func (t Target) distributeKept(ctx context.Context, o *Outgoing, flags sendFlags
 		rest.resumable = resumableNot
 		err = errors.Join(err, rest.distributePlain(ctx, o, flags, b))
 	}
-	if t.srv.recovery != nil {
-		t.resumable = resumableOnly
-		err = errors.Join(err, t.distributePlain(ctx, o, flags, b))
+	return errors.Join(err, sessions())
+}
+
+// sessionsBeside sends to those whose sessions keep what they miss. In a
+// cluster that has a log of its own: it is waited for, by what is returned,
+// beside those of the rooms, and not after them.
+func (t Target) sessionsBeside(ctx context.Context, o *Outgoing, flags sendFlags, b *Broadcast) (wait func() error) {
+	r := t.srv.recovery
+	if r == nil {
+		return func() error { return nil }
 	}
-	return err
+	t.resumable = resumableOnly
+	if r.cluster == nil {
+		return func() error { return t.distributePlain(ctx, o, flags, b) }
+	}
+	own, seen, before, done := *o, *b, b.Receivers, make(chan error, 1)
+	go func() { done <- t.distributePlain(ctx, &own, flags, &seen) }()
+	return func() error {
+		err := <-done
+		b.Receivers += seen.Receivers - before
+		return err
+	}
 }
 
 // append gives a message to a room's log. When that is known to be away, the
