@@ -139,7 +139,7 @@ func (l *link) dial(url string) (*session, error) {
 	if l.o.TLS != nil {
 		config.TLSClientConfig = l.o.TLS.Clone()
 	}
-	stop := context.AfterFunc(l.ctx, s.hurry)
+	stop := context.AfterFunc(ctx, s.giveUp) // a handshake ends, whatever connection Dial made
 	defer stop()
 	conn, err := amqp.DialConfig(url, config)
 	if err == nil {
@@ -155,12 +155,12 @@ func (l *link) dial(url string) (*session, error) {
 	return s, nil
 }
 
-// hurry ends a handshake in progress.
-func (s *session) hurry() {
+// giveUp ends a handshake in progress.
+func (s *session) giveUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.nc != nil {
-		_ = s.nc.SetDeadline(time.Unix(1, 0))
+		_ = s.nc.Close()
 	}
 }
 
