@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ type site struct {
 
 	conns    []net.Conn
 	readers  sync.WaitGroup
-	received atomic.Int64 // bytes
+	received atomic.Int64 // messages
 }
 
 // newSite starts n nodes; without a cluster one that is alone.
@@ -125,12 +126,12 @@ func dial(addr string) (net.Conn, error) {
 	return nc, nil
 }
 
-// drain counts what comes; all messages of a measure have one size.
+// drain counts the messages that come: each has one brace that opens.
 func (s *site) drain(nc net.Conn) {
 	buf := make([]byte, 4<<10)
 	for {
 		n, err := nc.Read(buf)
-		s.received.Add(int64(n))
+		s.received.Add(int64(bytes.Count(buf[:n], []byte("{"))))
 		if err != nil {
 			return
 		}
@@ -138,52 +139,39 @@ func (s *site) drain(nc net.Conn) {
 }
 
 // until waits for what the connections have received.
-func (s *site) until(bytes int64) error {
-	for end := time.Now().Add(20 * time.Second); s.received.Load() < bytes; time.Sleep(20 * time.Microsecond) {
+func (s *site) until(messages int64) error {
+	for end := time.Now().Add(20 * time.Second); s.received.Load() < messages; time.Sleep(20 * time.Microsecond) {
 		if time.Now().After(end) {
-			return fmt.Errorf("%d of %d bytes have come", s.received.Load(), bytes)
+			return fmt.Errorf("%d of %d messages have come", s.received.Load(), messages)
 		}
 	}
 	return nil
 }
 
-// frameBytes finds out how large a message of the payload is on the wire.
-func (s *site) frameBytes(ctx context.Context, payload any) (int64, error) {
-	var size int64
-	for i := range 2 { // the first may find interests that are not known yet
+// settle sends until each connection has got a message: interests may not be
+// known everywhere yet.
+func (s *site) settle(ctx context.Context, payload any) error {
+	for end := time.Now().Add(20 * time.Second); ; {
 		before := s.received.Load()
 		if err := s.nodes[0].Room(room).Send(ctx, "news", payload); err != nil {
-			return 0, err
+			return err
 		}
-		last := int64(-1)
-		for quiet := 0; quiet < 20; {
-			now := s.received.Load()
-			if now == last && now > before {
-				quiet++
-			} else {
-				quiet = 0
-			}
-			last = now
-			time.Sleep(10 * time.Millisecond)
-		}
-		if got := last - before; i == 1 {
-			size = got
+		time.Sleep(200 * time.Millisecond)
+		if got := s.received.Load() - before; got == int64(len(s.conns)) {
+			return nil
+		} else if time.Now().After(end) {
+			return fmt.Errorf("%d of %d connections get messages", got, len(s.conns))
 		}
 	}
-	if size%int64(len(s.conns)) != 0 {
-		return 0, fmt.Errorf("%d bytes to %d connections", size, len(s.conns))
-	}
-	return size / int64(len(s.conns)), nil
 }
 
 // publish sends as fast as the connections take it, with a window of messages
 // in flight, and returns messages a second and CPU microseconds a message.
 func (s *site) publish(ctx context.Context, d time.Duration, window int64, payload any) (rate, cpu float64, err error) {
-	size, err := s.frameBytes(ctx, payload)
-	if err != nil {
+	if err := s.settle(ctx, payload); err != nil {
 		return 0, 0, err
 	}
-	each := size * int64(len(s.conns))
+	each := int64(len(s.conns))
 	base := s.received.Load()
 	sent := int64(0)
 	began, spent := time.Now(), cpuTime()
