@@ -260,8 +260,12 @@ func (s *subscription) finish(ch *amqp.Channel, g *generation, tag string, deliv
 
 // ended says why there are no more deliveries, although nobody stopped them.
 func (s *subscription) ended(conn *session, closes <-chan *amqp.Error, canceled <-chan string) error {
+	// Both are closed when the channel ends, and may then say nothing.
 	select {
-	case <-canceled:
+	case _, told := <-canceled:
+		if !told {
+			break
+		}
 		s.d.cancels.Add(1)
 		conn.forget(s.queue)
 		return fmt.Errorf("%w: the broker ended the consumer of queue %q: the queue was deleted or moved, or a message was held for too long",
@@ -276,7 +280,11 @@ func (s *subscription) ended(conn *session, closes <-chan *amqp.Error, canceled 
 		}
 	default:
 	}
-	return unavailable(conn.reason())
+	why := conn.reason()
+	if why == nil {
+		why = errors.New("the channel was closed")
+	}
+	return unavailable(why)
 }
 
 // amqpError is e as an error: nil if it is nil.

@@ -33,9 +33,8 @@ func TestLateAnswers(t *testing.T) {
 			for todo[n] {
 				n++
 			}
-			if d.Publish(t.Context(), numbered(q, n)).Wait(deadline(t)) == nil {
-				todo[n] = true
-			}
+			await(t, "the broker to take a message", func() bool { return d.Publish(t.Context(), numbered(q, n)).Wait(t.Context()) == nil })
+			todo[n] = true
 		}
 		held := make([]queue.Incoming, 0, hands)
 		for len(held) < hands {
