@@ -12,7 +12,7 @@ linter := .cache/bin/golangci-lint
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup test test-go test-bench test-js race fuzz bench bench-peers bench-scale lint generate cover
+.PHONY: help setup test test-cluster test-go test-bench test-js race fuzz bench bench-peers bench-scale lint generate cover
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ test: setup test-go test-bench test-js ## all tests, none skipped (runs setup fi
 
 test-go: setup
 	POLYWIRE_TEST_FULL=1 $(GO) test ./...
+
+test-cluster: ## three processes as one: killed, cut off, stormed
+	POLYWIRE_TEST_FULL=1 $(GO) test -count=1 -v ./internal/e2ecluster
 
 test-bench: setup
 ifneq ($(wildcard bench/go.mod),)

@@ -1,0 +1,234 @@
+package e2ecluster_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/polywire/polywire/client"
+)
+
+// note is one of the messages that are counted.
+type note struct {
+	From string `json:"from"`
+	N    int    `json:"n"`
+}
+
+// ledger has what was published, and what each subscriber got of it.
+type ledger struct {
+	mu     sync.Mutex
+	sent   map[string][]bool // by publisher: whether the server said that it has the message, from 1
+	heard  map[string][]note // by subscriber, in order
+	kinds  map[string]string // of subscribers: those of a kind must agree about what nobody was told of
+	losses []string          // what subscribers were told that they have missed
+}
+
+func newLedger() *ledger {
+	return &ledger{sent: make(map[string][]bool), heard: make(map[string][]note), kinds: make(map[string]string)}
+}
+
+func (l *ledger) subscriber(name, kind string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.heard[name], l.kinds[name] = nil, kind
+}
+
+func (l *ledger) hears(name string, payload []byte) {
+	var n note
+	err := json.Unmarshal(payload, &n)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil || n.N == 0 {
+		l.losses = append(l.losses, fmt.Sprintf("%s: not a note: %s", name, payload))
+		return
+	}
+	l.heard[name] = append(l.heard[name], n)
+}
+
+// lost notes that a subscriber was told that it has missed something.
+func (l *ledger) lost(name, what string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.losses = append(l.losses, name+": "+what)
+}
+
+// next is the number of a publisher's next message.
+func (l *ledger) next(from string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent[from] = append(l.sent[from], false)
+	return len(l.sent[from])
+}
+
+func (l *ledger) acknowledged(from string, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent[from][n-1] = true
+}
+
+// counts returns how many messages were published, and how many of them
+// without an answer.
+func (l *ledger) counts() (all, unknown int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, sent := range l.sent {
+		all += len(sent)
+		for _, ok := range sent {
+			if !ok {
+				unknown++
+			}
+		}
+	}
+	return all, unknown
+}
+
+// complete returns nil when everybody has heard every publisher's last message.
+func (l *ledger) complete() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, notes := range l.heard {
+		last := make(map[string]int)
+		for _, n := range notes {
+			last[n.From] = n.N
+		}
+		for from, sent := range l.sent {
+			if last[from] < len(sent) {
+				return fmt.Errorf("%s has heard %d notes, of %s until %d of %d", name, len(notes), from, last[from], len(sent))
+			}
+		}
+	}
+	return nil
+}
+
+// audit looks for gaps and duplicates.
+func (l *ledger) audit(t *testing.T) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, what := range l.losses {
+		t.Error(what)
+	}
+	agreed := make(map[string]map[note]bool) // by kind: of the messages that nobody was told of, those heard
+	gaps, duplicates, disorder := 0, 0, 0
+	for name, notes := range l.heard {
+		times, last := make(map[note]int), make(map[string]int)
+		for _, n := range notes {
+			times[n]++
+			if times[n] > 1 {
+				duplicates++
+			} else if n.N < last[n.From] {
+				disorder++
+				t.Logf("%s: %v after %d", name, n, last[n.From])
+			}
+			last[n.From] = max(last[n.From], n.N)
+		}
+		unsure := make(map[note]bool)
+		missing := 0
+		for from, sent := range l.sent {
+			for i, ok := range sent {
+				n := note{from, i + 1}
+				switch {
+				case !ok:
+					unsure[n] = times[n] > 0
+				case times[n] == 0:
+					if missing++; missing < 10 {
+						t.Logf("%s: %v is missing", name, n)
+					}
+				}
+			}
+		}
+		gaps += missing
+		if others := agreed[l.kinds[name]]; others == nil {
+			agreed[l.kinds[name]] = unsure
+		} else if fmt.Sprint(others) != fmt.Sprint(unsure) {
+			t.Errorf("%s: of what was not acknowledged it has %v, others %v", name, unsure, others)
+		}
+	}
+	t.Logf("%d subscribers: gaps %d, duplicates %d, out of order %d", len(l.heard), gaps, duplicates, disorder)
+	if gaps+duplicates+disorder > 0 || len(l.heard) == 0 {
+		t.Errorf("gaps %d, duplicates %d, out of order %d", gaps, duplicates, disorder)
+	}
+}
+
+// publishers publish to a room until stop is called.
+type publishers struct {
+	t    *testing.T
+	l    *ledger
+	quit chan struct{}
+	once sync.Once
+	goes sync.WaitGroup
+}
+
+// publish lets several publishers together publish at a rate, spread over nodes.
+func publish(t *testing.T, l *ledger, nodes []*process, several, rate int) *publishers {
+	t.Helper()
+	p := &publishers{t: t, l: l, quit: make(chan struct{})}
+	t.Cleanup(p.stop)
+	for i := range several {
+		n := nodes[i%len(nodes)]
+		from := fmt.Sprintf("p%d at %s", i, n.Name)
+		c, err := client.Dial(t.Context(), "ws://cluster", dialTo(n, way{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.goes.Go(func() {
+			p.run(c, from, time.Second*time.Duration(several)/time.Duration(rate))
+			if err := c.Close(); err != nil {
+				t.Errorf("%s: %v", from, err)
+			}
+		})
+	}
+	return p
+}
+
+// run publishes in order. Who was held up makes up for it.
+func (p *publishers) run(c *client.Client, from string, every time.Duration) {
+	began := time.Now()
+	for i := 1; ; i++ {
+		wait := time.NewTimer(time.Until(began.Add(time.Duration(i) * every)))
+		select {
+		case <-wait.C:
+		case <-p.quit:
+			wait.Stop()
+			p.farewell(c, from)
+			return
+		}
+		_ = p.one(c, from) // the ledger knows
+	}
+}
+
+func (p *publishers) one(c *client.Client, from string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	n := p.l.next(from)
+	began := time.Now()
+	err := c.Publish(ctx, kept, "note", note{from, n})
+	switch d := time.Since(began); {
+	case err == nil:
+		p.l.acknowledged(from, n)
+	case d > 6*time.Second: // 5 s, and a busy machine
+		p.t.Errorf("%s: it took %v to say %v", from, d, err)
+	default:
+		p.t.Logf("%s: message %d: %v", from, n, err)
+	}
+	return err
+}
+
+// farewell is a last message that is acknowledged.
+func (p *publishers) farewell(c *client.Client, from string) {
+	for end := time.Now().Add(patience); p.one(c, from) != nil; {
+		if time.Now().After(end) {
+			p.t.Errorf("%s cannot publish any more", from)
+			return
+		}
+	}
+}
+
+// stop ends the publishing, and returns when all is said.
+func (p *publishers) stop() {
+	p.once.Do(func() { close(p.quit) })
+	p.goes.Wait()
+}

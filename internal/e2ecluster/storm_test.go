@@ -1,0 +1,191 @@
+package e2ecluster_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/client"
+	"github.com/polywire/polywire/internal/testenv"
+)
+
+// stormTime is when all have to be back.
+const stormTime = 30 * time.Second
+
+// swarm are clients in the room with history.
+type swarm struct {
+	clients []*client.Client
+	last    []atomic.Int64 // by client: number of the last message
+	wrong   atomic.Int64   // messages out of turn: a gap, or one twice
+	lost    atomic.Int64   // times that a client was told that it has missed something
+}
+
+// gather connects many clients to a node, whose way back leads to any.
+func gather(t *testing.T, c *cluster, n *process, many int) *swarm {
+	t.Helper()
+	s := &swarm{clients: make([]*client.Client, many), last: make([]atomic.Int64, many)}
+	errs := make(chan error, many)
+	next := make(chan int)
+	var goes sync.WaitGroup
+	for range 32 {
+		goes.Go(func() {
+			for i := range next {
+				if err := s.connect(t.Context(), c, n, i); err != nil {
+					errs <- err
+				}
+			}
+		})
+	}
+	for i := range many {
+		next <- i
+	}
+	close(next)
+	goes.Wait()
+	t.Cleanup(s.close)
+	if len(errs) > 0 {
+		t.Fatalf("%d clients failed, one with %v", len(errs), <-errs)
+	}
+	return s
+}
+
+func (s *swarm) connect(ctx context.Context, c *cluster, n *process, i int) error {
+	cl, err := client.New("ws://cluster", client.WithNetDial(startingAt(c, n).dial), quick(), client.WithHooks(client.Hooks{
+		Recovered: func(_ string, ok bool) {
+			if !ok {
+				s.lost.Add(1)
+			}
+		},
+	}))
+	if err != nil {
+		return err
+	}
+	s.clients[i] = cl
+	cl.Handle("count", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		var n int64
+		if err := m.Bind(&n); err != nil {
+			return nil, err
+		}
+		if before := s.last[i].Swap(n); n != before+1 {
+			s.wrong.Add(1)
+		}
+		return nil, nil
+	}))
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := cl.Connect(ctx); err != nil {
+		return err
+	}
+	return cl.Subscribe(ctx, kept)
+}
+
+func (s *swarm) close() {
+	var goes sync.WaitGroup
+	for _, c := range s.clients {
+		if c != nil {
+			goes.Go(func() { _ = c.Close() }) // whatever it says
+		}
+	}
+	goes.Wait()
+	s.clients = nil
+}
+
+// heard waits until all have heard a message.
+func (s *swarm) heard(t *testing.T, n int64, within time.Duration) time.Duration {
+	t.Helper()
+	return waitFor(t, within, fmt.Sprintf("all have heard message %d", n), func() error {
+		missing := 0
+		for i := range s.last {
+			if s.last[i].Load() < n {
+				missing++
+			}
+		}
+		if missing > 0 {
+			return fmt.Errorf("%d of %d have not", missing, len(s.last))
+		}
+		return nil
+	})
+}
+
+// storm kills the node to which many are connected. They all come to the other
+// two at once, and miss nothing.
+func storm(t *testing.T, c *cluster, victim *process, many int) {
+	if need := uint64(many + 500); openFiles() < need {
+		testenv.Missing(t, fmt.Sprintf("%d open files", need))
+	}
+	before := make(map[string]int)
+	for _, n := range c.all() {
+		before[n.Name] = n.report().Goroutines
+	}
+	others := c.others(victim)
+	speaker, err := client.Dial(t.Context(), "ws://cluster", dialTo(others[0], way{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := int64(0)
+	say := func() {
+		t.Helper()
+		// What got no answer may be out or not, so it is not said again: the
+		// victim leads no log.
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		said++
+		if err := speaker.Publish(ctx, kept, "count", said); err != nil {
+			t.Fatalf("message %d: %v", said, err)
+		}
+	}
+	began := time.Now()
+	s := gather(t, c, victim, many)
+	t.Logf("%d clients came in %v", many, time.Since(began).Round(time.Millisecond))
+	say()
+	s.heard(t, said, stormTime)
+	victim.kill()
+	began = time.Now()
+	for range 20 { // while they come back
+		say()
+	}
+	s.heard(t, said, stormTime)
+	waitFor(t, stormTime-time.Since(began), "all are connected", func() error {
+		there := 0
+		for _, n := range others {
+			there += n.report().Connections
+		}
+		if there < many {
+			return fmt.Errorf("%d of %d", there, many)
+		}
+		return nil
+	})
+	t.Logf("%d clients were back in %v", many, time.Since(began).Round(time.Millisecond))
+	if w, l := s.wrong.Load(), s.lost.Load(); w+l > 0 {
+		t.Errorf("%d messages out of turn, %d clients have lost some", w, l)
+	}
+	s.close()
+	if err := speaker.Close(); err != nil {
+		t.Error(err)
+	}
+	c.again(victim)
+	quiet(t, c, before)
+}
+
+// quiet waits until the nodes have no connections, and about as many goroutines
+// as before, which NATS's own go up and down a little.
+func quiet(t *testing.T, c *cluster, before map[string]int) {
+	t.Helper()
+	const own = 20
+	waitFor(t, patience, "no goroutine is left", func() error {
+		var left []string
+		for _, n := range c.all() {
+			if r := n.report(); r.Connections > 0 || r.Goroutines > before[n.Name]+own {
+				left = append(left, fmt.Sprintf("%s has %d connections, %d goroutines of %d before", n.Name, r.Connections, r.Goroutines, before[n.Name]))
+			}
+		}
+		if left != nil {
+			return fmt.Errorf("%s", strings.Join(left, ", "))
+		}
+		return nil
+	})
+}
