@@ -82,7 +82,7 @@ func (d *Dispatcher) attempt(ctx context.Context, t *target, del *delivery) webh
 	if err != nil {
 		return refused(err)
 	}
-	return dest.Deliver(ctx, e.ID, e.Type, body, del.try)
+	return d.send(ctx, dest, del.event, body, del.try)
 }
 
 func (t *target) format() webhook.Format {
@@ -193,7 +193,7 @@ func (d *Dispatcher) deliverOrdered(ctx context.Context, m *queue.Delivery) erro
 		return queue.Discard(err)
 	}
 	var due time.Time
-	if m.Lost > 0 || m.Attempts > 0 {
+	if m.Lost > 0 || m.Attempts > 0 || d.firstOf(del.endpoint) {
 		due = d.resume(ctx, del)
 	}
 	for {
@@ -267,6 +267,16 @@ func (d *Dispatcher) waitUntil(ctx context.Context, t *target, due time.Time) er
 		case <-ctx.Done():
 		}
 	}
+}
+
+// firstOf reports whether this is the first delivery of an ordered endpoint here: another
+// run of the program, or another program, may have begun with it.
+func (d *Dispatcher) firstOf(endpoint string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	first := !d.begun[endpoint]
+	d.begun[endpoint] = true
+	return first
 }
 
 // resume finds out how far the tries of a delivery have come that another run of

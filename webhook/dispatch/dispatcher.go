@@ -24,6 +24,7 @@ type Dispatcher struct {
 	hooks Hooks
 	crowd *crowd
 	stats counters
+	send  sender
 
 	ctx     context.Context //nolint:containedctx // of what the dispatcher does by itself
 	cancel  context.CancelFunc
@@ -36,7 +37,15 @@ type Dispatcher struct {
 	targets  map[string]*target
 	wanted   map[string][]*target // by type, made on demand, dropped with each change
 	ordered  map[string]bool      // endpoints whose queue has a handler here
+	begun    map[string]bool      // those whose queue has brought something
 	watching error                // why changes are not seen for now
+}
+
+// sender makes one attempt: webhook's Destination.Deliver.
+type sender func(ctx context.Context, to *webhook.Destination, e Stored, body []byte, try int) webhook.Attempt
+
+func deliverHTTP(ctx context.Context, to *webhook.Destination, e Stored, body []byte, try int) webhook.Attempt {
+	return to.Deliver(ctx, e.ID, e.Type, body, try)
 }
 
 // Patience and bounds of the dispatcher.
@@ -50,14 +59,16 @@ const (
 // New returns a running dispatcher. It waits until the endpoints are known; when
 // ctx ends before that it fails, and ctx means nothing after. A broker takes one
 // dispatcher with a name.
-func New(ctx context.Context, o Options) (*Dispatcher, error) {
+func New(ctx context.Context, o Options) (*Dispatcher, error) { return start(ctx, o, deliverHTTP) }
+
+func start(ctx context.Context, o Options, send sender) (*Dispatcher, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	d := &Dispatcher{
-		o: o, hooks: mergeHooks(o.Hooks), crowd: &crowd{most: max(o.Concurrency/2, 1)}, closing: make(chan struct{}),
-		targets: make(map[string]*target), wanted: make(map[string][]*target), ordered: make(map[string]bool),
+		o: o, send: send, hooks: mergeHooks(o.Hooks), crowd: &crowd{most: max(o.Concurrency/2, 1)}, closing: make(chan struct{}),
+		targets: make(map[string]*target), wanted: make(map[string][]*target), ordered: make(map[string]bool), begun: make(map[string]bool),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	ready := make(chan struct{})
@@ -294,6 +305,7 @@ func (d *Dispatcher) remove(id string) {
 	clear(d.wanted)
 	ordered := d.ordered[id] && !d.closed
 	delete(d.ordered, id)
+	delete(d.begun, id)
 	d.mu.Unlock()
 	if t != nil {
 		t.mu.Lock()
