@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"strconv"
@@ -248,6 +250,13 @@ func differences(asked, there cluster.LogOptions) string {
 }
 
 func newEpoch() string { return strings.ToLower(rand.Text()[:epochLength]) }
+
+// nextEpoch is the one after another, the same for all nodes that find out at
+// a time that a log was lost.
+func nextEpoch(epoch string) string {
+	sum := sha256.Sum256([]byte(epoch))
+	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:epochLength])
+}
 
 // unavailable gives an error the port's name.
 func unavailable(err error) error {

@@ -55,7 +55,10 @@ func (b *Bus) Stats() Stats {
 		Published: c.published.Load(), PublishErrors: c.publishErrors.Load(), Received: c.received.Load(),
 		Dropped: c.dropped.Load(), Overruns: c.overruns.Load(), Malformed: c.malformed.Load(),
 		QueuedBytes: b.inbox.waiting.Load(),
-		Reconnects:  c.reconnects.Load(), Errors: c.errors.Load(),
+		Appends:     c.appends.Load(), AppendErrors: c.appendErrors.Load(), AppendRetries: c.appendRetries.Load(),
+		Reads: c.reads.Load(), IncompleteReads: c.incompleteReads.Load(), ReadErrors: c.readErrors.Load(),
+		Epochs:     c.epochs.Load(),
+		Reconnects: c.reconnects.Load(), Errors: c.errors.Load(),
 	}
 	if heard := b.members.heard.Load(); heard != 0 && s.Nodes > 1 {
 		s.SinceHeard = time.Since(time.Unix(0, heard))

@@ -239,7 +239,7 @@ func (l *Log) restart(ctx context.Context, js jetstream.JetStream, bad *era) err
 	if !bad.lost.Load() && !behind {
 		return nil
 	}
-	epoch := newEpoch()
+	epoch := nextEpoch(bad.epoch)
 	l.rename(&c, epoch)
 	s, err := js.UpdateStream(ctx, c)
 	if err != nil {

@@ -153,11 +153,8 @@ func TestSuite(t *testing.T) {
 
 // The engine goes on, and nobody can reach it.
 func TestSuiteBlackHole(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes long")
-	}
 	t.Parallel() // it waits most of the time
-	clustertest.Run(t, clustertest.Features{OnDisk: true, Outage: true}, func(t *testing.T) clustertest.Setup {
+	clustertest.Run(t, clustertest.Features{OnDisk: true, Outage: !testing.Short()}, func(t *testing.T) clustertest.Setup {
 		e := newEngine(t)
 		s := e.setup()
 		s.Stop = func() { e.hole(true) }

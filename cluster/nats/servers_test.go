@@ -1,0 +1,284 @@
+package natscluster_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/polywire/polywire/cluster"
+	natscluster "github.com/polywire/polywire/cluster/nats"
+	"github.com/polywire/polywire/internal/badnet"
+	"github.com/polywire/polywire/natsembed"
+)
+
+// three starts three servers that are a cluster.
+func three(tb testing.TB) []*natsembed.Server {
+	tb.Helper()
+	var servers []*natsembed.Server
+	for i := range 3 {
+		o := natsembed.Options{Dir: tb.TempDir(), Listen: "127.0.0.1:0", Cluster: &natsembed.Cluster{Listen: "127.0.0.1:0", NoWait: true}}
+		if i > 0 {
+			o.Cluster.Peers = []string{servers[0].ClusterAddr().String()}
+		}
+		servers = append(servers, start(tb, o))
+	}
+	for _, s := range servers {
+		if err := s.WaitReady(within(tb)); err != nil {
+			tb.Fatal(err)
+		}
+		waitFor(tb, "three servers", func() bool {
+			st, err := s.Stats()
+			return err == nil && st.Nodes == 3
+		})
+	}
+	return servers
+}
+
+// After Sync nodes at other servers have the interests, each time.
+func TestSyncAcrossServers(t *testing.T) {
+	servers := three(t)
+	var nodes []*node
+	for i, s := range servers {
+		nodes = append(nodes, open(t, fmt.Sprintf("n%d", i), natscluster.Options{Connect: s.Connect}))
+	}
+	for _, n := range nodes {
+		n.alive(t, "n0", "n1", "n2")
+	}
+	a, b := nodes[0], nodes[1]
+	for i := range 300 {
+		topic := fmt.Sprintf("topic %d", i)
+		b.wants(t, topic)
+		a.publish(t, "", topic)
+		b.until(t, topic, func() bool { return len(b.messages) == i+1 })
+	}
+}
+
+// A node that does not answer is waited for once, not by every Sync until it
+// is found dead.
+func TestSyncWithASilentNode(t *testing.T) {
+	servers := three(t)
+	p, err := badnet.New(strings.TrimPrefix(servers[2].ClientURL(), "nats://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	a := open(t, "a", natscluster.Options{Connect: servers[0].Connect})
+	b := open(t, "b", natscluster.Options{Connect: servers[1].Connect})
+	c := open(t, "c", natscluster.Options{Connect: natscluster.URL("nats://" + p.Addr())})
+	for _, n := range []*node{a, b, c} {
+		n.alive(t, "a", "b", "c")
+	}
+	a.wants(t, "x")
+	p.BlackHole()
+	a.wants(t, "y")
+	began := time.Now()
+	for range 20 {
+		a.wants(t, "z")
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("20 took %v", took)
+	}
+	c.until(t, "the outage", func() bool { return len(c.states) == 1 })
+	p.Resume()
+	c.until(t, "the return", func() bool { return len(c.states) == 2 })
+	a.wants(t, "again")
+	c.publish(t, "c", "again")
+	a.until(t, "c's message", func() bool { return len(a.messages) == 1 })
+}
+
+// The loss of a server that leads a log is not seen: appends go on, and nobody
+// misses anything, or sees it twice.
+func TestLogLosesItsLeader(t *testing.T) {
+	servers := three(t)
+	a := open(t, "a", natscluster.Options{Connect: servers[0].Connect})
+	b := open(t, "b", natscluster.Options{Connect: servers[1].Connect})
+	a.alive(t, "a", "b")
+	o := cluster.LogOptions{Size: 10_000}
+	var la, lb cluster.Log
+	js := streams(t, servers[0].Connect)
+	waitFor(t, "three replicas", func() bool { // servers are offered for streams a moment after they came
+		la = a.log(t, "rooms", o)
+		lb = b.log(t, "rooms", o)
+		s, err := js.Stream(within(t), "pw~rooms")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.CachedInfo().Config.Replicas == 3 {
+			return true
+		}
+		a.shut(t)
+		a = open(t, "a", natscluster.Options{Connect: servers[0].Connect})
+		return false
+	})
+	lb.Interest("x", true)
+	b.wants(t)
+	begin := after(t, la, "x", cluster.Position{}).Top
+	stopped := make(chan struct{})
+	var mu sync.Mutex
+	appended := make(map[string]cluster.Position)
+	var goes sync.WaitGroup
+	for w := range 4 {
+		goes.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stopped:
+					return
+				default:
+				}
+				text := fmt.Sprintf("%d.%d", w, i)
+				p, err := la.Append(context.Background(), "x", []byte(text))
+				if err != nil {
+					t.Errorf("append %s: %v", text, err)
+					return
+				}
+				mu.Lock()
+				appended[text] = p
+				mu.Unlock()
+			}
+		})
+	}
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(appended)
+	}
+	waitFor(t, "some messages", func() bool { return count() > 100 })
+	s, err := js.Stream(within(t), "pw~rooms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lead := s.CachedInfo().Cluster.Leader
+	for _, s := range servers {
+		if s.Name() == lead && s != servers[0] && s != servers[1] {
+			stop(t, s)
+		} else if s.Name() == lead { // its node is in the process with it, and stays
+			n, err := s.Connect()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := n.Request("$JS.API.STREAM.LEADER.STEPDOWN.pw~rooms", nil, patience); err != nil {
+				t.Error(err)
+			}
+			n.Close()
+		}
+	}
+	before := count()
+	waitFor(t, "many more", func() bool { return count() > before+200 })
+	close(stopped)
+	goes.Wait()
+	page := after(t, lb, "x", begin)
+	if !page.Complete {
+		t.Fatal("not complete")
+	}
+	seen := make(map[string]cluster.Position)
+	for _, m := range page.Messages {
+		if _, twice := seen[string(m.Data)]; twice {
+			t.Errorf("%s is there twice", m.Data)
+		}
+		seen[string(m.Data)] = m.At
+	}
+	for text, p := range appended {
+		if seen[text] != p {
+			t.Errorf("%s was appended at %v, and is at %v", text, p, seen[text])
+		}
+	}
+	// The receiver got all, or sees what it lacks.
+	b.until(t, "the last message", func() bool { return len(b.messages) > 0 && b.messages[len(b.messages)-1].At == page.Top })
+	last := begin.Offset
+	for _, m := range b.messages {
+		if m.Prev != last {
+			found := after(t, lb, "x", cluster.Position{Epoch: begin.Epoch, Offset: last})
+			if !found.Complete || found.Messages[0].At.Offset >= m.At.Offset {
+				t.Errorf("a hole before %+v that After does not fill", m)
+			}
+		}
+		if m.At.Offset <= last {
+			t.Errorf("%+v came after %d", m, last)
+		}
+		last = m.At.Offset
+	}
+	if s := a.Stats(); s.AppendErrors != 0 {
+		t.Errorf("%+v", s)
+	}
+	t.Logf("%d messages, %d tries were repeated", len(appended), a.Stats().AppendRetries)
+}
+
+func BenchmarkPublishReceive(b *testing.B) {
+	for _, size := range []int{100, 10_000} {
+		b.Run(fmt.Sprintf("%d bytes", size), func(b *testing.B) {
+			x, y := pair(b, noStreams)
+			y.wants(b, "room/chat:general")
+			data, topics := make([]byte, size), []string{"room/chat:general"}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				if err := x.Publish(context.Background(), topics, data); err != nil {
+					b.Fatal(err)
+				}
+				if i%1000 == 999 { // no more than the queue takes
+					y.until(b, "all", func() bool { return len(y.messages) >= i-2000 })
+				}
+			}
+			y.until(b, "all", func() bool { return len(y.messages) >= b.N })
+		})
+	}
+}
+
+func BenchmarkRoundTrip(b *testing.B) {
+	x, y := pair(b, noStreams)
+	y.wants(b, "t")
+	for i := range b.N {
+		x.publish(b, "", "t")
+		y.until(b, "it", func() bool { return len(y.messages) > i })
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for _, workers := range []int{1, 64} {
+		b.Run(fmt.Sprintf("%d at once", workers), func(b *testing.B) {
+			x, _ := pair(b, natsembed.Options{})
+			l := x.log(b, "rooms", cluster.LogOptions{Size: 100})
+			data := make([]byte, 200)
+			b.ReportAllocs()
+			b.ResetTimer()
+			var goes sync.WaitGroup
+			work := make(chan struct{})
+			for range workers {
+				goes.Go(func() {
+					for range work {
+						if _, err := l.Append(context.Background(), "x", data); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			for range b.N {
+				work <- struct{}{}
+			}
+			close(work)
+			goes.Wait()
+		})
+	}
+}
+
+func BenchmarkAfter(b *testing.B) {
+	for _, messages := range []int{1, 10, 100, 1000} {
+		b.Run(fmt.Sprint(messages), func(b *testing.B) {
+			x, _ := pair(b, natsembed.Options{})
+			l := x.log(b, "rooms", cluster.LogOptions{Size: 2000, Age: time.Hour})
+			p := appendTo(b, l, "x", "")
+			for range messages {
+				appendTo(b, l, "x", "some data of a message, and then some more")
+			}
+			b.ResetTimer()
+			for range b.N {
+				if page := after(b, l, "x", p); len(page.Messages) != messages {
+					b.Fatalf("%d messages", len(page.Messages))
+				}
+			}
+		})
+	}
+}
