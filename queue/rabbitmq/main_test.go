@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -20,7 +21,13 @@ import (
 // the names of their queues.
 var shared rabbittest.Shared
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(shared.Main(m)) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv(workerURL); url != "" {
+		fmt.Fprintln(os.Stderr, work(url, os.Getenv(workerQueue)))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(shared.Main(m))
+}
 
 // patience is how long a test waits for what must come.
 const patience = 60 * time.Second
