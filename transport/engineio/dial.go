@@ -18,6 +18,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/polywire/polywire/internal/httphead"
 	"github.com/polywire/polywire/transport/websocket"
 )
 
@@ -115,17 +116,6 @@ func newRefusal(status int, body []byte, wait time.Duration, err error) *Refused
 	return e
 }
 
-// retryAfter parses seconds or a date (RFC 9110 section 10.2.3).
-func retryAfter(s string) time.Duration {
-	if seconds, err := strconv.ParseUint(s, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(s); err == nil {
-		return max(0, time.Until(at))
-	}
-	return 0
-}
-
 // Dial opens a session with the server that a http, https, ws or wss URL
 // names; of the URL scheme, user and host are used. ctx bounds the opening
 // only. Redirects are not followed. A server that refuses is a *[RefusedError].
@@ -185,22 +175,11 @@ func newRequester(u *url.URL, o DialOptions) (*requester, error) {
 		r.o.UpgradeTimeout = defaultUpgradeTimeout
 	}
 	r.header = http.Header{}
-	for name, values := range o.Header {
-		switch name = http.CanonicalHeaderKey(name); name {
-		case "Host":
-			if len(values) > 0 {
-				r.host = values[0]
-			}
-		case "Accept-Encoding", "Connection", "Content-Length", "Content-Type", "Transfer-Encoding", "Upgrade":
-		default:
-			r.header[name] = append([]string(nil), values...)
-		}
-	}
-	if u.User != nil && r.header.Get("Authorization") == "" {
-		password, _ := u.User.Password()
-		req := http.Request{Header: r.header}
-		req.SetBasicAuth(u.User.Username(), password)
-	}
+	r.host = httphead.Copy(r.header, o.Header, map[string]bool{
+		"Accept-Encoding": true, "Connection": true, "Content-Length": true, "Content-Type": true,
+		"Transfer-Encoding": true, "Upgrade": true,
+	})
+	httphead.Authorize(r.header, u.User)
 	return r, nil
 }
 
@@ -264,7 +243,7 @@ func (r *requester) do(req *http.Request, contentType string) (*http.Response, e
 	}
 	defer resp.Body.Close()                                          //nolint:errcheck // a part will do
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, clientKeptBody)) // the same
-	return nil, newRefusal(resp.StatusCode, body, retryAfter(resp.Header.Get("Retry-After")), nil)
+	return nil, newRefusal(resp.StatusCode, body, httphead.RetryAfter(resp.Header), nil)
 }
 
 // get polls. The body is of most bytes, or errLongAnswer.

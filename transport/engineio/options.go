@@ -4,10 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
+	"github.com/polywire/polywire/internal/httphead"
 	"github.com/polywire/polywire/transport/websocket"
 )
 
@@ -99,7 +98,7 @@ func (o *Options) complete() error {
 	setDefault(&o.PollBytes, defaultPollBytes)
 	setDefault(&o.CompressFrom, defaultCompressFrom)
 	if o.AllowOrigin == nil {
-		o.AllowOrigin = sameOrigin
+		o.AllowOrigin = httphead.SameOrigin
 	}
 	var wrong []error
 	require := func(ok bool, what string) {
@@ -127,15 +126,4 @@ func setDefault[T ~int | ~int64](at *T, value T) {
 	if *at == 0 {
 		*at = value
 	}
-}
-
-// sameOrigin reports whether a request comes from a page of this host, or from
-// something that is no browser.
-func sameOrigin(r *http.Request) bool {
-	origins := r.Header.Values("Origin")
-	if len(origins) == 0 {
-		return true
-	}
-	u, err := url.Parse(origins[0])
-	return err == nil && len(origins) == 1 && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }

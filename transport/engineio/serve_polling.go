@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polywire/polywire/internal/httphead"
 	"github.com/polywire/polywire/transport"
 )
 
@@ -163,21 +164,19 @@ func (s *Server) compress(h http.Header, body []byte) []byte {
 // acceptsGzip reports whether a client reads gzip (RFC 9110 section 12.5.3).
 func acceptsGzip(h http.Header) bool {
 	star := false
-	for _, line := range h.Values("Accept-Encoding") {
-		for element := range strings.SplitSeq(line, ",") {
-			coding, weight, _ := strings.Cut(element, ";")
-			coding = strings.ToLower(strings.TrimSpace(coding))
-			if coding != "gzip" && coding != "x-gzip" && coding != "*" {
-				continue
-			}
-			_, q, hasQ := strings.Cut(weight, "=")
-			value, err := strconv.ParseFloat(strings.TrimSpace(q), 32)
-			wanted := !hasQ || err == nil && value > 0
-			if coding != "*" {
-				return wanted
-			}
-			star = wanted
+	for element := range httphead.Elements(h, "Accept-Encoding") {
+		coding, weight, _ := strings.Cut(element, ";")
+		coding = strings.ToLower(strings.TrimSpace(coding))
+		if coding != "gzip" && coding != "x-gzip" && coding != "*" {
+			continue
 		}
+		_, q, hasQ := strings.Cut(weight, "=")
+		value, err := strconv.ParseFloat(strings.TrimSpace(q), 32)
+		wanted := !hasQ || err == nil && value > 0
+		if coding != "*" {
+			return wanted
+		}
+		star = wanted
 	}
 	return star
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/polywire/polywire/internal/httphead"
 )
 
 // Server answers the requests of Engine.IO clients and keeps the table of
@@ -136,17 +138,7 @@ func (r *request) param(name string) string {
 // wantsUpgrade reports whether a request is one for another protocol on the
 // connection, whichever.
 func wantsUpgrade(h http.Header) bool {
-	if h.Get("Upgrade") == "" {
-		return false
-	}
-	for _, line := range h.Values("Connection") {
-		for token := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.Trim(token, " \t"), "upgrade") {
-				return true
-			}
-		}
-	}
-	return false
+	return h.Get("Upgrade") != "" && httphead.Has(h, "Connection", "upgrade")
 }
 
 // ServeHTTP implements http.Handler. It returns when the request has been

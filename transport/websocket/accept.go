@@ -10,10 +10,11 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/polywire/polywire/internal/httphead"
 )
 
 // AcceptOptions are a server's wishes for a connection. The zero value is good.
@@ -122,7 +123,7 @@ func negotiate(r *http.Request, o AcceptOptions) (*bytes.Buffer, settings, *Refu
 	answer := new(bytes.Buffer)
 	fmt.Fprintf(answer, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Accept: %s\r\n", acceptKey(key))
-	offered := list(r.Header, "Sec-WebSocket-Protocol")
+	offered := slices.Collect(httphead.Elements(r.Header, "Sec-WebSocket-Protocol"))
 	if !all(offered, isToken) {
 		return nil, s, badRequest("malformed Sec-WebSocket-Protocol")
 	}
@@ -158,7 +159,7 @@ func checkRequest(r *http.Request, allowOrigin func(*http.Request) bool) (key st
 		return "", &RefusedError{http.StatusMethodNotAllowed, "a WebSocket is opened with GET"}
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
 		return "", badRequest("a WebSocket is opened over HTTP/1.1")
-	case !listHas(h, "Connection", "upgrade"), !listHas(h, "Upgrade", "websocket"):
+	case !httphead.Has(h, "Connection", "upgrade"), !httphead.Has(h, "Upgrade", "websocket"):
 		return "", &RefusedError{http.StatusUpgradeRequired, "this is a WebSocket endpoint"}
 	case len(h.Values("Sec-WebSocket-Version")) != 1 || h.Get("Sec-WebSocket-Version") != version:
 		return "", &RefusedError{http.StatusUpgradeRequired, "Sec-WebSocket-Version is not " + version}
@@ -172,23 +173,12 @@ func checkRequest(r *http.Request, allowOrigin func(*http.Request) bool) (key st
 		return "", badRequest("Sec-WebSocket-Key is not 16 bytes in base64")
 	}
 	if allowOrigin == nil {
-		allowOrigin = sameOrigin
+		allowOrigin = httphead.SameOrigin
 	}
 	if !allowOrigin(r) {
 		return "", &RefusedError{http.StatusForbidden, "foreign origin"}
 	}
 	return key, nil
-}
-
-// sameOrigin reports whether a request comes from a page of this host, or from
-// something that is no browser.
-func sameOrigin(r *http.Request) bool {
-	origins := r.Header.Values("Origin")
-	if len(origins) == 0 {
-		return true
-	}
-	u, err := url.Parse(origins[0])
-	return err == nil && len(origins) == 1 && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
 func badRequest(reason string) *RefusedError { return &RefusedError{http.StatusBadRequest, reason} }

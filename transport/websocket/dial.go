@@ -14,9 +14,10 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/polywire/polywire/internal/httphead"
 )
 
 // DialOptions are a client's wishes for a connection. The zero value is good.
@@ -130,18 +131,10 @@ func newRequest(ctx context.Context, rawURL string, o DialOptions) (*http.Reques
 	if err != nil {
 		return nil, fmt.Errorf("websocket: %w", err)
 	}
-	reserved := reservedHeader()
-	for name, values := range o.Header {
-		if name = http.CanonicalHeaderKey(name); name == "Host" && len(values) > 0 {
-			req.Host = values[0]
-		} else if !reserved[name] {
-			req.Header[name] = slices.Clone(values)
-		}
+	if at := httphead.Copy(req.Header, o.Header, reservedHeader()); at != "" {
+		req.Host = at
 	}
-	if u.User != nil && req.Header.Get("Authorization") == "" {
-		password, _ := u.User.Password()
-		req.SetBasicAuth(u.User.Username(), password)
-	}
+	httphead.Authorize(req.Header, u.User)
 	var nonce [16]byte
 	rand.Read(nonce[:]) // never fails
 	req.Header.Set("Upgrade", "websocket")
@@ -203,7 +196,7 @@ func roundTrip(nc net.Conn, write func(io.Writer) error, req *http.Request) (*bu
 func refusal(resp *http.Response, reason error) *HandshakeError {
 	e := &HandshakeError{
 		StatusCode: resp.StatusCode,
-		RetryAfter: retryAfter(resp.Header.Get("Retry-After")),
+		RetryAfter: httphead.RetryAfter(resp.Header),
 		Reason:     reason.Error(),
 	}
 	if resp.StatusCode >= 200 {
@@ -211,17 +204,6 @@ func refusal(resp *http.Response, reason error) *HandshakeError {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(e.Body))
 	return e
-}
-
-// retryAfter parses seconds or a date (RFC 9110 section 10.2.3).
-func retryAfter(s string) time.Duration {
-	if seconds, err := strconv.ParseUint(s, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(s); err == nil {
-		return max(0, time.Until(at))
-	}
-	return 0
 }
 
 // checkResponse checks what RFC 6455 section 4.1 asks of an answer.
@@ -234,7 +216,7 @@ func checkResponse(resp *http.Response, req *http.Request, o DialOptions) (setti
 		return s, errors.New(strings.TrimSpace("no WebSocket: " + resp.Status))
 	case len(h.Values("Upgrade")) != 1 || !strings.EqualFold(h.Get("Upgrade"), "websocket"):
 		return s, errors.New("header Upgrade is not websocket")
-	case !listHas(h, "Connection", "upgrade"):
+	case !httphead.Has(h, "Connection", "upgrade"):
 		return s, errors.New("header Connection has no upgrade")
 	case len(accept) != 1 || accept[0] != acceptKey(req.Header.Get("Sec-WebSocket-Key")):
 		return s, errors.New("wrong Sec-WebSocket-Accept")

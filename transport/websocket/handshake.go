@@ -3,8 +3,6 @@ package websocket
 import (
 	"crypto/sha1" //nolint:gosec // RFC 6455 wants it, and not for security
 	"encoding/base64"
-	"net/http"
-	"slices"
 	"strings"
 	"time"
 )
@@ -43,24 +41,6 @@ func isToken(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-// list returns the elements of a header's comma-separated lists, without empty ones.
-func list(h http.Header, name string) []string {
-	var all []string
-	for _, line := range h.Values(name) {
-		for element := range strings.SplitSeq(line, ",") {
-			if element = strings.Trim(element, " \t"); element != "" {
-				all = append(all, element)
-			}
-		}
-	}
-	return all
-}
-
-// listHas reports whether a header's list has the token, in any case.
-func listHas(h http.Header, name, token string) bool {
-	return slices.ContainsFunc(list(h, name), func(s string) bool { return strings.EqualFold(s, token) })
 }
 
 // timeoutOr returns d, or the default when that is not positive.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/internal/accept"
+	"github.com/polywire/polywire/internal/httphead"
 	"github.com/polywire/polywire/transport/stream"
 	"github.com/polywire/polywire/wire"
 )
@@ -32,19 +33,7 @@ type encoding struct {
 // wantsStream reports whether a request asks for an upgrade that a WebSocket
 // would not do.
 func wantsStream(r *http.Request) bool {
-	return r.Header.Get("Upgrade") != "" && !headerHas(r.Header, "Upgrade", "websocket")
-}
-
-// headerHas reports whether a list in a header has the token, in any case.
-func headerHas(h http.Header, name, token string) bool {
-	for _, line := range h.Values(name) {
-		for element := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.Trim(element, " \t"), token) {
-				return true
-			}
-		}
-	}
-	return false
+	return r.Header.Get("Upgrade") != "" && !httphead.Has(r.Header, "Upgrade", "websocket")
 }
 
 // refusal is the status and the text that a request is refused with.
@@ -96,9 +85,9 @@ func checkUpgrade(host wire.Host, r *http.Request) *refusal {
 		return &refusal{http.StatusMethodNotAllowed, "a stream is opened with GET"}
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
 		return &refusal{http.StatusBadRequest, "a stream is opened over HTTP/1.1"}
-	case !headerHas(r.Header, "Upgrade", upgradeName):
+	case !httphead.Has(r.Header, "Upgrade", upgradeName):
 		return &refusal{http.StatusUpgradeRequired, "this server upgrades to " + upgradeName + " or websocket"}
-	case !headerHas(r.Header, "Connection", "upgrade"): // it was meant for somebody on the way
+	case !httphead.Has(r.Header, "Connection", "upgrade"): // it was meant for somebody on the way
 		return &refusal{http.StatusUpgradeRequired, "header Connection has no upgrade"}
 	case r.ContentLength != 0 || len(r.TransferEncoding) != 0:
 		return &refusal{http.StatusBadRequest, "a request for a stream has no body"}

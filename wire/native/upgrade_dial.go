@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polywire/polywire/internal/httphead"
 	"github.com/polywire/polywire/transport/stream"
 	"github.com/polywire/polywire/wire"
 )
@@ -49,13 +50,7 @@ func (e *RefusedError) Is(target error) bool {
 
 // Final implements [wire.Finality]: a stream is not opened by asking again,
 // unless the status says that this is a matter of time.
-func (e *RefusedError) Final() bool {
-	switch e.StatusCode {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return false
-	}
-	return e.StatusCode < 500
-}
+func (e *RefusedError) Final() bool { return httphead.Final(e.StatusCode) }
 
 const keptBody = 1 << 10 // of a refusal
 
@@ -128,18 +123,10 @@ func (p *Protocol) upgradeRequest(ctx context.Context, host wire.Host, u *url.UR
 	if err != nil {
 		return nil, fmt.Errorf("native: %w", err)
 	}
-	reserved := reservedHeader()
-	for name, values := range o.Header {
-		if name = http.CanonicalHeaderKey(name); name == "Host" && len(values) > 0 {
-			req.Host = values[0]
-		} else if !reserved[name] {
-			req.Header[name] = slices.Clone(values)
-		}
+	if at := httphead.Copy(req.Header, o.Header, reservedHeader()); at != "" {
+		req.Host = at
 	}
-	if u.User != nil && req.Header.Get("Authorization") == "" {
-		password, _ := u.User.Password()
-		req.SetBasicAuth(u.User.Username(), password)
-	}
+	httphead.Authorize(req.Header, u.User)
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", upgradeName)
 	req.Header.Set("Accept", types)
@@ -177,7 +164,7 @@ func exchange(req *http.Request, maxHeader int, o wire.DialOptions) (net.Conn, h
 
 // checkAnswer returns what the server has chosen.
 func (p *Protocol) checkAnswer(h http.Header, host wire.Host) (encoding, error) {
-	if !headerHas(h, "Connection", "upgrade") || len(h.Values("Upgrade")) != 1 || !strings.EqualFold(h.Get("Upgrade"), upgradeName) {
+	if !httphead.Has(h, "Connection", "upgrade") || len(h.Values("Upgrade")) != 1 || !strings.EqualFold(h.Get("Upgrade"), upgradeName) {
 		return encoding{}, &RefusedError{http.StatusSwitchingProtocols, "it has switched to another protocol"}
 	}
 	form, ok := formNamed(h.Get(formHeader))
@@ -191,7 +178,7 @@ func (p *Protocol) checkAnswer(h http.Header, host wire.Host) (encoding, error) 
 	if at < 0 {
 		return encoding{}, &RefusedError{http.StatusSwitchingProtocols, "header Content-Type is not what was asked for"}
 	}
-	return preferring(p.accept[at], encodings(host), func(t string) bool { return headerHas(h, "Accept", t) }), nil
+	return preferring(p.accept[at], encodings(host), func(t string) bool { return httphead.Has(h, "Accept", t) }), nil
 }
 
 // readEarly returns what has come behind the answer and been read with it: all

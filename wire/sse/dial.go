@@ -8,10 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/polywire/polywire/internal/httphead"
 	"github.com/polywire/polywire/wire"
 )
 
@@ -50,13 +50,7 @@ func (e *RefusedError) Error() string {
 // Final implements [wire.Finality]: a stream is not opened by asking again,
 // unless the status says that this is a matter of time. 204 is the wire's own
 // word for not coming back.
-func (e *RefusedError) Final() bool {
-	switch e.StatusCode {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return false
-	}
-	return e.StatusCode < 500
-}
+func (e *RefusedError) Final() bool { return httphead.Final(e.StatusCode) }
 
 // Dial opens a stream within ctx and the host's handshake timeout. A URL
 // without a path has the path of the door; its query names the rooms, as in
@@ -121,20 +115,13 @@ func open(ctx context.Context, t *http.Transport, u *url.URL, o wire.DialOptions
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range o.Header {
-		req.Header[http.CanonicalHeaderKey(name)] = append([]string(nil), values...)
-	}
-	if at := req.Header.Get("Host"); at != "" {
+	if at := httphead.Copy(req.Header, o.Header, nil); at != "" {
 		req.Host = at
-		req.Header.Del("Host")
 	}
 	for name, value := range o.Credentials {
 		req.Header.Set(name, value) // net/http refuses what is no header
 	}
-	if u.User != nil && req.Header.Get("Authorization") == "" {
-		password, _ := u.User.Password()
-		req.SetBasicAuth(u.User.Username(), password)
-	}
+	httphead.Authorize(req.Header, u.User)
 	req.Header.Set("Accept", eventStream)
 	req.Header.Set("Cache-Control", "no-store")
 	if o.Offset != "" {
@@ -154,10 +141,7 @@ func open(ctx context.Context, t *http.Transport, u *url.URL, o wire.DialOptions
 
 // newRefusal makes the error of another answer.
 func newRefusal(resp *http.Response) *RefusedError {
-	e := &RefusedError{StatusCode: resp.StatusCode}
-	if seconds, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {
-		e.RetryAfter = time.Duration(seconds) * time.Second
-	}
+	e := &RefusedError{StatusCode: resp.StatusCode, RetryAfter: httphead.RetryAfter(resp.Header)}
 	if resp.StatusCode == http.StatusOK {
 		e.Message = fmt.Sprintf("the answer is %.60q, not %s", resp.Header.Get("Content-Type"), eventStream)
 		return e
