@@ -261,31 +261,59 @@ func (l *sharedLog) run() {
 			return
 		case <-tick.C:
 			l.check()
+			l.tellAll() // what could not be told before
 		case <-l.tells.bell:
 			l.tellAll()
 		}
 	}
 }
 
-// tellAll sends what is waiting. What cannot be told is lost: then the session
-// can be resumed where it was, and nowhere else.
+// tellAll sends what is waiting. What cannot be told waits for the next time:
+// until then the session can be resumed where it was, and nowhere else.
 func (l *sharedLog) tellAll() {
+	if !l.n.up.Load() {
+		return
+	}
 	l.tells.Lock()
 	queue, waiting := l.tells.queue, l.tells.waiting
 	l.tells.queue, l.tells.waiting = nil, make(map[*Conn]bool)
 	l.tells.Unlock()
+	if len(queue)+len(waiting) == 0 {
+		return
+	}
+	var err error
+	for len(queue) > 0 && err == nil {
+		if err = l.append(l.n.ctx, queue[0]); !errors.Is(err, cluster.ErrUnavailable) {
+			queue = queue[1:]
+		}
+	}
 	for c := range waiting {
 		l.r.mu.Lock()
 		live := c.shared.secret != "" && l.r.live[c.shared.secret] == c
 		l.r.mu.Unlock()
-		if live {
-			queue = append(queue, l.r.about(c, sessionLive))
+		if live && err == nil {
+			err = l.append(l.n.ctx, l.r.about(c, sessionLive))
+		}
+		if !live || !errors.Is(err, cluster.ErrUnavailable) {
+			delete(waiting, c)
 		}
 	}
-	for _, e := range queue {
-		if err := l.append(l.n.ctx, e); err != nil && l.n.ctx.Err() == nil {
-			l.r.srv.reportError(nil, err)
-		}
+	if err != nil && l.n.ctx.Err() == nil {
+		l.r.srv.reportError(nil, err)
+		l.putBack(queue, waiting)
+	}
+}
+
+// putBack puts back what could not be told, before what has come meanwhile.
+func (l *sharedLog) putBack(queue []*envelope.Envelope, waiting map[*Conn]bool) {
+	l.tells.Lock()
+	defer l.tells.Unlock()
+	l.tells.queue = append(queue, l.tells.queue...)
+	if over := len(l.tells.queue) - l.r.bounds.Sessions; over > 0 {
+		l.tells.queue = l.tells.queue[over:]
+	}
+	for c := range waiting {
+		l.tells.waiting[c] = true
 	}
 }
 

@@ -111,3 +111,27 @@ func TestRecoveryOnAnotherNode(t *testing.T) {
 		})
 	}
 }
+
+// What happens to a session while the engine is away is told when it is back.
+func TestRecoveryKnowsWhatHappenedInAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := cluster.NewMemory()
+		w := &world{user: "u"}
+		two, p := w.beginOnOne(t, hub)
+		defer p.end()
+		hub.Fail()
+		synctest.Wait()
+		_ = w.srv.Conn(w.id).Join("late")
+		synctest.Wait()
+		hub.Restore()
+		time.Sleep(10 * time.Second)
+		hub.Kill(w.srv.Nodes().ID())
+		synctest.Wait()
+		q := join(t, two, nil)
+		defer q.end()
+		_, again := q.resume(w.secret, w.offset)
+		if back := two.Conn(w.id); again.Key != w.id || back == nil || !back.In("late") {
+			t.Errorf("%+v resumed %v", again, back)
+		}
+	})
+}
