@@ -1,5 +1,5 @@
-// Package netdial opens the connections below streams, for every wire that can
-// be dialled.
+// Package netdial opens the connections below streams, and the WebSockets, for
+// every wire that can be dialled.
 package netdial
 
 import (

@@ -73,7 +73,7 @@ func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.
 		}
 		conn = p.overStream(host, nc)
 	case "ws", "wss":
-		ws, err := p.dialWebSocket(ctx, host, network, u, o)
+		ws, err := netdial.WebSocket(ctx, netdial.At(u, network, p.path), host.Limits(), o, websocket.DialOptions{})
 		if err != nil {
 			return wire.Link{}, err
 		}
@@ -82,29 +82,4 @@ func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.
 		return wire.Link{}, fmt.Errorf("drs: scheme %q is none of %s", u.Scheme, strings.Join(p.Schemes(), ", "))
 	}
 	return wire.Link{Transport: conn, Session: p.NewSession(host, true)}, nil
-}
-
-func (p *Protocol) dialWebSocket(ctx context.Context, host wire.Host, scheme string, u *url.URL, o wire.DialOptions) (transport.Conn, error) {
-	target := *u
-	target.Scheme = scheme
-	if target.Path == "" {
-		target.Path = p.path
-	}
-	limits := host.Limits()
-	conn, resp, err := websocket.Dial(ctx, target.String(), websocket.DialOptions{
-		Header:           o.Header,
-		TLS:              o.TLS,
-		Proxy:            o.Proxy,
-		NetDial:          o.NetDial,
-		HandshakeTimeout: limits.HandshakeTimeout,
-		MaxMessageBytes:  limits.MessageBytes,
-		MaxFragments:     limits.Fragments,
-	})
-	if resp != nil && resp.Body != nil {
-		_ = resp.Body.Close() // the error has what of it matters
-	}
-	if err != nil {
-		return nil, err
-	}
-	return conn, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/polywire/polywire/internal/netdial"
 	"github.com/polywire/polywire/transport/websocket"
 	"github.com/polywire/polywire/wire"
 )
@@ -59,35 +60,19 @@ func (*Protocol) Schemes() []string { return []string{"goomerang+ws", "goomerang
 // or [DefaultTLSPath] with TLS. The client does not greet: credentials go into
 // the query or the HTTP header.
 func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (wire.Link, error) {
-	limits := host.Limits()
-	ctx, cancel := context.WithTimeout(ctx, limits.HandshakeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, host.Limits().HandshakeTimeout)
 	defer cancel()
-	target, path := *u, p.paths[0]
+	var at *url.URL
 	switch u.Scheme {
 	case "goomerang+ws":
-		target.Scheme = "ws"
+		at = netdial.At(u, "ws", p.paths[0])
 	case "goomerang+wss":
-		target.Scheme, path = "wss", p.paths[len(p.paths)-1]
+		at = netdial.At(u, "wss", p.paths[len(p.paths)-1])
 	default:
 		return wire.Link{}, fmt.Errorf("goomerang: scheme %q is none of %s", u.Scheme, strings.Join(p.Schemes(), ", "))
 	}
-	if target.Path == "" {
-		target.Path = path
-	}
-	conn, resp, err := websocket.Dial(ctx, target.String(), websocket.DialOptions{
-		Header:           o.Header,
-		Subprotocols:     []string{Subprotocol},
-		TLS:              o.TLS,
-		Proxy:            o.Proxy,
-		NetDial:          o.NetDial,
-		HandshakeTimeout: limits.HandshakeTimeout,
-		MaxMessageBytes:  limits.MessageBytes,
-		MaxFragments:     limits.Fragments,
-		Compression:      p.compression,
-	})
-	if resp != nil && resp.Body != nil {
-		_ = resp.Body.Close() // the error has what of it matters
-	}
+	own := websocket.DialOptions{Subprotocols: []string{Subprotocol}, Compression: p.compression}
+	conn, err := netdial.WebSocket(ctx, at, host.Limits(), o, own)
 	if err != nil {
 		return wire.Link{}, err
 	}

@@ -43,25 +43,9 @@ func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.
 }
 
 func (p *Protocol) dialWebSocket(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (wire.Link, error) {
-	target := *u
-	if target.Path == "" {
-		target.Path = p.paths[0]
-	}
-	limits := host.Limits()
-	conn, resp, err := websocket.Dial(ctx, target.String(), websocket.DialOptions{
-		Header:           o.Header,
-		Subprotocols:     p.offers(),
-		TLS:              o.TLS,
-		Proxy:            o.Proxy,
-		NetDial:          o.NetDial,
-		HandshakeTimeout: limits.HandshakeTimeout,
-		MaxMessageBytes:  limits.MessageBytes,
-		MaxFragments:     limits.Fragments,
-		Compression:      p.compression,
-	})
-	if resp != nil && resp.Body != nil {
-		_ = resp.Body.Close() // the error has what of it matters
-	}
+	at := netdial.At(u, u.Scheme, p.paths[0])
+	own := websocket.DialOptions{Subprotocols: p.offers(), Compression: p.compression}
+	conn, err := netdial.WebSocket(ctx, at, host.Limits(), o, own)
 	if err != nil {
 		return wire.Link{}, err
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/polywire/polywire/internal/httphead"
+	"github.com/polywire/polywire/internal/netdial"
 	"github.com/polywire/polywire/transport/stream"
 	"github.com/polywire/polywire/wire"
 )
@@ -113,18 +114,14 @@ func (p *Protocol) upgradeRequest(ctx context.Context, host wire.Host, u *url.UR
 	if err != nil {
 		return nil, err
 	}
-	target := *u
-	target.Scheme = strings.TrimPrefix(u.Scheme, "polywire+")
-	if target.Path == "" {
-		target.Path = p.paths[0]
-	}
-	target.Fragment = ""
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	at := netdial.At(u, strings.TrimPrefix(u.Scheme, "polywire+"), p.paths[0])
+	at.Fragment = ""
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("native: %w", err)
 	}
-	if at := httphead.Copy(req.Header, o.Header, reservedHeader()); at != "" {
-		req.Host = at
+	if name := httphead.Copy(req.Header, o.Header, reservedHeader()); name != "" {
+		req.Host = name
 	}
 	httphead.Authorize(req.Header, u.User)
 	req.Header.Set("Connection", "Upgrade")

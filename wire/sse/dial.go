@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/polywire/polywire/internal/httphead"
+	"github.com/polywire/polywire/internal/netdial"
 	"github.com/polywire/polywire/wire"
 )
 
@@ -62,17 +63,13 @@ func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.
 	if !ok || scheme != "http" && scheme != "https" || u.Host == "" {
 		return wire.Link{}, fmt.Errorf("sse: %s is not sse+http://host or sse+https://host", u.Redacted())
 	}
-	target := *u
-	target.Scheme = scheme
-	if target.Path == "" {
-		target.Path = p.path
-	}
+	at := netdial.At(u, scheme, p.path)
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	// Whichever is first ends the opening; afterwards the link's Close does.
 	timer := time.AfterFunc(host.Limits().HandshakeTimeout, cancel)
 	stop := context.AfterFunc(ctx, cancel)
 	t := newTransport(o)
-	resp, err := open(life, t, &target, o)
+	resp, err := open(life, t, at, o)
 	inTime, wanted := timer.Stop(), stop()
 	if !inTime || !wanted {
 		if err == nil {
@@ -88,7 +85,7 @@ func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.
 		return wire.Link{}, fmt.Errorf("sse: dial: %w", err)
 	}
 	c := newClientConn(resp, cancel, t, host.Limits().MessageBytes)
-	return wire.Link{Transport: c, Session: newClientSession(host, roomsOf(target.Query()), o.Offset)}, nil
+	return wire.Link{Transport: c, Session: newClientSession(host, roomsOf(at.Query()), o.Offset)}, nil
 }
 
 // newTransport makes what one stream goes through.
