@@ -26,6 +26,7 @@ import (
 const (
 	natsVariable   = "POLYWIRE_NATS"
 	secretVariable = "POLYWIRE_CLUSTER_SECRET" //nolint:gosec // its name
+	tokenVariable  = "POLYWIRE_NATS_TOKEN"     //nolint:gosec // its name
 )
 
 // clusterPort is where nodes meet unless they are told.
@@ -38,6 +39,7 @@ type clusterFlags struct {
 	natsCreds string
 	dataDir   string
 	noSync    bool
+	natsAt    string // where other programs connect to the NATS inside
 	clusterAt string // where other nodes connect
 	advertise string
 	peers     []string
@@ -51,6 +53,8 @@ func (f *clusterFlags) register(c *cobra.Command) {
 	flags.StringVar(&f.natsCreds, "nats-creds", "", "credentials `file` for --nats")
 	flags.StringVar(&f.dataDir, "data-dir", "", "`directory` of the NATS server inside: histories and what is on disk; one process at a time")
 	flags.BoolVar(&f.noSync, "no-sync", false, "with --data-dir: faster, and a power cut may lose the last two minutes of what is on disk")
+	flags.StringVar(&f.natsAt, "nats-listen", "", "`host:port` at which other programs, such as polywire queue, reach the NATS server inside;\n"+
+		"they show the token in "+tokenVariable+", if it is set")
 	flags.StringSliceVar(&f.peers, "cluster-peers", nil,
 		"`addresses` of all servers of the cluster, host:port; the same list for all, itself among them. Default port "+clusterPort)
 	flags.StringVar(&f.clusterAt, "cluster-listen", "", "`host:port` for the other servers; default: that of --cluster-peers which is this machine's")
@@ -70,14 +74,14 @@ func (f *clusterFlags) fromEnvironment() {
 
 // embedded reports whether a NATS server inside is asked for.
 func (f *clusterFlags) embedded() bool {
-	return f.dataDir != "" || f.noSync || f.clusterAt != "" || f.advertise != "" || len(f.peers) > 0 || f.secret != ""
+	return f.dataDir != "" || f.noSync || f.natsAt != "" || f.clusterAt != "" || f.advertise != "" || len(f.peers) > 0 || f.secret != ""
 }
 
 func (f *clusterFlags) check(rooms *roomFlags) error {
 	clustered := f.clusterAt != "" || len(f.peers) > 0
 	switch {
 	case f.nats != "" && f.embedded():
-		return errors.New("--nats is a NATS server elsewhere; --data-dir, --no-sync and --cluster-... are for the one inside: use one or the other")
+		return errors.New("--nats is a NATS server elsewhere; --data-dir, --no-sync, --nats-listen and --cluster-... are for the one inside: use one or the other")
 	case f.natsCreds != "" && f.nats == "":
 		return errors.New("--nats-creds is for --nats")
 	case f.noSync && f.dataDir == "":
@@ -88,6 +92,8 @@ func (f *clusterFlags) check(rooms *roomFlags) error {
 		return errors.New("--history and --recovery of a cluster are kept by NATS, which needs a --data-dir")
 	case f.nats == "" && f.dataDir == "" && rooms.onDisk():
 		return errors.New("--history with storage=disk needs a --data-dir, or --nats")
+	case f.natsAt != "" && reached(f.natsAt) && os.Getenv(tokenVariable) == "":
+		return fmt.Errorf("other machines may reach --nats-listen %s: set %s, which its clients must show", f.natsAt, tokenVariable)
 	case strings.ContainsAny(f.nodeName, " \t\r\n"):
 		return fmt.Errorf("--node-name %q has spaces", f.nodeName)
 	}
@@ -97,6 +103,7 @@ func (f *clusterFlags) check(rooms *roomFlags) error {
 // engine is what connects the servers; nil where this one is alone.
 type engine struct {
 	adapter  cluster.Adapter
+	connect  func(...nats.Option) (*nats.Conn, error)
 	embedded *natsembed.Server // nil: elsewhere
 	log      *slog.Logger
 
@@ -121,6 +128,9 @@ func (f *clusterFlags) start(ctx context.Context, logger *slog.Logger) (*engine,
 			return nil, err
 		}
 		connect = e.embedded.Connect
+		if at := e.embedded.ClientURL(); at != "" {
+			logger.Info("other programs reach the NATS inside", "at", at)
+		}
 		if o.Cluster != nil {
 			logger.Info("the servers' NATS is ready", "server", e.embedded.Name(), "address", e.embedded.ClusterAddr())
 			e.watch()
@@ -128,6 +138,7 @@ func (f *clusterFlags) start(ctx context.Context, logger *slog.Logger) (*engine,
 	case f.nats == "":
 		return nil, nil //nolint:nilnil // alone
 	}
+	e.connect = connect
 	e.adapter = natscluster.New(natscluster.Options{Connect: connect, Logger: logger})
 	return e, nil
 }
@@ -142,6 +153,9 @@ func (f *clusterFlags) natsOptions() []nats.Option {
 // natsServer configures the server inside.
 func (f *clusterFlags) natsServer(ctx context.Context, logger *slog.Logger) (natsembed.Options, error) {
 	o := natsembed.Options{Dir: f.dataDir, NoJetStream: f.dataDir == "", NoSync: f.noSync, Name: f.nodeName, Logger: quieter(logger)}
+	if f.natsAt != "" {
+		o.Listen, o.Auth.Token = f.natsAt, os.Getenv(tokenVariable)
+	}
 	if f.clusterAt == "" && len(f.peers) == 0 {
 		return o, nil
 	}

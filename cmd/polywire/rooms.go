@@ -122,7 +122,7 @@ func parseBytes(text string) (int64, error) {
 // handleRooms lets clients ask who is in a room into which they could come,
 // and say something of themselves in it.
 func handleRooms(srv *polywire.Server) {
-	srv.Handle("presence", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	srv.Handle(kindPresence, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
 		var room string
 		if err := m.Bind(&room); err != nil {
 			return nil, err
@@ -142,7 +142,7 @@ func handleRooms(srv *polywire.Server) {
 		}
 		return who, nil
 	}))
-	srv.Handle("presence.set", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.Handle(kindPresenceSet, polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
 		var value json.RawMessage
 		if err := m.Bind(&value); err != nil {
 			return nil, err

@@ -21,6 +21,7 @@ type serveFlags struct {
 	wireFlags
 	roomFlags
 	clusterFlags
+	queueRules
 	allow          []string
 	maxMessage     int
 	maxOutbox      int
@@ -28,6 +29,16 @@ type serveFlags struct {
 	maxPerAddr     int
 	handlerTimeout time.Duration
 }
+
+// The kinds that the server answers itself.
+const (
+	kindEcho        = "echo"
+	kindTime        = "time"
+	kindPresence    = "presence"
+	kindPresenceSet = "presence.set"
+)
+
+func ownKinds() []string { return []string{kindEcho, kindTime, kindPresence, kindPresenceSet} }
 
 func newServe() *cobra.Command {
 	var f serveFlags
@@ -63,6 +74,14 @@ each has inside. Then rooms span them all.
       --history 'chat:*:size=1000,age=1h' --presence 'chat:*' --recovery
   polywire serve --nats nats://nats.example.com --history news
 
+Work that must not be lost goes to queues, in the same NATS or in a RabbitMQ. A
+call is answered with the message's id when the queue has it for good; what is
+in a queue waits for a room's server, or for the workers of other programs.
+polywire queue shows and manages them.
+
+  polywire serve --data-dir /var/lib/polywire --nats-listen 127.0.0.1:4222 \
+      --queue-in 'order.*=orders' --queue-out 'done=feed,kind=order.done'
+
 Ends on SIGINT and SIGTERM, after telling every peer.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.serve(c) },
@@ -72,6 +91,7 @@ Ends on SIGINT and SIGTERM, after telling every peer.`,
 	f.wireFlags.register(c)
 	f.roomFlags.register(c)
 	f.clusterFlags.register(c)
+	f.queueRules.register(c)
 	c.Flags().StringSliceVar(&f.allow, "allow", nil, "what clients may do besides subscribing: publish, broadcast")
 	c.Flags().IntVar(&f.maxMessage, "max-message-bytes", 1<<20, "largest inbound message")
 	c.Flags().IntVar(&f.maxOutbox, "max-outbox-bytes", 1<<20, "most that may wait for one slow reader")
@@ -116,7 +136,10 @@ func (f *serveFlags) serve(c *cobra.Command) error {
 		return err
 	}
 	f.fromEnvironment()
-	if err := f.check(&f.roomFlags); err != nil {
+	if err := f.clusterFlags.check(&f.roomFlags); err != nil {
+		return err
+	}
+	if err := f.queueRules.check(&f.clusterFlags); err != nil {
 		return err
 	}
 	opts = slices.Concat(opts, allowed, placed, kept)
@@ -132,16 +155,28 @@ func (f *serveFlags) serve(c *cobra.Command) error {
 
 // serveWith serves as one of the servers that an engine connects.
 func (f *serveFlags) serveWith(c *cobra.Command, e *engine, logger *slog.Logger, opts []polywire.Option) error {
-	srv, err := polywire.New(append(opts, e.options(&f.clusterFlags)...)...)
+	queues, err := f.open(c.Context(), e, logger)
 	if err != nil {
 		return err
 	}
+	opts = append(opts, e.options(&f.clusterFlags)...)
+	if queues != nil {
+		opts = append(opts, polywire.WithQueues(queues))
+	}
+	srv, err := polywire.New(opts...)
+	if err != nil {
+		if queues != nil {
+			err = errors.Join(err, queues.Close())
+		}
+		return err
+	}
 	srv.Use(middleware.Log(logger))
-	srv.Handle("echo", polywire.HandlerFunc(echo))
-	srv.Handle("time", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+	srv.Handle(kindEcho, polywire.HandlerFunc(echo))
+	srv.Handle(kindTime, polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
 		return time.Now().UTC(), nil
 	}))
 	handleRooms(srv)
+	f.handle(srv)
 	if err := e.join(srv); err != nil {
 		return err
 	}
