@@ -89,87 +89,50 @@ func TestSyncWithASilentNode(t *testing.T) {
 	a.until(t, "c's message", func() bool { return len(a.messages) == 1 })
 }
 
-// The loss of a server that leads a log is not seen: appends go on, and nobody
-// misses anything, or sees it twice.
-func TestLogLosesItsLeader(t *testing.T) {
-	servers := three(t)
-	a := open(t, "a", natscluster.Options{Connect: servers[0].Connect})
-	b := open(t, "b", natscluster.Options{Connect: servers[1].Connect})
-	a.alive(t, "a", "b")
-	o := cluster.LogOptions{Size: 10_000}
-	var la, lb cluster.Log
-	js := streams(t, servers[0].Connect)
-	waitFor(t, "three replicas", func() bool { // servers are offered for streams a moment after they came
-		la = a.log(t, "rooms", o)
-		lb = b.log(t, "rooms", o)
-		s, err := js.Stream(within(t), "pw~rooms")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.CachedInfo().Config.Replicas == 3 {
-			return true
-		}
-		a.shut(t)
-		a = open(t, "a", natscluster.Options{Connect: servers[0].Connect})
-		return false
-	})
-	lb.Interest("x", true)
-	b.wants(t)
-	begin := after(t, la, "x", cluster.Position{}).Top
-	stopped := make(chan struct{})
-	var mu sync.Mutex
-	appended := make(map[string]cluster.Position)
-	var goes sync.WaitGroup
+// ledger appends to a topic from several goroutines, and keeps where each
+// message went.
+type ledger struct {
+	stop chan struct{}
+	goes sync.WaitGroup
+
+	mu sync.Mutex
+	at map[string]cluster.Position
+}
+
+func newLedger(t *testing.T, l cluster.Log) *ledger {
+	led := &ledger{stop: make(chan struct{}), at: make(map[string]cluster.Position)}
 	for w := range 4 {
-		goes.Go(func() {
+		led.goes.Go(func() {
 			for i := 0; ; i++ {
 				select {
-				case <-stopped:
+				case <-led.stop:
 					return
 				default:
 				}
 				text := fmt.Sprintf("%d.%d", w, i)
-				p, err := la.Append(context.Background(), "x", []byte(text))
+				p, err := l.Append(context.Background(), "x", []byte(text))
 				if err != nil {
 					t.Errorf("append %s: %v", text, err)
 					return
 				}
-				mu.Lock()
-				appended[text] = p
-				mu.Unlock()
+				led.mu.Lock()
+				led.at[text] = p
+				led.mu.Unlock()
 			}
 		})
 	}
-	count := func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		return len(appended)
-	}
-	waitFor(t, "some messages", func() bool { return count() > 100 })
-	s, err := js.Stream(within(t), "pw~rooms")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lead := s.CachedInfo().Cluster.Leader
-	for _, s := range servers {
-		if s.Name() == lead && s != servers[0] && s != servers[1] {
-			stop(t, s)
-		} else if s.Name() == lead { // its node is in the process with it, and stays
-			n, err := s.Connect()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := n.Request("$JS.API.STREAM.LEADER.STEPDOWN.pw~rooms", nil, patience); err != nil {
-				t.Error(err)
-			}
-			n.Close()
-		}
-	}
-	before := count()
-	waitFor(t, "many more", func() bool { return count() > before+200 })
-	close(stopped)
-	goes.Wait()
-	page := after(t, lb, "x", begin)
+	return led
+}
+
+func (led *ledger) count() int {
+	led.mu.Lock()
+	defer led.mu.Unlock()
+	return len(led.at)
+}
+
+// end stops appending, and compares with what is in the log.
+func (led *ledger) end(t *testing.T, page cluster.Page) {
+	t.Helper()
 	if !page.Complete {
 		t.Fatal("not complete")
 	}
@@ -180,11 +143,79 @@ func TestLogLosesItsLeader(t *testing.T) {
 		}
 		seen[string(m.Data)] = m.At
 	}
-	for text, p := range appended {
+	for text, p := range led.at {
 		if seen[text] != p {
 			t.Errorf("%s was appended at %v, and is at %v", text, p, seen[text])
 		}
 	}
+}
+
+// replicated opens a log on three servers at two nodes. Servers are offered
+// for streams a moment after they came.
+func replicated(t *testing.T, a, b *natsembed.Server, o cluster.LogOptions) (x, y *node, lx, ly cluster.Log) {
+	t.Helper()
+	y = open(t, "b", natscluster.Options{Connect: b.Connect})
+	ly = y.log(t, "rooms", o)
+	js := streams(t, a.Connect)
+	waitFor(t, "three replicas", func() bool {
+		x = open(t, "a", natscluster.Options{Connect: a.Connect})
+		lx = x.log(t, "rooms", o)
+		s, err := js.Stream(within(t), "pw~rooms")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.CachedInfo().Config.Replicas == 3 {
+			return true
+		}
+		x.shut(t)
+		return false
+	})
+	x.alive(t, "a", "b")
+	return x, y, lx, ly
+}
+
+// loseLeader stops the server that leads the log, or, where a node is in the
+// process with it, lets another lead.
+func loseLeader(t *testing.T, servers []*natsembed.Server) {
+	t.Helper()
+	nc, err := servers[0].Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	s, err := streams(t, servers[0].Connect).Stream(within(t), "pw~rooms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if servers[2].Name() == s.CachedInfo().Cluster.Leader {
+		stop(t, servers[2])
+		return
+	}
+	if _, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.pw~rooms", nil, patience); err != nil {
+		t.Error(err)
+	}
+}
+
+// The loss of a leader is not seen: appends go on, and nobody misses anything,
+// or sees it twice.
+func TestLogLosesItsLeader(t *testing.T) {
+	servers := three(t)
+	a, b, la, lb := replicated(t, servers[0], servers[1], cluster.LogOptions{Size: 100_000})
+	lb.Interest("x", true)
+	b.wants(t)
+	begin := after(t, la, "x", cluster.Position{}).Top
+	led := newLedger(t, la)
+	for range 3 {
+		before := led.count()
+		waitFor(t, "more messages", func() bool { return led.count() > before+100 })
+		loseLeader(t, servers)
+	}
+	before := led.count()
+	waitFor(t, "more messages", func() bool { return led.count() > before+100 })
+	close(led.stop)
+	led.goes.Wait()
+	page := after(t, lb, "x", begin)
+	led.end(t, page)
 	// The receiver got all, or sees what it lacks.
 	b.until(t, "the last message", func() bool { return len(b.messages) > 0 && b.messages[len(b.messages)-1].At == page.Top })
 	last := begin.Offset
@@ -203,7 +234,7 @@ func TestLogLosesItsLeader(t *testing.T) {
 	if s := a.Stats(); s.AppendErrors != 0 {
 		t.Errorf("%+v", s)
 	}
-	t.Logf("%d messages, %d tries were repeated", len(appended), a.Stats().AppendRetries)
+	t.Logf("%d messages, %d tries were repeated", len(led.at), a.Stats().AppendRetries)
 }
 
 func BenchmarkPublishReceive(b *testing.B) {
