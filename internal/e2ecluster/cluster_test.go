@@ -26,6 +26,7 @@ func TestThreeProcesses(t *testing.T) {
 		t.Run("another is killed", func(t *testing.T) {
 			killOne(t, c, following(t, c), 5*time.Second)
 		})
+		t.Run("two are killed", func(t *testing.T) { minority(t, c) })
 	}
 	t.Run("a storm", func(t *testing.T) {
 		storm(t, c, following(t, c), scale(5000, 300))

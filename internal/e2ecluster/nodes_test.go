@@ -191,12 +191,18 @@ func (c *cluster) others(but *process) []*process {
 // again starts a node that has ended.
 func (c *cluster) again(gone *process) {
 	c.t.Helper()
-	back := spawn(c.t, gone.child)
+	back := c.spawnAgain(gone)
 	back.next(&back.hello)
-	c.mu.Lock()
-	c.nodes[slices.Index(c.nodes, gone)] = back
-	c.mu.Unlock()
 	c.whole()
+}
+
+func (c *cluster) spawnAgain(gone *process) *process {
+	c.t.Helper()
+	back := spawn(c.t, gone.child)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nodes[slices.Index(c.nodes, gone)] = back
+	return back
 }
 
 // freeAddresses are some that nobody has now, where outgoing connections take none.
