@@ -11,10 +11,10 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/transport/engineio"
 	"github.com/polywire/polywire/wire/socketio"
 )
@@ -57,13 +57,7 @@ func listenTo(t *testing.T, srv *polywire.Server, path string) *peer {
 // eventually waits for what another goroutine does.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for begin := time.Now(); !ok(); <-tick.C {
-		if time.Since(begin) > patience {
-			t.Fatalf("not so: %s", what)
-		}
-	}
+	testenv.Eventually(t, patience, what, ok)
 }
 
 // TestGoneWhileDeciding: the client leaves while a doorkeeper thinks about it.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/polywire/polywire/internal/testenv"
 )
 
 // TestLife takes one node through all that tests do to it.
@@ -29,7 +31,7 @@ func TestLife(t *testing.T) {
 		t.Error("a paused node answers")
 	}
 	b.Resume(t)
-	await(t, "the node to answer again", b.answers)
+	testenv.Eventually(t, 20*time.Second, "the node answers again", b.answers)
 
 	b.Eval(t, `rabbit_vhost:add(<<"kept">>, <<"test">>)`)
 	b.Stop(t)
@@ -49,14 +51,5 @@ func TestLife(t *testing.T) {
 	b.Close()
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("its directory is left behind: %v", err)
-	}
-}
-
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); <-time.After(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
 	}
 }

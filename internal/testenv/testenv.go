@@ -1,6 +1,7 @@
 // Package testenv says what a test needs of the machine beyond Go. Where that
 // is missing the test is skipped, unless [FullVar] is set: then it fails, so
-// that a complete run is known to be complete.
+// that a complete run is known to be complete. It also waits for what happens
+// outside of virtual time.
 package testenv
 
 import (
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // FullVar is the environment variable that turns skips into failures when it
@@ -91,4 +93,20 @@ func lookup(program string) (string, error) {
 		}
 	}
 	return "", first
+}
+
+// Eventually waits until ok holds, and fails the test with what it waited for
+// when that takes too long. It is for what other processes and goroutines do,
+// in real time, and nothing tells; in a bubble synctest.Wait does that at once.
+func Eventually(t testing.TB, within time.Duration, what string, ok func() bool) {
+	t.Helper()
+	end := time.Now().Add(within)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", within, what)
+		}
+		<-tick.C
+	}
 }

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -25,6 +27,9 @@ func (s *spy) Helper()           {}
 func (s *spy) Name() string      { return "TestSpied" }
 func (s *spy) Skip(args ...any)  { s.skipped = fmt.Sprint(args...); runtime.Goexit() }
 func (s *spy) Fatal(args ...any) { s.failed = fmt.Sprint(args...); runtime.Goexit() }
+func (s *spy) Fatalf(format string, args ...any) {
+	s.Fatal(fmt.Sprintf(format, args...))
+}
 
 // run calls f as a test would: on a goroutine that may end early. It reports
 // whether f returned.
@@ -120,4 +125,24 @@ func TestRoot(t *testing.T) {
 	if got := testenv.Root(t); got != want {
 		t.Errorf("from a folder below: got %s, want %s", got, want)
 	}
+}
+
+func TestEventually(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct{ at, took time.Duration }{
+			{0, 0}, {time.Second, time.Second}, {time.Hour, time.Minute + 2*time.Millisecond},
+		} {
+			begin := time.Now()
+			var s spy
+			ok := s.run(func(tb testing.TB) {
+				testenv.Eventually(tb, time.Minute, "the hour strikes", func() bool { return time.Since(begin) >= tt.at })
+			})
+			if in := tt.at <= time.Minute; ok != in || strings.Contains(s.failed, "the hour strikes") == in {
+				t.Errorf("after %v: %v, %q", tt.at, ok, s.failed)
+			}
+			if took := time.Since(begin); took != tt.took {
+				t.Errorf("what was so after %v took %v, want %v", tt.at, took, tt.took)
+			}
+		}
+	})
 }

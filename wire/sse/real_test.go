@@ -7,12 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/wire/sse"
 )
 
@@ -49,12 +49,7 @@ func hurried(h *httptest.Server) {
 // until waits for something that others bring about.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatalf("in vain: %s", what)
-		}
-		<-time.After(time.Millisecond)
-	}
+	testenv.Eventually(t, 20*time.Second, what, ok)
 }
 
 // over opens a stream and returns its lines.
@@ -112,7 +107,7 @@ func TestHTTP(t *testing.T) {
 				t.Fatalf("%v", conns)
 			}
 			if row.major == 2 {
-				<-time.After(answerTime + answerTime/2)
+				<-time.After(answerTime + answerTime/2) // real: net/http times the answer out, or does not
 			}
 			big := strings.Repeat("x", 200_000)
 			for _, v := range []string{"1", big, "3"} {
