@@ -87,13 +87,13 @@ func TestCloseInEveryState(t *testing.T) {
 		"waiting to reconnect": func(t *testing.T, _ *network, srv *polywire.Server, c *client.Client) {
 			connect(t, c)
 			srv.Close()
-			<-time.After(100 * time.Second)
+			<-time.After(100 * time.Second) // virtual
 		},
 		"reconnecting": func(t *testing.T, n *network, _ *polywire.Server, c *client.Client) {
 			connect(t, c)
 			n.silent()
 			n.last().Close()
-			<-time.After(3 * time.Second)
+			<-time.After(3 * time.Second) // virtual
 		},
 		"connecting": func(t *testing.T, n *network, _ *polywire.Server, c *client.Client) {
 			n.silent()
@@ -106,7 +106,7 @@ func TestCloseInEveryState(t *testing.T) {
 		"closed by itself": func(t *testing.T, _ *network, srv *polywire.Server, c *client.Client) {
 			connect(t, c)
 			_ = srv.All().Disconnect(context.Background(), polywire.CloseForceDisconnect, "enough")
-			<-time.After(time.Minute)
+			<-time.After(time.Minute) // virtual
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -382,7 +382,7 @@ func (l *ledger) client(i int, url string, opts ...client.Option) *client.Client
 			l.t.Errorf("client %d, room %d: number %d comes after %d", i, room, number, count-2)
 		}
 		if number%100 == i {
-			<-time.After(3 * time.Millisecond) // some are behind when it breaks
+			<-time.After(3 * time.Millisecond) // virtual: some are behind when it breaks
 		}
 		return nil, nil
 	}))

@@ -229,8 +229,8 @@ func duplicatePost(p *peer) {
 	r, w := io.Pipe()
 	first := make(chan answer, 1)
 	go func() { first <- p.do(http.MethodPost, s.at(), r) }()
-	_, _ = io.WriteString(w, "4") // part of it is on its way
-	<-time.After(pingInterval / 6)
+	_, _ = io.WriteString(w, "4")  // part of it is on its way
+	<-time.After(pingInterval / 6) // real: nothing tells a client that its post has begun
 	a := s.post(p.payload("4hello"))
 	if a.err == nil && a.status != http.StatusBadRequest {
 		p.t.Errorf("second post: %v, want status 400", a)

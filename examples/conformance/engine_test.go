@@ -183,7 +183,7 @@ const onTime = pingInterval + pingTimeout + 10*time.Millisecond
 func pollPingTimeout(p *peer) {
 	for range 2 {
 		s := p.poll()
-		<-time.After(onTime) // this time is what is tested
+		<-time.After(onTime) // real: this time is what is tested
 		if a := s.get(); a.status == http.StatusBadRequest {
 			s.wantGone()
 			return
@@ -226,7 +226,7 @@ func pollPing3(p *peer) {
 func pollPingTimeout3(p *peer) {
 	for range 2 {
 		s := p.poll()
-		<-time.After(onTime) // this time is what is tested
+		<-time.After(onTime) // real: this time is what is tested
 		if a := s.post("1:2"); a.status == http.StatusBadRequest {
 			s.wantGone()
 			return
@@ -252,7 +252,7 @@ func pollClose(p *peer) {
 	pending := make(chan answer, 1)
 	go func() { pending <- s.get() }()
 	// The poll should be there first. If it is not, it finds no session.
-	<-time.After(pingInterval / 6)
+	<-time.After(pingInterval / 6) // real: nothing tells a client that its poll has come
 	s.wantPost("1")
 	if a := <-pending; a.err != nil || a.status != http.StatusOK || a.body != p.payload("6") {
 		p.t.Errorf("poll: %v, want %q", a, p.payload("6"))

@@ -3,6 +3,7 @@ package archtest
 import (
 	"fmt"
 	"go/ast"
+	"go/token"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,14 @@ import (
 // decoderFree names packages that have a method with a decoder's name and
 // nothing to fuzz, with the reason.
 var decoderFree = map[string]string{}
+
+// realTime names packages whose tests let time pass with <-time.After for a
+// reason that is the same for all of its places.
+var realTime = map[string]string{
+	"cluster/clustertest": "times of the port's contract pass, on the clock of whatever is tested",
+	"queue/jetstream":     "an engine in real time counts the attempts of some seconds",
+	"queue/rabbitmq":      "brokers of other processes are stopped, killed and asked again",
+}
 
 // decoderNames are what functions that take a peer's bytes are called here.
 var decoderNames = []string{"Decode", "Next", "Unmarshal", "AppendJSON"}
@@ -124,38 +133,80 @@ func fuzzed(group []file) bool {
 // let pass.
 func TestTestsDoNotWait(t *testing.T) {
 	files, _ := load(t)
+	needed := make(map[string]bool)
 	for _, f := range files {
 		if !f.forTests() {
 			continue
 		}
-		for _, wrong := range append(checkSleep(f), checkSkip(f)...) {
+		wrong := checkSleep(f)
+		if _, ok := realTime[f.folder()]; ok {
+			needed[f.folder()] = needed[f.folder()] || len(wrong) > 0
+			wrong = slices.DeleteFunc(wrong, func(w string) bool { return strings.Contains(w, "<-time.After") })
+		}
+		for _, wrong := range append(wrong, checkSkip(f)...) {
 			t.Error(wrong)
+		}
+	}
+	for folder := range realTime {
+		if !needed[folder] {
+			t.Errorf("realTime names %s, whose tests do not wait in real time", folder)
 		}
 	}
 }
 
-// checkSleep finds time.Sleep in real time. It is exact in a function given to
-// synctest.Test, and in helpers that run there, whose line says so:
+// checkSleep finds time.Sleep and a bare <-time.After, which is the same, in
+// real time. A case of a select is none: it bounds a wait for something else.
+// The check is exact in a function given to synctest.Test; elsewhere a line can
+// say that it runs there, or what is waited for in real time and why nothing
+// else tells:
 //
 //	time.Sleep(d) // virtual
+//	<-time.After(d) // real: the reason
 func checkSleep(f file) []string {
-	virtual := make(map[int]bool)
+	excused := make(map[int]bool)
 	for _, group := range f.ast.Comments {
 		for _, c := range group.List {
-			virtual[f.line(c.Pos())] = strings.HasPrefix(c.Text, "// virtual")
+			reason, isReal := strings.CutPrefix(c.Text, "// real: ")
+			excused[f.line(c.Pos())] = strings.HasPrefix(c.Text, "// virtual") || isReal && len(reason) > 10
 		}
 	}
+	cases := make(map[ast.Stmt]bool)
 	var wrong []string
-	ast.Inspect(f.ast, func(n ast.Node) bool {
-		if call, ok := n.(*ast.CallExpr); ok && selector(call.Fun) == "synctest.Test" {
-			return false
+	found := func(n ast.Node, what string) {
+		if !excused[f.line(n.Pos())] {
+			wrong = append(wrong, fmt.Sprintf("%s:%d: %s in real time", f.path, f.line(n.Pos()), what))
 		}
-		if e, ok := n.(ast.Expr); ok && selector(e) == "time.Sleep" && !virtual[f.line(n.Pos())] {
-			wrong = append(wrong, fmt.Sprintf("%s:%d: time.Sleep in real time", f.path, f.line(n.Pos())))
+	}
+	ast.Inspect(f.ast, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.CallExpr:
+			if selector(n.Fun) == "synctest.Test" {
+				return false
+			}
+		case *ast.CommClause:
+			cases[n.Comm] = true
+		case *ast.ExprStmt:
+			if !cases[n] && waitsForTime(n.X) {
+				found(n, "<-time.After")
+			}
+		case *ast.SelectorExpr:
+			if selector(n) == "time.Sleep" {
+				found(n, "time.Sleep")
+			}
 		}
 		return true
 	})
 	return wrong
+}
+
+// waitsForTime reports whether an expression is <-time.After(d).
+func waitsForTime(e ast.Expr) bool {
+	receive, ok := e.(*ast.UnaryExpr)
+	if !ok || receive.Op != token.ARROW {
+		return false
+	}
+	call, ok := receive.X.(*ast.CallExpr)
+	return ok && selector(call.Fun) == "time.After"
 }
 
 // checkSkip finds skips that do not go through internal/testenv. Suites may
@@ -204,7 +255,14 @@ func TestTestRules(t *testing.T) {
 		{"sleep", "func f() { time.Sleep(1) }", 1},
 		{"sleep", "func f() { sleep := time.Sleep; sleep(1) }", 1},
 		{"sleep", "func f() { synctest.Test(t, func(t *testing.T) { time.Sleep(1) }) }", 0},
-		{"sleep", "func f() { <-time.After(1) }", 0},
+		{"sleep", "func f() { <-time.After(1) }", 1},
+		{"sleep", "func f() { for ; !ok(); <-time.After(1) {\n} }", 1},
+		{"sleep", "func f() { select {\ncase <-done:\ncase <-time.After(1):\n} }", 0},
+		{"sleep", "func f() { select {\ncase <-done:\n<-time.After(1)\n} }", 1},
+		{"sleep", "func f() { synctest.Test(t, func(t *testing.T) { <-time.After(1) }) }", 0},
+		{"sleep", "func f() {\n\t<-time.After(1) // virtual\n}", 0},
+		{"sleep", "func f() {\n\t<-time.After(1) // real: nothing tells when the other process has read\n}", 0},
+		{"sleep", "func f() {\n\t<-time.After(1) // real: luck\n}", 1},
 		{"sleep", "func f() {\n\ttime.Sleep(1) // virtual: used in a bubble\n}", 0},
 		{"sleep", "func f() {\n\ttime.Sleep(1) // to be sure\n}", 1},
 		{"skip", "func f() { t.Skip(1) }", 1},

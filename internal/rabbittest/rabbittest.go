@@ -185,7 +185,7 @@ func (b *Broker) awaitReady() error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("rabbittest: the node does not answer after %v", startTime)
 		}
-		<-time.After(50 * time.Millisecond)
+		<-time.After(50 * time.Millisecond) // real: a node that starts tells nobody when it listens
 	}
 	return nil
 }

@@ -66,8 +66,11 @@ func newServer(t *testing.T, p polywire.Plugin) *polywire.Server {
 		"fails":   func() (any, error) { return nil, errors.New("secret") },
 		"panics":  func() (any, error) { panic("ouch") },
 		"missing": func() (any, error) { return nil, polywire.Errorf(polywire.CodeNotFound, "no such user") },
-		"slow":    func() (any, error) { <-time.After(3 * time.Second); return []byte("four"), nil },
-		"many.*":  func() (any, error) { return nil, nil },
+		"slow": func() (any, error) {
+			<-time.After(3 * time.Second) // virtual
+			return []byte("four"), nil
+		},
+		"many.*": func() (any, error) { return nil, nil },
 	}
 	for pattern, answer := range answers {
 		srv.Handle(pattern, polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return answer() }))
