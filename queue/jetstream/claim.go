@@ -174,7 +174,7 @@ func (c *claim) Retry(ctx context.Context, e *queue.Envelope) error {
 	if !c.Held() {
 		return queue.ErrStale
 	}
-	m := c.s.d.names.again(e, fmt.Sprintf("retry %d %s", e.Attempts, c.id()))
+	m := c.s.d.again(e, fmt.Sprintf("retry %d %s", e.Attempts, c.id()))
 	if err := c.s.d.publish(ctx, c.s.name, m).Wait(ctx); err != nil {
 		return err
 	}

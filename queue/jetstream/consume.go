@@ -281,7 +281,7 @@ func (s *subscription) ask() {
 		return
 	}
 	free := s.credit - s.n - x.requested
-	if free <= 0 || free < (s.credit+1)/2 && x.requested > 0 {
+	if free <= 0 || x.requested > 0 && free < (s.credit+1)/2 {
 		return
 	}
 	req := make([]byte, 0, 80)

@@ -88,7 +88,7 @@ func (d *Driver) judge(ctx context.Context, str jetstream.Stream, m *jetstream.R
 	}
 	if v == queue.Replay {
 		e.Attempts, e.At = 0, time.Time{}
-		again := d.names.again(e, fmt.Sprintf("replay %d %d", m.Sequence, m.Time.UnixNano()))
+		again := d.again(e, fmt.Sprintf("replay %d %d", m.Sequence, m.Time.UnixNano()))
 		if err := d.publish(ctx, e.Queue, again).Wait(ctx); err != nil {
 			return err
 		}

@@ -16,9 +16,10 @@ import (
 // Driver is a queue.Driver on JetStream, and a queue.Reporter, Lister, Purger
 // and Browser. Its methods may be called by many goroutines at once.
 type Driver struct {
-	o     Options
-	names names
-	slots chan struct{} // one for each unconfirmed message
+	o      Options
+	names  names
+	slots  chan struct{} // one for each unconfirmed message
+	spread spread
 
 	ctx    context.Context //nolint:containedctx // of what the driver does by itself, until it is closed
 	cancel context.CancelFunc

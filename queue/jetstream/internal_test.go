@@ -48,6 +48,30 @@ func TestDue(t *testing.T) {
 	}
 }
 
+func TestSpread(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var s spread
+	exact := 0
+	for range 3 * earlyPerSecond {
+		if s.exact(now.Add(time.Second), now) {
+			exact++
+		}
+	}
+	if exact != earlyPerSecond || s.exact(now, now) || s.exact(now.Add(-time.Hour), now) {
+		t.Errorf("%d of one second", exact)
+	}
+	for i := range 2 * maxSpread {
+		s.exact(now.Add(time.Duration(i)*time.Second), now)
+	}
+	if len(s.seconds) > maxSpread {
+		t.Errorf("%d seconds are counted", len(s.seconds))
+	}
+	later := now.Add(3 * maxSpread * time.Second)
+	if !s.exact(later.Add(time.Second), later) {
+		t.Error("seconds that are over count still")
+	}
+}
+
 func TestOptions(t *testing.T) {
 	connect := func(...nats.Option) (*nats.Conn, error) { return nil, errors.New("no") }
 	bad := map[string]Options{

@@ -142,39 +142,34 @@ func received(name string, h nats.Header, data []byte) queue.Dead {
 	return d
 }
 
-// early is how long before its time a delayed message comes to the queue: the
-// server is up to a second late with schedules. What is left of the time it
-// waits as an unanswered message whose redelivery was asked for at that time,
-// see session.hold: that is exact to some milliseconds, but ties the message to
-// the consumer. Shorter delays are nothing but that.
-const early = 1500 * time.Millisecond
-
-// scheduled reports whether a message for that time has to wait as a schedule.
-func scheduled(at time.Time) bool { return time.Until(at) > early+250*time.Millisecond }
-
 // dated turns a message into a schedule that sends it, unless its time is near.
-func (n names) dated(m *nats.Msg, q string, at time.Time) {
-	m.Subject = n.now(q)
-	if !scheduled(at) {
+func (d *Driver) dated(m *nats.Msg, q string, at time.Time) {
+	m.Subject = d.names.now(q)
+	now := time.Now()
+	if !at.After(now) {
 		return
 	}
-	at = at.Add(-early)
+	if d.spread.exact(at, now) {
+		if at = at.Add(-early); !at.After(now) {
+			return
+		}
+	}
 	m.Header[headerSchedule] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
 	m.Header[headerTarget] = []string{m.Subject}
-	m.Subject = n.at(q, at)
+	m.Subject = d.names.at(q, at)
 }
 
 // first is a message as it is published first.
-func (n names) first(e *queue.Envelope) *nats.Msg {
+func (d *Driver) first(e *queue.Envelope) *nats.Msg {
 	m := &nats.Msg{Header: header(e, e.Fields, e.ID), Data: e.Payload.Data}
-	n.dated(m, e.Queue, e.At)
+	d.dated(m, e.Queue, e.At)
 	return m
 }
 
 // again is a message that was there before, under an id that cannot be a user's.
-func (n names) again(e *queue.Envelope, dedup string) *nats.Msg {
+func (d *Driver) again(e *queue.Envelope, dedup string) *nats.Msg {
 	m := &nats.Msg{Header: header(e, e.Fields, dedup), Data: e.Payload.Data}
-	n.dated(m, e.Queue, e.At)
+	d.dated(m, e.Queue, e.At)
 	return m
 }
 

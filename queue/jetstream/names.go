@@ -13,6 +13,7 @@ type names struct{ prefix string }
 func (n names) stream(queue string) string { return n.prefix + "-q-" + encodeName(queue) }
 func (n names) now(queue string) string    { return n.prefix + ".q." + encodeName(queue) + ".now" }
 func (n names) anyAt(queue string) string  { return n.prefix + ".q." + encodeName(queue) + ".at.*" }
+func (n names) all(queue string) string    { return n.prefix + ".q." + encodeName(queue) + ".>" }
 func (n names) deadStream() string         { return n.prefix + "-dead" }
 func (n names) dead(queue string) string   { return n.prefix + ".dead." + encodeName(queue) }
 func (n names) anyDead() string            { return n.prefix + ".dead.*" }

@@ -63,7 +63,7 @@ func (r decided) Wait(context.Context) error { return r.err }
 
 // Publish implements queue.Driver.
 func (d *Driver) Publish(ctx context.Context, e *queue.Envelope) queue.Receipt {
-	return d.publish(ctx, e.Queue, d.names.first(e))
+	return d.publish(ctx, e.Queue, d.first(e))
 }
 
 // publish sends a message to a queue, whose stream is made if need be.

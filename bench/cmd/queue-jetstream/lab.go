@@ -18,6 +18,7 @@ import (
 
 const (
 	bareStream = "bare"
+	bareNow    = bareStream + ".now"
 	queueName  = "work"
 )
 
@@ -59,14 +60,14 @@ func (l *lab) open(ctx context.Context, sync bool) error {
 	if l.js, err = natsjs.New(l.nc, natsjs.WithPublishAsyncMaxPending(l.c.inFlight)); err != nil {
 		return err
 	}
-	// The same stream and consumer as package queue makes.
+	// The same stream and consumer as package queue makes, with room for delays.
 	if _, err = l.js.CreateStream(ctx, natsjs.StreamConfig{
-		Name: bareStream, Retention: natsjs.WorkQueuePolicy, AllowMsgSchedules: true, Duplicates: 2 * time.Minute,
+		Name: bareStream, Subjects: []string{bareNow, bareStream + ".at.*"}, Retention: natsjs.WorkQueuePolicy, AllowMsgSchedules: true, Duplicates: 2 * time.Minute,
 	}); err != nil {
 		return err
 	}
 	if _, err = l.js.CreateConsumer(ctx, bareStream, natsjs.ConsumerConfig{
-		Durable: bareStream, AckPolicy: natsjs.AckExplicitPolicy, MaxAckPending: -1, FilterSubject: bareStream,
+		Durable: bareStream, AckPolicy: natsjs.AckExplicitPolicy, MaxAckPending: -1, FilterSubject: bareNow,
 	}); err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (l *lab) close() error {
 func (l *lab) publishBare(ctx context.Context) error {
 	futures := make([]natsjs.PubAckFuture, 0, l.c.messages)
 	for range l.c.messages {
-		m := &nats.Msg{Subject: bareStream, Header: nats.Header{nats.MsgIdHdr: {queue.NewID(time.Now())}}, Data: l.payload}
+		m := &nats.Msg{Subject: bareNow, Header: nats.Header{nats.MsgIdHdr: {queue.NewID(time.Now())}}, Data: l.payload}
 		f, err := l.js.PublishMsgAsync(m, natsjs.WithStallWait(time.Minute))
 		if err != nil {
 			return err

@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		f.IntVar(&c.messages, "messages", 20_000, "messages of a round; a tenth of them when each waits for the disk")
 		f.IntVar(&c.rounds, "rounds", 5, "rounds of each, by turns; the median counts")
 		f.IntVar(&c.inFlight, "in-flight", 512, "unconfirmed publishes, and messages in hand")
-		f.IntVar(&c.workers, "workers", 16, "handlers at a time, of package queue; the bare loop has one goroutine")
+		f.IntVar(&c.workers, "workers", 1, "handlers at a time, of package queue; the bare loop has one")
 		if err := f.Parse(args[1:]); err != nil {
 			return err
 		}
