@@ -296,7 +296,7 @@ func (m *members) take(msg *nats.Msg) bool {
 	body := data[1:]
 	switch data[0] {
 	case sayBeat, sayHello:
-		if data[0] == sayHello {
+		if data[0] == sayHello || o == nil { // who is new here may not know this node: servers had not met
 			m.tell(sayBeat, m.b.nodeSubject(string(from)))
 		}
 		if o != nil && bytes.Equal(o.card, body) {
