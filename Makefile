@@ -10,6 +10,12 @@ export PATH := $(CURDIR)/.cache/bin:$(PATH)
 
 linter := .cache/bin/golangci-lint
 
+# Packages whose tests start servers, brokers and browsers as processes: one
+# after the other, since each wants the machine for itself.
+alone    := ./cluster/nats ./cmd/polywire ./examples/conformance ./internal/e2e ./internal/e2ecluster \
+	./internal/rabbittest ./natsembed ./queue/jetstream ./queue/rabbitmq ./webhook/natsstore
+together  = $(filter-out $(patsubst ./%,github.com/polywire/polywire/%,$(alone)),$(shell $(GO) list ./...))
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup test test-cluster test-go test-bench test-js race fuzz bench bench-peers bench-scale lint generate cover
@@ -23,7 +29,8 @@ setup: ## install what the tests need beyond Go, or say what is missing
 test: setup test-go test-bench test-js ## all tests, none skipped (runs setup first)
 
 test-go: setup
-	POLYWIRE_TEST_FULL=1 $(GO) test ./...
+	POLYWIRE_TEST_FULL=1 $(GO) test $(together)
+	POLYWIRE_TEST_FULL=1 $(GO) test -p 1 -timeout 20m $(alone)
 
 test-cluster: ## three processes as one: killed, cut off, stormed
 	POLYWIRE_TEST_FULL=1 $(GO) test -count=1 -v ./internal/e2ecluster
@@ -39,9 +46,10 @@ ifneq ($(wildcard sdk/js/package.json),)
 endif
 	node --test cmd/polywire/internal/demo/webtest/*.test.js
 
-race: ## all Go tests with the race detector
+race: ## all Go tests with the race detector, the long ones shorter
 	@scripts/setup.sh cc
-	$(GO) test -race ./...
+	$(GO) test -race -short $(together)
+	$(GO) test -race -short -p 1 -timeout 20m $(alone)
 
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
