@@ -138,7 +138,12 @@ func (b *Bus) install(ctx context.Context, s *session) error {
 	b.sess.Store(s)
 	b.mu.Unlock()
 	b.interests.moved()
-	return b.interests.applied(ctx)
+	if err := b.interests.applied(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	return s.nc.FlushWithContext(ctx) // others may rely on it when the bus says that NATS is there
 }
 
 // watch waits for the end of a session and opens another, until the bus ends.

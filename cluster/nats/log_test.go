@@ -301,6 +301,7 @@ func TestConnectionClosedForGood(t *testing.T) {
 	lb.Interest("x", true)
 	b.wants(t, "bus")
 	p := appendTo(t, la, "x", "1")
+	b.until(t, "the first", func() bool { return len(b.messages) == 1 })
 	stop(t, server)
 	for _, n := range []*node{a, b} {
 		n.until(t, "the end", func() bool { return len(n.states) == 1 && !n.states[0] })
@@ -316,6 +317,7 @@ func TestConnectionClosedForGood(t *testing.T) {
 		n.within(t, 5*time.Second, "the return", func() bool { return len(n.states) == 2 && n.states[1] })
 		n.alive(t, "a", "b")
 	}
+	b.wants(t)
 	q := appendTo(t, la, "x", "2")
 	a.publish(t, "3", "bus")
 	b.until(t, "all", func() bool { return len(b.messages) == 3 })

@@ -129,6 +129,9 @@ func (r *reading) page(ctx context.Context) (cluster.Page, error) {
 	if !complete {
 		return r.incomplete(ctx)
 	}
+	if r.era.lost.Load() {
+		return cluster.Page{}, errEpoch // what was found may be of two epochs
+	}
 	page := cluster.Page{Complete: true, Top: r.p}
 	for _, m := range found.messages {
 		from, _, data, err := parseFrame(m.Data)

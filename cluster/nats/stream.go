@@ -245,10 +245,10 @@ func (l *Log) restart(ctx context.Context, js jetstream.JetStream, bad *era) err
 	if err != nil {
 		return err
 	}
-	// Nobody can find the old subjects' messages any more.
+	l.enter(epoch, info.State.LastSeq)
+	// Nobody looks for the old subjects' messages any more.
 	if err := s.Purge(ctx, jetstream.WithPurgeSubject(l.appended(bad.epoch)+"*")); err != nil {
 		l.b.opts.Logger.Info("messages of a log's last epoch stay for a while", "log", l.name, "error", err)
 	}
-	l.enter(epoch, info.State.LastSeq)
 	return nil
 }
