@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/content"
 	"github.com/polywire/polywire/wire"
 )
 
@@ -26,30 +27,6 @@ const (
 	fieldContentType = 3
 )
 
-// Values of polywire.v1.Content.
-const (
-	contentNone     = 0
-	contentJSON     = 1
-	contentProtobuf = 2
-	contentMsgpack  = 3
-	contentBytes    = 4
-	contentOther    = 5
-)
-
-func contentOf(p codec.Payload) uint64 {
-	switch p.Type {
-	case "", codec.TypeBytes:
-		return contentBytes
-	case codec.TypeJSON:
-		return contentJSON
-	case codec.TypeProtobuf:
-		return contentProtobuf
-	case codec.TypeMsgpack:
-		return contentMsgpack
-	}
-	return contentOther
-}
-
 // valid is s as protobuf can say it: an error is too good to be lost for a byte.
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
@@ -64,9 +41,9 @@ func appendFailure(dst []byte, e *wire.ErrorBody) []byte {
 	if len(e.Details.Data) > 0 {
 		details = protowire.AppendBytes(protowire.AppendTag(details, fieldData, protowire.BytesType), e.Details.Data)
 	}
-	content := contentOf(e.Details)
-	details = protowire.AppendVarint(protowire.AppendTag(details, fieldContent, protowire.VarintType), content)
-	if content == contentOther {
+	number := content.Of(e.Details)
+	details = protowire.AppendVarint(protowire.AppendTag(details, fieldContent, protowire.VarintType), number)
+	if number == content.Other {
 		details = appendText(details, fieldContentType, valid(e.Details.Type))
 	}
 	return protowire.AppendBytes(protowire.AppendTag(dst, fieldDetails, protowire.BytesType), details)
@@ -102,8 +79,8 @@ func readFailure(data []byte) (*wire.ErrorBody, error) {
 
 // readDetails reads a polywire.v1.Argument. The data stays in place.
 func readDetails(data []byte) (p codec.Payload, err error) {
-	var content uint64
-	var contentType []byte
+	var number uint64
+	var contentType, payload []byte
 	for r := fields(data); len(r) > 0; {
 		num, t, err := r.tag()
 		if err != nil {
@@ -111,9 +88,9 @@ func readDetails(data []byte) (p codec.Payload, err error) {
 		}
 		switch num {
 		case fieldData:
-			err = r.bytes(t, &p.Data)
+			err = r.bytes(t, &payload)
 		case fieldContent:
-			err = r.varint(t, &content)
+			err = r.varint(t, &number)
 		case fieldContentType:
 			err = r.text(t, &contentType)
 		default:
@@ -123,23 +100,6 @@ func readDetails(data []byte) (p codec.Payload, err error) {
 			return p, inField(num, err)
 		}
 	}
-	switch content {
-	case contentNone:
-		if len(p.Data) > 0 {
-			p.Type = codec.TypeBytes
-		}
-	case contentJSON:
-		p.Type = codec.TypeJSON
-	case contentProtobuf:
-		p.Type = codec.TypeProtobuf
-	case contentMsgpack:
-		p.Type = codec.TypeMsgpack
-	case contentOther:
-		if p.Type = string(contentType); p.Type == "" {
-			p.Type = codec.TypeBytes
-		}
-	default:
-		p.Type = codec.TypeBytes
-	}
+	p, _ = content.Payload(number, contentType, payload) // what nobody knows is bytes
 	return p, nil
 }

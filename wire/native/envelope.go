@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/wire"
 )
 
@@ -85,22 +84,6 @@ func finish(p *wire.Packet) error {
 		p.Err = new(wire.ErrorBody)
 	}
 	return check(p)
-}
-
-// mediaType returns b as a string, without allocating for the usual ones. No
-// type at all is bytes.
-func mediaType(b []byte) string {
-	switch string(b) {
-	case "", codec.TypeBytes:
-		return codec.TypeBytes
-	case codec.TypeJSON:
-		return codec.TypeJSON
-	case codec.TypeProtobuf:
-		return codec.TypeProtobuf
-	case codec.TypeMsgpack:
-		return codec.TypeMsgpack
-	}
-	return string(b)
 }
 
 // sortedKeys appends the keys of m to buf, in order: equal packets are equal

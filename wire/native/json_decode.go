@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/content"
 	"github.com/polywire/polywire/internal/jsonscan"
 	"github.com/polywire/polywire/wire"
 )
@@ -367,5 +368,5 @@ func (a *jsonArgument) payload() (codec.Payload, error) {
 	if err != nil {
 		return codec.Payload{}, errBase64
 	}
-	return codec.Payload{Type: mediaType(a.contentType), Data: data[:n]}, nil
+	return codec.Payload{Type: content.Name(a.contentType), Data: data[:n]}, nil
 }

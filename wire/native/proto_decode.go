@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/content"
 	"github.com/polywire/polywire/wire"
 )
 
@@ -24,16 +25,6 @@ const (
 	fieldArgs        = 13
 	fieldOffset      = 14
 	fieldRecovered   = 15
-)
-
-// Values of polywire.v1.Content.
-const (
-	contentNone     = 0
-	contentJSON     = 1
-	contentProtobuf = 2
-	contentMsgpack  = 3
-	contentBytes    = 4
-	contentOther    = 5
 )
 
 var errContent = errors.New("unknown content")
@@ -284,25 +275,11 @@ func (a *argument) read(r *protoReader, wireType uint8) error {
 	return nil
 }
 
-// payload says what the argument is. Content is a type of its own, so that a
-// message without fields, which protobuf encodes as no bytes, is a payload.
+// payload says what the argument is.
 func (a *argument) payload() (codec.Payload, error) {
-	switch a.content {
-	case contentNone:
-		if len(a.data) == 0 {
-			return codec.Payload{}, nil
-		}
-		return codec.Payload{Type: codec.TypeBytes, Data: a.data}, nil
-	case contentJSON:
-		return codec.Payload{Type: codec.TypeJSON, Data: a.data}, nil
-	case contentProtobuf:
-		return codec.Payload{Type: codec.TypeProtobuf, Data: a.data}, nil
-	case contentMsgpack:
-		return codec.Payload{Type: codec.TypeMsgpack, Data: a.data}, nil
-	case contentBytes:
-		return codec.Payload{Type: codec.TypeBytes, Data: a.data}, nil
-	case contentOther:
-		return codec.Payload{Type: mediaType(a.contentType), Data: a.data}, nil
+	p, known := content.Payload(a.content, a.contentType, a.data)
+	if !known {
+		return codec.Payload{}, errContent
 	}
-	return codec.Payload{}, errContent
+	return p, nil
 }

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/content"
 	"github.com/polywire/polywire/wire"
 )
 
@@ -85,14 +86,14 @@ func (w *protoWriter) must(num uint64, s string) {
 }
 
 // payload writes the three fields that say one.
-func (w *protoWriter) payload(p codec.Payload, data, content, contentType uint64) {
+func (w *protoWriter) payload(p codec.Payload, data, number, contentType uint64) {
 	if len(p.Data) > 0 {
 		w.open(data, len(p.Data))
 		w.b = append(w.b, p.Data...)
 	}
-	c := contentOf(p)
-	w.uint(content, c)
-	if c == contentOther {
+	c := content.Of(p)
+	w.uint(number, c)
+	if c == content.Other {
 		w.str(contentType, p.Type)
 	}
 }
@@ -140,25 +141,6 @@ func (w *protoWriter) error(e *wire.ErrorBody) {
 	}
 }
 
-func contentOf(p codec.Payload) uint64 {
-	switch p.Type {
-	case "":
-		if len(p.Data) == 0 {
-			return contentNone
-		}
-		return contentBytes
-	case codec.TypeJSON:
-		return contentJSON
-	case codec.TypeProtobuf:
-		return contentProtobuf
-	case codec.TypeMsgpack:
-		return contentMsgpack
-	case codec.TypeBytes:
-		return contentBytes
-	}
-	return contentOther
-}
-
 func sizeVarint(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
 // sizeBytes is the size of a field of n bytes whose number is below 16.
@@ -177,11 +159,11 @@ func sizeArgument(p codec.Payload) int {
 	if len(p.Data) > 0 {
 		n = sizeBytes(len(p.Data))
 	}
-	c := contentOf(p)
-	if c != contentNone {
+	c := content.Of(p)
+	if c != content.None {
 		n += 2
 	}
-	if c == contentOther {
+	if c == content.Other {
 		n += sizeBytes(len(p.Type))
 	}
 	return n
