@@ -22,6 +22,8 @@ type serveFlags struct {
 	roomFlags
 	clusterFlags
 	queueRules
+
+	hooks          webhookRules
 	allow          []string
 	maxMessage     int
 	maxOutbox      int
@@ -82,6 +84,12 @@ polywire queue shows and manages them.
   polywire serve --data-dir /var/lib/polywire --nats-listen 127.0.0.1:4222 \
       --queue-in 'order.*=orders' --queue-out 'done=feed,kind=order.done'
 
+Webhooks go out to whoever was registered for them, by polywire webhook or the
+API, and come in, verified, to a room or a queue.
+
+  polywire serve --data-dir /var/lib/polywire --webhooks --webhook-out 'order.*'
+  polywire serve --webhook-in '/hooks/payments=room:payments,secret=env:PAYMENTS_SECRET'
+
 Ends on SIGINT and SIGTERM, after telling every peer.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.serve(c) },
@@ -92,6 +100,7 @@ Ends on SIGINT and SIGTERM, after telling every peer.`,
 	f.roomFlags.register(c)
 	f.clusterFlags.register(c)
 	f.queueRules.register(c)
+	f.hooks.register(c)
 	c.Flags().StringSliceVar(&f.allow, "allow", nil, "what clients may do besides subscribing: publish, broadcast")
 	c.Flags().IntVar(&f.maxMessage, "max-message-bytes", 1<<20, "largest inbound message")
 	c.Flags().IntVar(&f.maxOutbox, "max-outbox-bytes", 1<<20, "most that may wait for one slow reader")
@@ -142,6 +151,9 @@ func (f *serveFlags) serve(c *cobra.Command) error {
 	if err := f.queueRules.check(&f.clusterFlags); err != nil {
 		return err
 	}
+	if err := f.hooks.check(&f.clusterFlags, &f.queueRules); err != nil {
+		return err
+	}
 	opts = slices.Concat(opts, allowed, placed, kept)
 	if _, err := polywire.New(opts...); err != nil { // before anything is started
 		return err
@@ -155,6 +167,15 @@ func (f *serveFlags) serve(c *cobra.Command) error {
 
 // serveWith serves as one of the servers that an engine connects.
 func (f *serveFlags) serveWith(c *cobra.Command, e *engine, logger *slog.Logger, opts []polywire.Option) error {
+	s, err := f.hooks.start(c.Context(), e, logger)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.serveAs(c, e, s, logger, opts), s.close(f.drain))
+}
+
+// serveAs serves, and ends before what sends webhooks does.
+func (f *serveFlags) serveAs(c *cobra.Command, e *engine, s *sender, logger *slog.Logger, opts []polywire.Option) error {
 	queues, err := f.open(c.Context(), e, logger)
 	if err != nil {
 		return err
@@ -177,6 +198,7 @@ func (f *serveFlags) serveWith(c *cobra.Command, e *engine, logger *slog.Logger,
 	}))
 	handleRooms(srv)
 	f.handle(srv)
+	f.hooks.handle(srv, s, logger)
 	if err := e.join(srv); err != nil {
 		return err
 	}

@@ -1,0 +1,353 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/polywire/polywire/natsembed"
+	"github.com/polywire/polywire/queue"
+	"github.com/polywire/polywire/queue/jetstream"
+	"github.com/polywire/polywire/webhook"
+	"github.com/polywire/polywire/webhook/dispatch"
+	"github.com/polywire/polywire/webhook/natsstore"
+)
+
+
+// webhookWait bounds what a tool waits for a NATS server.
+const webhookWait = 15 * time.Second
+
+// webhookFlags say where webhooks are kept, and how to print.
+type webhookFlags struct {
+	nats      string
+	natsCreds string
+	dataDir   string
+	json      bool
+}
+
+func newWebhook() *cobra.Command {
+	f := new(webhookFlags)
+	c := &cobra.Command{
+		Use:   "webhook",
+		Short: "Manage outgoing webhooks, and help to write receivers",
+		Long: `Manage outgoing webhooks: who gets which events, what was delivered and what was
+not, and deliver again. The deliveries themselves are made by polywire serve
+--webhooks, or by a program of yours.
+
+They are kept by NATS: a server elsewhere, or the one inside of polywire serve,
+which is reached while it runs if it has --nats-listen.
+
+  polywire webhook endpoints add https://customer.example/hook --type 'order.*' --nats nats://127.0.0.1:4222
+  polywire webhook send order.paid '{"order": 7}' --nats nats://127.0.0.1:4222
+  polywire webhook attempts ep_... --nats nats://127.0.0.1:4222
+
+For those who write a receiver, without any server:
+
+  polywire webhook listen --secret env:SECRET --status 500,200
+  polywire webhook verify request.txt --secret env:SECRET`,
+		Args: cobra.NoArgs,
+	}
+	flags := c.PersistentFlags()
+	flags.StringVar(&f.nats, "nats", "", "`URL` of the NATS server that keeps the webhooks, or several with commas ("+natsVariable+");\n"+
+		"its token is in "+tokenVariable)
+	flags.StringVar(&f.natsCreds, "nats-creds", "", "credentials `file` for --nats")
+	flags.StringVar(&f.dataDir, "data-dir", "", "`directory` of a polywire serve that is not running")
+	flags.BoolVar(&f.json, "json", false, "print JSON, for programs")
+	c.AddCommand(newWebhookEndpoints(f), newWebhookSend(f), newWebhookAttempts(f), newWebhookReplay(f), newWebhookListen(f), newWebhookVerify(f))
+	return c
+}
+
+// webhooks are those of a place, opened.
+type webhooks struct {
+	*dispatch.Dispatcher
+
+	broker   *queue.Broker
+	conn     *nats.Conn
+	embedded *natsembed.Server
+	client   *webhook.Client
+}
+
+// with opens the webhooks for one thing to do. client says where endpoints may
+// be; nil: anywhere, for what does not change their URLs.
+func (f *webhookFlags) with(c *cobra.Command, client *webhook.Client, do func(ctx context.Context, w *webhooks) error) error {
+	w, err := f.open(c.Context(), client)
+	if err != nil {
+		return err
+	}
+	return errors.Join(describeWebhook(do(c.Context(), w)), w.close())
+}
+
+func (f *webhookFlags) open(ctx context.Context, client *webhook.Client) (*webhooks, error) {
+	if f.dataDir == "" {
+		f.nats = cmp.Or(f.nats, os.Getenv(natsVariable))
+	}
+	switch {
+	case f.nats == "" && f.dataDir == "":
+		return nil, errors.New("say where the webhooks are kept: --nats URL, or --data-dir DIR of a server that is not running")
+	case f.nats != "" && f.dataDir != "":
+		return nil, errors.New("--nats is a NATS server that runs, --data-dir the directory of one that does not: use one or the other")
+	case f.natsCreds != "" && f.nats == "":
+		return nil, errors.New("--nats-creds is for --nats")
+	}
+	ctx, cancel := context.WithTimeout(ctx, webhookWait)
+	defer cancel()
+	w := &webhooks{client: client}
+	if err := w.open(ctx, f); err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	return w, nil
+}
+
+func (w *webhooks) open(ctx context.Context, f *webhookFlags) (err error) {
+	if w.client == nil {
+		if w.client, err = anywhere(); err != nil {
+			return err
+		}
+	}
+	connect := func(o ...nats.Option) (*nats.Conn, error) {
+		return nats.Connect(f.nats, append(f.natsOptions(), o...)...)
+	}
+	if f.dataDir != "" {
+		if _, err := os.Stat(f.dataDir); err != nil {
+			return fmt.Errorf("--data-dir: %w", err)
+		}
+		w.embedded, err = natsembed.Start(ctx, natsembed.Options{Dir: f.dataDir})
+		if errors.Is(err, natsembed.ErrInUse) {
+			return fmt.Errorf("%w: a server is running on it; with --nats-listen it can be reached by --nats", err)
+		}
+		if err != nil {
+			return err
+		}
+		connect = w.embedded.Connect
+	}
+	if w.conn, err = connect(nats.Name("polywire webhook")); err != nil {
+		return fmt.Errorf("--nats %s: %w", hideUser(f.nats), err)
+	}
+	store, err := openWebhookStore(ctx, w.conn, 0)
+	if err != nil {
+		return err
+	}
+	d, err := jetstream.New(ctx, jetstream.Options{Connect: connect})
+	if err != nil {
+		return err
+	}
+	if w.broker, err = queue.New(d, queue.Options{PublishTimeout: webhookWait}); err != nil {
+		return err
+	}
+	w.Dispatcher, err = dispatch.New(ctx, dispatch.Options{
+		Broker: w.broker, Client: w.client, Endpoints: store.Endpoints, Events: store.Events, Attempts: store.Attempts, PublishOnly: true,
+	})
+	return err
+}
+
+func (f *webhookFlags) natsOptions() []nats.Option {
+	opts := []nats.Option{nats.Timeout(5 * time.Second)}
+	if f.natsCreds != "" {
+		opts = append(opts, nats.UserCredentials(f.natsCreds))
+	}
+	if token := os.Getenv(tokenVariable); token != "" {
+		opts = append(opts, nats.Token(token))
+	}
+	return opts
+}
+
+// hideUser leaves out what stands before the @ of URLs.
+func hideUser(urls string) string {
+	parts := strings.Split(urls, ",")
+	for i, u := range parts {
+		scheme, rest, found := strings.Cut(u, "://")
+		if !found {
+			scheme, rest = "nats", u
+		}
+		parts[i] = scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
+	}
+	return strings.Join(parts, ",")
+}
+
+// anywhere is a client for tools that make no requests: whether an endpoint may
+// be reached is the server's to say.
+func anywhere() (*webhook.Client, error) {
+	return webhook.NewClient(webhook.ClientOptions{
+		AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
+	})
+}
+
+// openWebhookStore opens the stores, with the ages and the bounds that they
+// have. They are on so many servers; zero: as they are.
+func openWebhookStore(ctx context.Context, conn *nats.Conn, replicas int) (*natsstore.Store, error) {
+	js, err := natsjs.New(conn)
+	if err != nil {
+		return nil, err
+	}
+	o := natsstore.Options{Conn: conn, Replicas: replicas}
+	for name, age := range map[string]*time.Duration{"polywire-webhook-attempts": &o.Age, "polywire-webhook-events": &o.EventAge} {
+		s, err := js.Stream(ctx, name)
+		if errors.Is(err, natsjs.ErrStreamNotFound) {
+			continue
+		}
+		if errors.Is(err, natsjs.ErrJetStreamNotEnabled) {
+			return nil, errors.New("the NATS server keeps nothing: it has no JetStream")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("webhooks: %w", err)
+		}
+		there := s.CachedInfo().Config
+		*age, o.MaxBytes = there.MaxAge, max(there.MaxBytes, 0)
+		if replicas == 0 {
+			o.Replicas = there.Replicas
+		}
+	}
+	return natsstore.Open(ctx, o)
+}
+
+// close ends what was opened, as far as that got.
+func (w *webhooks) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), webhookWait)
+	defer cancel()
+	var errs []error
+	if w.Dispatcher != nil {
+		errs = append(errs, w.Dispatcher.Close(ctx))
+	}
+	if w.broker != nil {
+		errs = append(errs, w.broker.Shutdown(ctx))
+	}
+	if w.conn != nil {
+		w.conn.Close()
+	}
+	if w.embedded != nil {
+		errs = append(errs, w.embedded.Shutdown(ctx))
+	}
+	if w.client != nil {
+		w.client.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// describeWebhook says what to do about an error.
+func describeWebhook(err error) error {
+	if err == nil {
+		return nil
+	}
+	hint := ""
+	switch {
+	case errors.Is(err, dispatch.ErrNotFound):
+		hint = "polywire webhook endpoints ls shows the endpoints; events and attempts are kept for some days"
+	case errors.Is(err, webhook.ErrForbidden):
+		hint = "an address inside is permitted by --allow-network or --allow-host, here and at polywire serve"
+	case errors.Is(err, webhook.ErrURL):
+		hint = "http is permitted by --allow-http, here and at polywire serve"
+	case errors.Is(err, queue.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		hint = "the NATS server did not answer in time"
+	}
+	text := strings.TrimPrefix(err.Error(), "webhook: ")
+	if hint != "" {
+		text += "\n\n" + hint
+	}
+	return &webhookError{text, err}
+}
+
+// webhookError is an error with a hint.
+type webhookError struct {
+	text  string
+	cause error
+}
+
+// Error returns the text.
+func (e *webhookError) Error() string { return e.text }
+
+// Unwrap returns the cause.
+func (e *webhookError) Unwrap() error { return e.cause }
+
+// printJSON prints a value as one that programs and people can read.
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// reachFlags say where webhooks may go, besides public addresses by https.
+type reachFlags struct {
+	http     bool
+	networks []string
+	hosts    []string
+	prefix   string // of the flags' names
+}
+
+func (f *reachFlags) register(flags *pflag.FlagSet, prefix string) {
+	f.prefix = prefix
+	flags.BoolVar(&f.http, prefix+"allow-http", false, "also URLs with http, which can be read and changed on their way")
+	flags.StringSliceVar(&f.networks, prefix+"allow-network", nil, "inside `networks` that may be reached, as 10.1.0.0/16 or 127.0.0.1/32")
+	flags.StringSliceVar(&f.hosts, prefix+"allow-host", nil, "`names` that may be reached wherever they lead")
+}
+
+func (f *reachFlags) given() bool { return f.http || len(f.networks) > 0 || len(f.hosts) > 0 }
+
+func (f *reachFlags) client() (*webhook.Client, error) {
+	o := webhook.ClientOptions{AllowHTTP: f.http, AllowHosts: f.hosts}
+	for _, n := range f.networks {
+		p, err := netip.ParsePrefix(n)
+		if err != nil {
+			return nil, fmt.Errorf("--%sallow-network %q: want a network, as 10.1.0.0/16", f.prefix, n)
+		}
+		o.AllowNetworks = append(o.AllowNetworks, p)
+	}
+	return webhook.NewClient(o)
+}
+
+// readSecret returns the text of a secret: of a variable (env:NAME) or of a
+// file (file:PATH), so that it stands in no list of processes.
+func readSecret(text string) (string, error) {
+	source, name, _ := strings.Cut(text, ":")
+	switch {
+	case source == "env" && name != "":
+		if value := os.Getenv(name); value != "" {
+			return value, nil
+		}
+		return "", fmt.Errorf("the variable %s is not set", name)
+	case source == "file" && name != "":
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return "", err
+		}
+		if value := strings.TrimRight(string(b), "\r\n"); value != "" && len(value) <= 2048 {
+			return value, nil
+		}
+		return "", fmt.Errorf("%s is empty, or too long for a secret", name)
+	}
+	return "", errors.New("want env:NAME or file:PATH: a secret among the arguments stands in the list of processes")
+}
+
+// parseWhen reads a time: RFC 3339, or how long ago, as 24h.
+func parseWhen(name, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return time.Now().Add(-ago), nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return t, fmt.Errorf("--%s %q: want a time as 2006-01-02T15:04:05Z, or how long ago, as 24h", name, text)
+	}
+	return t, nil
+}
+
+func shownTime(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
