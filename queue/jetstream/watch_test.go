@@ -1,0 +1,75 @@
+package jetstream_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/natsembed"
+	"github.com/polywire/polywire/queue"
+	"github.com/polywire/polywire/queue/jetstream"
+)
+
+// What is published is seen as it is, and stays for the workers; before and
+// after an outage.
+func TestWatch(t *testing.T) {
+	b := newBroker(t, natsembed.Options{NoSync: true})
+	d := b.driver(jetstream.Options{})
+	q, err := queue.New(d, queue.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	if _, err := d.Watch(within(t), "", func(*queue.Envelope) {}); !errors.Is(err, queue.ErrInvalid) {
+		t.Errorf("without a name: %v", err)
+	}
+	seen := make(chan *queue.Envelope, 100)
+	stop, err := d.Watch(within(t), "a.b *", func(e *queue.Envelope) { seen <- e })
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func() *queue.Envelope {
+		t.Helper()
+		select {
+		case e := <-seen:
+			return e
+		case <-within(t).Done():
+			t.Fatal("nothing is seen")
+			return nil
+		}
+	}
+	publish := func(m queue.Message) {
+		t.Helper()
+		if err := q.Publish(within(t), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(queue.Message{Queue: "a.b", ID: "of another queue"})
+	publish(queue.Message{
+		Queue: "a.b *", ID: "1", Kind: "k", Key: "ü", Header: map[string]string{"h": "v"},
+		Payload: codec.Payload{Type: codec.TypeJSON, Data: []byte("5")},
+	})
+	if e := next(); e.Queue != "a.b *" || e.ID != "1" || e.Kind != "k" || e.Key != "ü" || e.Header["h"] != "v" || string(e.Payload.Data) != "5" || e.Published.IsZero() {
+		t.Errorf("seen: %+v", e)
+	}
+	publish(queue.Message{Queue: "a.b *", ID: "2", Delay: time.Hour})
+	if e := next(); e.ID != "2" || time.Until(e.At) < 59*time.Minute {
+		t.Errorf("seen: %+v", e)
+	}
+	b.stop()
+	b.start()
+	publish(queue.Message{Queue: "a.b *", ID: "3"})
+	for e := next(); e.ID != "3"; e = next() {
+		t.Errorf("seen: %+v", e)
+	}
+	depth, err := q.Inspect(within(t), "a.b *")
+	if err != nil || depth.Waiting != 2 || depth.Delayed != 1 {
+		t.Errorf("what was watched: %+v, %v", depth, err)
+	}
+	stop()
+	publish(queue.Message{Queue: "a.b *", ID: "4"})
+	if len(seen) > 0 {
+		t.Errorf("seen after the end: %+v", <-seen)
+	}
+}
