@@ -22,7 +22,7 @@ func main() {
 	case err == nil, interrupted && errors.Is(err, context.Canceled):
 	default:
 		fmt.Fprintln(os.Stderr, "polywire:", strings.TrimPrefix(err.Error(), "polywire: "))
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
 }
 
@@ -44,7 +44,7 @@ Then watch it from a second terminal, and speak from a third:
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newDemo(), newPub(), newSub(), newCall(), newWebhook(), newBench(), newVersion())
+	root.AddCommand(newServe(), newDemo(), newPub(), newSub(), newCall(), newWebhook(), newQueue(), newBench(), newVersion())
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w\n\n%s --help says more", err, c.CommandPath())
 	})
