@@ -15,7 +15,7 @@ import (
 
 // AppendJSON translates one value to JSON.
 func (Codec) AppendJSON(dst []byte, _ string, data []byte) ([]byte, error) {
-	r := reader{data: data}
+	r := newReader(data)
 	out, err := r.appendValue(dst, 0)
 	if err == nil {
 		err = r.end()
@@ -106,7 +106,7 @@ func (r *reader) appendKey(dst []byte) ([]byte, error) {
 	case famUint:
 		dst = strconv.AppendUint(append(dst, '"'), t.bits, 10)
 	default:
-		return dst, fmt.Errorf("msgpack: a map key that is neither a string nor an integer, before byte %d", r.pos)
+		return dst, fmt.Errorf("msgpack: a map key that is neither a string nor an integer, before byte %d", r.Pos)
 	}
 	return append(dst, '"'), nil
 }

@@ -13,11 +13,13 @@ import (
 // MaxDepth is how deep arrays and maps may nest, as in JSON.
 const MaxDepth = 128
 
+// ErrFormat is of a value whose first byte says nothing.
+var ErrFormat = errors.New("MessagePack with an unknown first byte")
+
 var (
 	errShort    = errors.New("MessagePack ends too soon")
 	errNotUTF8  = errors.New("not UTF-8")
 	errDeep     = errors.New("MessagePack nests too deep")
-	errFormat   = errors.New("MessagePack with an unknown first byte")
 	errTrailing = errors.New("bytes after the MessagePack value")
 )
 
@@ -111,7 +113,7 @@ func (r *Reader) long(c byte) (h Head, err error) {
 	case 0xde, 0xdf:
 		h.Kind, size = Map, 2<<(c-0xde)
 	default:
-		return h, errFormat
+		return h, ErrFormat
 	}
 	if len(r.Data)-r.Pos < size {
 		return h, errShort

@@ -16,8 +16,8 @@ var malformed = []struct {
 	err        error
 }{
 	{"nothing", "", errShort},
-	{"an unknown format", "\xc1", errFormat},
-	{"an unknown format inside", "\x92\x01\xc1", errFormat},
+	{"an unknown format", "\xc1", ErrFormat},
+	{"an unknown format inside", "\x92\x01\xc1", ErrFormat},
 	{"a second value", "\x01\x02", errTrailing},
 	{"a length cut", "\xda\x00", errShort},
 	{"a string cut", "\xa5abc", errShort},
