@@ -80,16 +80,32 @@ func (s *subscription) expire(now time.Time) {
 	for c := s.claims.first; c != nil; {
 		next := c.next
 		if now.After(c.until) {
-			s.drop(c)
+			s.late(c)
+			if s.ordered {
+				return
+			}
 		}
 		c = next
+	}
+}
+
+// late drops a claim whose lease has ended. Where order matters those behind it
+// must not overtake it: all are lost, and come again in their order. s.mu is held.
+func (s *subscription) late(c *claim) {
+	if !s.ordered {
+		s.drop(c)
+		return
+	}
+	s.dropAll()
+	if s.session != nil {
+		s.session.fail(fmt.Errorf("%w: signs of life came too late", queue.ErrUnavailable))
 	}
 }
 
 // held reports whether the claim is. s.mu is held.
 func (c *claim) held() bool {
 	if !c.over && time.Now().After(c.until) {
-		c.s.drop(c)
+		c.s.late(c)
 	}
 	return !c.over
 }

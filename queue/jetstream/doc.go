@@ -28,7 +28,7 @@
 // durable pull consumer. Messages with a delay wait in the same stream as
 // message schedules (NATS ADR-51), and a failed message becomes a new one with
 // its attempts counted: nothing waits in a program's memory. The server looks at
-// schedules four times a second; up to 150 messages a second of a program come
+// schedules four times a second; ten messages a second of a program come
 // more exactly. Dead letters of all queues are
 // in one stream with limits retention and no limits. A message that is published twice with the same ID
 // within [Options.Dedup] is kept once; the server holds the ids of that time in

@@ -5,18 +5,19 @@ import (
 	"time"
 )
 
-// early is how long before its time a delayed message comes to the queue: the
-// server looks at schedules every quarter of a second, and is later if it is
-// busy. What is left of the time it waits as an unanswered message whose
+// early is how long before its time a delayed message may come to the queue:
+// the server looks at schedules every quarter of a second, and is later if it
+// is busy. What is left of the time it waits as an unanswered message whose
 // redelivery was asked for at that time, see session.hold: that is exact to
-// some milliseconds. Delays shorter than this are nothing but that.
-const early = 1500 * time.Millisecond
+// some milliseconds. Delays shorter than this may be nothing but that.
+const early = 500 * time.Millisecond
 
-// earlyPerSecond is how many messages for one second come early. The server
-// looks through all unanswered messages each time that one is due, and puts it
-// off while answers come in if there are more than 1,024 of them
-// (nats-server 2.15, consumer.go: checkPending). The rest wait as schedules only.
-const earlyPerSecond = 150
+// earlyPerSecond is how many messages for one second come early. Each request
+// for a later redelivery makes the server look for those that are due ten
+// milliseconds after it, and not before (nats-server 2.15, consumer.go:
+// processNak): a steady stream of them would put off all redeliveries. The
+// rest wait as schedules only.
+const earlyPerSecond = 10
 
 // maxSpread is for how many seconds to come that is counted.
 const maxSpread = 4096

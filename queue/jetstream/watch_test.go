@@ -45,7 +45,7 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	publish(queue.Message{Queue: "a.b", ID: "of another queue"})
+	publish(queue.Message{Queue: "a.b", ID: "elsewhere"})
 	publish(queue.Message{
 		Queue: "a.b *", ID: "1", Kind: "k", Key: "ü", Header: map[string]string{"h": "v"},
 		Payload: codec.Payload{Type: codec.TypeJSON, Data: []byte("5")},
@@ -69,7 +69,9 @@ func TestWatch(t *testing.T) {
 	}
 	stop()
 	publish(queue.Message{Queue: "a.b *", ID: "4"})
-	if len(seen) > 0 {
-		t.Errorf("seen after the end: %+v", <-seen)
+	for len(seen) > 0 { // 3 may have been published twice
+		if e := <-seen; e.ID == "4" {
+			t.Errorf("seen after the end: %+v", e)
+		}
 	}
 }
