@@ -25,7 +25,6 @@ import (
 	"github.com/polywire/polywire/webhook/natsstore"
 )
 
-
 // webhookWait bounds what a tool waits for a NATS server.
 const webhookWait = 15 * time.Second
 
