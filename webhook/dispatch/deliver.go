@@ -16,9 +16,13 @@ var errClosing = errors.New("webhook: the dispatcher is being closed")
 // deliver is the handler of the queues that all endpoints share: it makes one
 // attempt, or puts the message back if the endpoint takes no more for now.
 func (d *Dispatcher) deliver(ctx context.Context, m *queue.Delivery) error {
+	patient := m.Queue != d.queueName(queueFirst)
 	del, err := parseDelivery(&m.Message)
 	if err != nil {
 		return queue.Discard(err)
+	}
+	if d.repeated(del) {
+		return nil
 	}
 	t, err := d.find(ctx, del.endpoint)
 	switch {
@@ -30,7 +34,7 @@ func (d *Dispatcher) deliver(ctx context.Context, m *queue.Delivery) error {
 	case t.disabled():
 		return d.drop(ctx, t, del)
 	}
-	p, err := t.gate.enter(ctx)
+	p, err := t.gate.enter(ctx, patient)
 	if parked, ok := errors.AsType[parkedError](err); ok {
 		return d.putBack(ctx, del, parked.wait)
 	}
@@ -43,6 +47,15 @@ func (d *Dispatcher) deliver(ctx context.Context, m *queue.Delivery) error {
 		return errClosing // the broker is shutting down, and gives the message back
 	}
 	return d.settle(ctx, t, del, a)
+}
+
+// repeated reports whether the try was made before.
+func (d *Dispatcher) repeated(del *delivery) bool {
+	if !d.settled.has(del.key(), del.try) {
+		return false
+	}
+	d.stats.repeated.Add(1)
+	return true
 }
 
 // putBack parks a delivery: a new message takes the place of the one in hand.
@@ -130,6 +143,7 @@ func (d *Dispatcher) settle(ctx context.Context, t *target, del *delivery, a web
 // note keeps an attempt and tells of it. What was delivered is not repeated because
 // that fails; what was given up then becomes a dead letter, so that somebody sees it.
 func (d *Dispatcher) note(ctx context.Context, t *target, e Entry) error {
+	d.settled.remember(e)
 	err := d.log(ctx, e)
 	t.counts.note(e)
 	d.stats.note(e)
@@ -194,7 +208,11 @@ func (d *Dispatcher) deliverOrdered(ctx context.Context, m *queue.Delivery) erro
 	}
 	var due time.Time
 	if m.Lost > 0 || m.Attempts > 0 || d.firstOf(del.endpoint) {
-		due = d.resume(ctx, del)
+		var done bool
+		if due, done = d.resume(ctx, del); done {
+			d.stats.repeated.Add(1)
+			return nil
+		}
 	}
 	for {
 		t, err := d.find(ctx, del.endpoint)
@@ -214,7 +232,7 @@ func (d *Dispatcher) deliverOrdered(ctx context.Context, m *queue.Delivery) erro
 		if t.disabled() {
 			return d.drop(ctx, t, del)
 		}
-		p, err := t.gate.enter(ctx)
+		p, err := t.gate.enter(ctx, true)
 		if parked, ok := errors.AsType[parkedError](err); ok {
 			due = time.Now().Add(parked.wait)
 			continue
@@ -281,18 +299,22 @@ func (d *Dispatcher) firstOf(endpoint string) bool {
 
 // resume finds out how far the tries of a delivery have come that another run of
 // this program had in hand, or this one before.
-func (d *Dispatcher) resume(ctx context.Context, del *delivery) (due time.Time) {
+func (d *Dispatcher) resume(ctx context.Context, del *delivery) (due time.Time, done bool) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	entries, err := d.o.Attempts.Of(ctx, del.event.ID, del.event.Accepted)
 	if err != nil {
 		d.hooks.Trouble(fmt.Errorf("webhook: the attempts of an ordered delivery: %w", err)) // they begin anew
-		return time.Time{}
+		return time.Time{}, false
 	}
 	for _, e := range entries {
-		if e.Endpoint == del.endpoint && e.Replay == del.replay && e.State == StateScheduled && e.Attempt.Try >= del.try {
+		switch {
+		case e.Endpoint != del.endpoint || e.Replay != del.replay:
+		case e.State.Final():
+			return time.Time{}, true
+		case e.Attempt.Try >= del.try:
 			del.try, due = e.Attempt.Try+1, e.Next
 		}
 	}
-	return due
+	return due, false
 }

@@ -26,6 +26,8 @@ type Dispatcher struct {
 	stats counters
 	send  sender
 
+	settled settled
+
 	ctx     context.Context //nolint:containedctx // of what the dispatcher does by itself
 	cancel  context.CancelFunc
 	closing chan struct{} // closed when no more is begun
@@ -75,7 +77,11 @@ func start(ctx context.Context, o Options, send sender) (*Dispatcher, error) {
 	d.wg.Go(func() { d.watch(sync.OnceFunc(func() { close(ready) })) })
 	select {
 	case <-ready:
-		err = d.handleQueues()
+		if !d.o.PublishOnly {
+			if err = d.recall(ctx); err == nil {
+				err = d.handleQueues()
+			}
+		}
 	case <-ctx.Done():
 		d.mu.RLock()
 		err = errors.Join(ctx.Err(), d.watching)
@@ -113,9 +119,6 @@ func orderedPart(endpoint string) string {
 
 // handleQueues begins to make deliveries.
 func (d *Dispatcher) handleQueues() error {
-	if d.o.PublishOnly {
-		return nil
-	}
 	o := queue.HandleOptions{
 		Concurrency: d.o.Concurrency, Prefetch: -1, Timeout: -1, Lease: d.o.Lease, MaxAttempts: -1, MaxLost: -1,
 		Backoff: queue.Backoff{Min: time.Second, Max: time.Minute},

@@ -14,14 +14,19 @@ import (
 
 // Times of a gate.
 const (
-	maxHold    = time.Second     // a delivery waits in hand
-	maxPark    = 5 * time.Minute // and in the queue, to be asked again
-	firstGuess = 20 * time.Millisecond
+	maxHold     = time.Second      // a first try waits in hand
+	patientHold = 10 * time.Second // another delivery, as far as can be told
+	maxWait     = time.Minute      // and if it takes longer
+	maxPark     = 5 * time.Minute  // and in the queue, to be asked again
+	slowTook    = 250 * time.Millisecond
+	firstGuess  = 20 * time.Millisecond
 )
 
 // gate lets attempts at one endpoint through: so many at a time, so many a second,
-// and none for a while when most of them fail. What cannot go soon is parked:
-// it goes back to the queue until its turn is likely.
+// and none for a while when most of them fail. What cannot go soon is parked: it goes
+// back to the queue until its turn is likely. First tries are not to wait behind those
+// of a busy endpoint, so that what exceeds a second's work of one goes to the other
+// queue, whose deliveries wait in hand for as long as the endpoint is at work.
 type gate struct {
 	shared *crowd
 
@@ -148,15 +153,16 @@ type pass struct {
 	epoch int
 }
 
-// parkedError is what enter returns with the wait.
+// parkedError is what enter returns with the wait until it is asked again; zero: the
+// delivery is to wait in the other queue, whose deliveries are patient.
 type parkedError struct{ wait time.Duration }
 
 func (parkedError) Error() string { return "webhook: the endpoint takes no more for now" }
 
-// enter waits for the right to an attempt, for maxHold at most. A parkedError says
-// when to ask again, other errors are ctx's.
-func (g *gate) enter(ctx context.Context) (*pass, error) {
-	if err := g.slot(ctx); err != nil {
+// enter waits for the right to an attempt. A parkedError says when to ask again, other
+// errors are ctx's.
+func (g *gate) enter(ctx context.Context, patient bool) (*pass, error) {
+	if err := g.slot(ctx, patient); err != nil {
 		return nil, err
 	}
 	for deadline := time.Now().Add(maxHold); ; {
@@ -191,7 +197,7 @@ func (g *gate) enter(ctx context.Context) (*pass, error) {
 }
 
 // slot waits for one of the endpoint's attempts at a time.
-func (g *gate) slot(ctx context.Context) error {
+func (g *gate) slot(ctx context.Context, patient bool) error {
 	g.mu.Lock()
 	if g.breaker != nil && g.breaker.IsOpen() {
 		if wait := g.breaker.RemainingDelay(); wait > 0 {
@@ -204,45 +210,87 @@ func (g *gate) slot(ctx context.Context) error {
 		g.unlock()
 		return nil
 	}
-	if g.full() || !g.shared.enter() {
+	switch {
+	case patient && g.slow():
 		defer g.unlock()
 		return parkedError{g.park(0)}
+	case !patient && (g.full(maxHold) || !g.shared.enter()):
+		defer g.unlock()
+		return parkedError{g.elsewhere()}
+	case !patient:
+		defer g.shared.leave()
 	}
 	ready := make(chan struct{})
 	place := g.waiting.PushBack(ready)
 	g.unlock()
-	defer g.shared.leave()
-	t := time.NewTimer(maxHold)
-	defer t.Stop()
-	var err error
-	select {
-	case <-ready:
-		return nil
-	case <-t.C:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	g.mu.Lock()
-	defer g.unlock()
-	select {
-	case <-ready: // in the same moment
-		if err != nil {
-			g.end()
-		}
-		return err
-	default:
-	}
-	g.waiting.Remove(place)
-	if err == nil {
-		err = parkedError{g.park(0)}
-	}
-	return err
+	return g.stand(ctx, patient, ready, place)
 }
 
-// full reports whether one more would wait for longer than maxHold. g.mu is held.
-func (g *gate) full() bool {
+// stand waits in the line.
+func (g *gate) stand(ctx context.Context, patient bool, ready chan struct{}, place *list.Element) error {
+	began := time.Now()
+	t := time.NewTicker(maxHold)
+	defer t.Stop()
+	for {
+		var err error
+		select {
+		case <-ready:
+			return nil
+		case <-t.C:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		g.mu.Lock()
+		over := false
+		select {
+		case <-ready: // in the same moment
+			if err != nil {
+				g.end()
+			}
+			over = true
+		default:
+			switch {
+			case err != nil:
+				over = true
+			case !patient:
+				over, err = true, parkedError{g.elsewhere()}
+			case g.stalled() || time.Since(began) > maxWait:
+				over, err = true, parkedError{g.park(0)}
+			}
+			if over {
+				g.waiting.Remove(place)
+			}
+		}
+		g.unlock()
+		if over {
+			return err
+		}
+	}
+}
+
+// full reports whether one more would wait for longer than a time. g.mu is held.
+func (g *gate) full(hold time.Duration) bool {
 	each := max(g.pace(), time.Microsecond)
-	return g.waiting.Len() >= max(g.limit, int(maxHold/each))
+	return g.waiting.Len() >= max(g.limit, int(hold/each))
+}
+
+// stalled reports whether the attempts that run take long. g.mu is held.
+func (g *gate) stalled() bool { return g.running >= g.limit && time.Since(g.progress) > maxHold }
+
+// slow reports whether what waits is not to wait in hand: it would for too long, and in
+// the way of others. Of endpoints whose attempts are short that is never so: the time
+// until their turn could not be told well, and their line moves on. g.mu is held.
+func (g *gate) slow() bool {
+	return g.stalled() || (g.rate > 0 || g.took > slowTook) && g.full(patientHold)
+}
+
+// elsewhere returns for how long a first try that cannot go soon waits: not at all where
+// others wait in hand, or until its turn is likely. g.mu is held.
+func (g *gate) elsewhere() time.Duration {
+	if g.slow() {
+		return g.park(0)
+	}
+	return 0
 }
 
 // pace is the time between two attempts, as far as can be told. g.mu is held.
@@ -297,8 +345,8 @@ func (g *gate) crowded() (time.Duration, bool) {
 			return g.park(wait), true
 		}
 	}
-	if g.running >= g.limit && g.full() {
-		return g.park(0), true
+	if g.running >= g.limit && g.full(maxHold) {
+		return g.elsewhere(), true
 	}
 	return 0, false
 }
@@ -326,7 +374,7 @@ func (p *pass) leave(a webhook.Attempt) {
 		}
 	}
 	if verdict != webhook.Cancelled {
-		g.took = (7*g.took + a.Duration) / 8
+		g.took += (min(a.Duration, 4*g.took+time.Millisecond) - g.took) / 8 // one that took very long says little
 	}
 	g.progress = time.Now()
 	g.end()

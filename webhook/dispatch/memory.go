@@ -250,7 +250,7 @@ func (m *MemoryAttempts) Newest(_ context.Context, endpoint, before string, limi
 	limit = pageSize(limit)
 	var p Page
 	for at--; at >= 0; at-- {
-		if l.items[at].Endpoint != endpoint {
+		if endpoint != "" && l.items[at].Endpoint != endpoint {
 			continue
 		}
 		if len(p.Entries) == limit {

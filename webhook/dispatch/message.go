@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/polywire/polywire/codec"
@@ -39,11 +40,15 @@ type delivery struct {
 // id is the same for whoever makes it of the same event, endpoint and replay, so
 // that the queue knows a second one.
 func (d *delivery) id() string {
-	h := sha256.New()
-	for _, part := range []string{d.endpoint, d.event.ID, d.replay} {
-		fmt.Fprintf(h, "%d:%s", len(part), part)
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	key := d.key()
+	return hex.EncodeToString(key[:])
+}
+
+// key is the id in fewer bytes. No part of it has a line feed.
+func (d *delivery) key() (key [16]byte) {
+	sum := sha256.Sum256([]byte(d.endpoint + "\n" + d.event.ID + "\n" + d.replay))
+	copy(key[:], sum[:])
+	return key
 }
 
 // message returns the message of a delivery.
@@ -94,7 +99,7 @@ func parseDelivery(m *queue.Message) (*delivery, error) {
 			return nil, fmt.Errorf("%w: how often it was put back", errMessage)
 		}
 	}
-	if d.endpoint == "" || checkStored(d.event) != nil {
+	if !validID(d.endpoint) || strings.ContainsRune(d.replay, '\n') || checkStored(d.event) != nil {
 		return nil, fmt.Errorf("%w: its endpoint or event", errMessage)
 	}
 	return d, nil

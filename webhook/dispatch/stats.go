@@ -12,7 +12,7 @@ type counters struct {
 	accepted, refused                atomic.Int64
 	attempts, delivered, retried     atomic.Int64
 	failed, dropped, parked, removed atomic.Int64
-	logFailed, disabled              atomic.Int64
+	repeated, logFailed, disabled    atomic.Int64
 	logFailedAt                      atomic.Int64 // Unix nanoseconds; zero: the last one was kept
 }
 
@@ -67,6 +67,7 @@ type Stats struct {
 	Dropped   int64 // deliveries given up because their endpoint is disabled
 	Removed   int64 // deliveries given up because their endpoint was removed
 	Parked    int64 // times that a delivery was put back because its endpoint took no more
+	Repeated  int64 // deliveries that the queue brought again after they were made
 	LogFailed int64 // attempts that could not be kept
 	Disabled  int64 // endpoints disabled by a rule
 	// Watching is empty while changes of endpoints are seen at once, else it says
@@ -98,7 +99,7 @@ func (d *Dispatcher) Stats() Stats {
 	s := Stats{
 		Accepted: c.accepted.Load(), Refused: c.refused.Load(), Attempts: c.attempts.Load(), Delivered: c.delivered.Load(),
 		Retried: c.retried.Load(), Failed: c.failed.Load(), Dropped: c.dropped.Load(), Removed: c.removed.Load(),
-		Parked: c.parked.Load(), LogFailed: c.logFailed.Load(), Disabled: c.disabled.Load(),
+		Parked: c.parked.Load(), Repeated: c.repeated.Load(), LogFailed: c.logFailed.Load(), Disabled: c.disabled.Load(),
 	}
 	d.mu.RLock()
 	if d.watching != nil {

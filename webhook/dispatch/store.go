@@ -216,8 +216,8 @@ type Entry struct {
 type Attempts interface {
 	// Append keeps an entry. nil: it is kept, as durable as the store documents.
 	Append(ctx context.Context, e Entry) error
-	// Newest returns up to limit (at most MaxPage) entries of an endpoint, newest
-	// first, older than those of the page whose Next is before; empty: from the newest.
+	// Newest returns up to limit (at most MaxPage) entries of an endpoint, of all if
+	// that is empty, newest first, older than those of the page whose Next is before; empty: from the newest.
 	Newest(ctx context.Context, endpoint, before string, limit int) (Page, error)
 	// Of returns the entries about an event, oldest first, at most MaxPage. It was
 	// accepted at near, as far as the caller knows; zero: it does not.

@@ -1,5 +1,269 @@
 package natsstore_test
 
-const childVariable = "NATSSTORE_TEST_CHILD"
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
 
-func runChild(string) int { return 1 }
+	"github.com/nats-io/nats.go"
+
+	"github.com/polywire/polywire/natsembed"
+	"github.com/polywire/polywire/queue"
+	"github.com/polywire/polywire/queue/jetstream"
+	"github.com/polywire/polywire/webhook"
+	"github.com/polywire/polywire/webhook/dispatch"
+	"github.com/polywire/polywire/webhook/natsstore"
+)
+
+const (
+	childVariable = "NATSSTORE_TEST_CHILD"
+	childPrefix   = "accepted: "
+	killedEvents  = 2000
+)
+
+// sender is a dispatcher with all that it stands on.
+type sender struct {
+	server *natsembed.Server
+	nc     *nats.Conn
+	broker *queue.Broker
+	store  *natsstore.Store
+	d      *dispatch.Dispatcher
+}
+
+// newSender embeds a server, and may send to the loopback.
+func newSender(ctx context.Context, so natsembed.Options, change func(o *dispatch.Options)) (*sender, error) {
+	s := &sender{}
+	var err error
+	if s.server, err = natsembed.Start(ctx, so); err != nil {
+		return nil, err
+	}
+	if s.nc, err = s.server.Connect(); err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	if s.store, err = natsstore.Open(ctx, natsstore.Options{Conn: s.nc}); err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	driver, err := jetstream.New(ctx, jetstream.Options{Connect: s.server.Connect})
+	if err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	if s.broker, err = queue.New(driver, queue.Options{}); err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	client, err := webhook.NewClient(webhook.ClientOptions{AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
+	if err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	o := dispatch.Options{Broker: s.broker, Client: client, Endpoints: s.store.Endpoints, Events: s.store.Events, Attempts: s.store.Attempts}
+	if change != nil {
+		change(&o)
+	}
+	if s.d, err = dispatch.New(ctx, o); err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	return s, nil
+}
+
+func (s *sender) close(ctx context.Context) error {
+	var errs []error
+	if s.d != nil {
+		errs = append(errs, s.d.Close(ctx))
+	}
+	if s.broker != nil {
+		errs = append(errs, s.broker.Shutdown(ctx))
+	}
+	if s.nc != nil {
+		s.nc.Close()
+	}
+	return errors.Join(append(errs, s.server.Shutdown(ctx))...)
+}
+
+// runChild sends the events from a number on, and says which were accepted.
+func runChild(string) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	if err := send(ctx, os.Args[1], os.Args[2], os.Args[3]); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+}
+
+func send(ctx context.Context, dir, url, first string) error {
+	s, err := newSender(ctx, natsembed.Options{Dir: dir}, func(o *dispatch.Options) { o.Lease = time.Second })
+	if err != nil {
+		return err
+	}
+	for _, id := range []string{"a", "b"} {
+		_, _, err = s.d.Add(ctx, webhook.Endpoint{ID: id, URL: url + "/" + id, Types: []string{"*"}})
+		if err != nil && !errors.Is(err, dispatch.ErrConflict) {
+			return err
+		}
+	}
+	next, err := strconv.Atoi(first)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	errs := make(chan error, 4)
+	for range 4 {
+		go func() {
+			for {
+				mu.Lock()
+				n := next
+				next++
+				mu.Unlock()
+				if n >= killedEvents/2 { // each goes to two endpoints
+					errs <- nil
+					return
+				}
+				r, err := s.d.Publish(ctx, webhook.Event{ID: fmt.Sprint("e", n), Type: "a", Data: n})
+				if err != nil || r.Endpoints != 2 {
+					errs <- fmt.Errorf("published to %d: %w", r.Endpoints, err)
+					return
+				}
+				fmt.Println(childPrefix + r.ID)
+			}
+		}()
+	}
+	for range 4 {
+		if err := <-errs; err != nil {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return errors.New("nobody killed it")
+}
+
+// counter is a receiver that counts.
+type counter struct {
+	mu    sync.Mutex
+	got   map[string]int
+	total int
+}
+
+func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	time.Sleep(2 * time.Millisecond) // the work
+	c.mu.Lock()
+	c.got[r.URL.Path+" "+r.Header.Get("Webhook-Id")]++
+	c.total++
+	c.mu.Unlock()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (c *counter) count() (total, different int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.total, len(c.got)
+}
+
+// TestKilled kills the program in the middle of 2,000 deliveries, ten times: nothing
+// that was accepted is lost, and what is delivered twice was in flight.
+func TestKilled(t *testing.T) {
+	const kills = 10
+	receiver := &counter{got: make(map[string]int)}
+	server := httptest.NewServer(receiver)
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	var mu sync.Mutex
+	accepted := make(map[string]bool)
+	next := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		n := 0
+		for accepted[fmt.Sprint("e", n)] {
+			n++
+		}
+		return n
+	}
+	for round := 0; ; round++ {
+		start, _ := receiver.count()
+		cmd, out := startChild(t, dir, server.URL, strconv.Itoa(next()))
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			for lines := bufio.NewScanner(out); lines.Scan(); {
+				id, found := strings.CutPrefix(lines.Text(), childPrefix)
+				if !found {
+					t.Errorf("the child says %s", lines.Text())
+				}
+				mu.Lock()
+				accepted[id] = true
+				mu.Unlock()
+			}
+		}()
+		last := round == kills
+		eventually(t, fmt.Sprint("deliveries of round ", round), func() bool {
+			total, different := receiver.count()
+			if last {
+				return different == killedEvents
+			}
+			return total-start >= killedEvents/(kills+4)
+		})
+		if last {
+			time.Sleep(1500 * time.Millisecond) // what still comes is a duplicate: a lease is a second
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-read
+		_ = cmd.Wait() // it was killed
+		if last {
+			break
+		}
+	}
+	for id := range accepted {
+		for _, endpoint := range []string{"a", "b"} {
+			if receiver.got["/"+endpoint+" "+id] == 0 {
+				t.Errorf("%s was accepted, and %s never got it", id, endpoint)
+			}
+		}
+	}
+	duplicates := receiver.total - len(receiver.got)
+	t.Logf("%d deliveries, %d more than once", receiver.total, duplicates)
+	if most := kills * inFlight; duplicates > most {
+		t.Errorf("%d duplicates, at most %d were in flight", duplicates, most)
+	}
+}
+
+// inFlight is how many deliveries are between their request and their acknowledgement,
+// at most: two endpoints with eight requests at a time, and some that are being noted.
+const inFlight = 24
+
+func startChild(t *testing.T, args ...string) (*exec.Cmd, io.Reader) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), childVariable+"=send")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, out
+}
+
+// eventually waits for a condition.
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
+	for end := time.Now().Add(patience); !ok(); {
+		if time.Now().After(end) {
+			tb.Fatalf("not within %v: %s", patience, what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}

@@ -119,14 +119,18 @@ func (s *Attempts) Newest(ctx context.Context, endpoint, before string, limit in
 	if limit <= 0 || limit > dispatch.MaxPage {
 		limit = dispatch.MaxPage
 	}
-	ms, more, err := s.newest(ctx, s.prefix+escape(endpoint)+".*", seq, limit)
+	filter := s.prefix + ">"
+	if endpoint != "" {
+		filter = s.prefix + escape(endpoint) + ".*"
+	}
+	ms, more, err := s.newest(ctx, filter, seq, limit)
 	if err != nil {
 		return dispatch.Page{}, fmt.Errorf("webhook: the attempts cannot be read: %w", err)
 	}
 	var p dispatch.Page
 	for _, m := range ms {
 		var e dispatch.Entry
-		if json.Unmarshal(m.data, &e) == nil && e.Endpoint == endpoint {
+		if json.Unmarshal(m.data, &e) == nil && (endpoint == "" || e.Endpoint == endpoint) {
 			p.Entries = append(p.Entries, e)
 		}
 	}

@@ -2,11 +2,9 @@
 // needs on NATS JetStream: endpoints in a key-value bucket, events and attempts in
 // streams that forget what is older than a set age. It needs NATS 2.12 or newer.
 //
-// Endpoints and events are as durable as the server keeps what it accepts: with
-// SyncAlways (natsembed's default) they are on the disk. Attempts are written to the
-// disk a moment later unless [Options.SyncAttempts] is set, or they have replicas: a
-// power cut, or kill -9 of the server, can take the last ones with it. Deliveries do
-// not depend on them.
+// All of it is as durable as the server keeps what it accepts: with SyncAlways
+// (natsembed's default) it is on the disk. [Options.LazyAttempts] trades that, for
+// attempts only, for speed.
 //
 // Whoever can read the bucket has the endpoints' secrets: they are in the clear.
 package natsstore
@@ -45,8 +43,11 @@ type Options struct {
 	// MaxBytes bounds the stream of attempts and, by itself, that of events: the oldest
 	// go first. Zero: no bound but the server's.
 	MaxBytes int64
-	// SyncAttempts makes each attempt as durable as events are.
-	SyncAttempts bool
+	// LazyAttempts lets the server write attempts to the disk a moment later: kill -9 of
+	// the server, or a power cut, can take the last ones with it. No delivery is lost for
+	// that, but those are repeated that a dispatcher then does not know to be done. It
+	// holds for streams that are made from now on, without replicas.
+	LazyAttempts bool
 }
 
 // Store is the three stores.
@@ -107,10 +108,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	events := stream{nc: o.Conn, js: js, name: o.Prefix + "-webhook-events", prefix: o.Prefix + ".webhook.event."}
 	attempts := stream{nc: o.Conn, js: js, name: o.Prefix + "-webhook-attempts", prefix: o.Prefix + ".webhook.attempt."}
 	events.direct, attempts.direct = api+"DIRECT.GET."+events.name, api+"DIRECT.GET."+attempts.name
-	if err := events.open(ctx, o, o.EventAge, true); err != nil {
+	if err := events.open(ctx, o, o.EventAge, false); err != nil {
 		return nil, fmt.Errorf("webhook: the stream of events: %w", err)
 	}
-	if err := attempts.open(ctx, o, o.Age, o.SyncAttempts); err != nil {
+	if err := attempts.open(ctx, o, o.Age, o.LazyAttempts); err != nil {
 		return nil, fmt.Errorf("webhook: the stream of attempts: %w", err)
 	}
 	return &Store{Endpoints: &Endpoints{kv}, Events: &Events{events}, Attempts: &Attempts{attempts}}, nil
@@ -118,13 +119,13 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 // open makes the stream, or changes it. How it is written to the disk is decided when
 // it is made: the server does not change that.
-func (s *stream) open(ctx context.Context, o Options, age time.Duration, sync bool) error {
+func (s *stream) open(ctx context.Context, o Options, age time.Duration, lazy bool) error {
 	config := jetstream.StreamConfig{
 		Name: s.name, Subjects: []string{s.prefix + ">"}, Storage: jetstream.FileStorage, Replicas: o.Replicas,
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxAge: age, MaxBytes: o.MaxBytes,
 		AllowDirect: true, Duplicates: dedup,
 	}
-	if !sync && o.Replicas == 1 {
+	if lazy && o.Replicas == 1 {
 		config.PersistMode = jetstream.AsyncPersistMode
 	}
 	if there, err := s.js.Stream(ctx, s.name); err == nil {
