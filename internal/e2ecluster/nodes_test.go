@@ -58,7 +58,7 @@ func spawn(t *testing.T, c child) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{child: c, t: t, cmd: exec.Command(os.Args[0]), lines: make(chan string, 16)} //nolint:noctx // it ends with its input
+	p := &process{child: c, t: t, cmd: exec.Command(os.Args[0]), lines: make(chan string, 16)}
 	p.cmd.Env = append(os.Environ(), childVariable+"="+string(text))
 	p.cmd.Stderr = t.Output()
 	out, err := p.cmd.StdoutPipe()

@@ -8,7 +8,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,11 +116,10 @@ func everyKind(t *testing.T, c *cluster, l *ledger, n *process) []*anywhere {
 // session as the official clients do: by the pid of the handshake, and the last
 // argument of each event.
 type resumer struct {
-	t      *testing.T
-	l      *ledger
-	name   string
-	route  *anywhere
-	events atomic.Int64
+	t     *testing.T
+	l     *ledger
+	name  string
+	route *anywhere
 
 	mu               sync.Mutex
 	sid, pid, offset string
@@ -166,7 +164,7 @@ func resume(t *testing.T, c *cluster, l *ledger, n *process) *anywhere {
 func (r *resumer) connect(life context.Context, first bool, in chan struct{}) error {
 	ctx, cancel := context.WithTimeout(life, 10*time.Second)
 	defer cancel()
-	c, _, err := websocket.Dial(ctx, "ws://cluster/socket.io/?EIO=4&transport=websocket", websocket.DialOptions{NetDial: r.route.dial}) //nolint:bodyclose // it needs none
+	c, _, err := websocket.Dial(ctx, "ws://cluster/socket.io/?EIO=4&transport=websocket", websocket.DialOptions{NetDial: r.route.dial})
 	if err != nil {
 		return err
 	}
