@@ -105,6 +105,9 @@ func (b *Broker) prepare() error {
 	return errors.Join(
 		os.WriteFile(b.path(".erlang.cookie"), []byte(rand.Text()), 0o400),
 		os.WriteFile(b.path("plugins"), []byte("[].\n"), 0o600),
+		// What a queue hands on with confirmation while its target starts is handed
+		// on again after this time, 3 minutes by default: more than tests wait.
+		os.WriteFile(b.path("advanced.config"), []byte("[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 2000}]}].\n"), 0o600),
 	)
 }
 
@@ -167,7 +170,7 @@ func (b *Broker) environ() []string {
 		"RABBITMQ_CONF_ENV_FILE=" + os.DevNull,
 		"RABBITMQ_NODENAME=" + nodeName, "RABBITMQ_DIST_PORT=" + strconv.Itoa(b.ports.dist),
 		"RABBITMQ_MNESIA_BASE=" + b.path("data"), "RABBITMQ_LOG_BASE=" + b.path("logs"), "RABBITMQ_LOGS=-",
-		"RABBITMQ_CONFIG_FILE=" + b.path("rabbitmq.conf"), "RABBITMQ_ADVANCED_CONFIG_FILE=" + b.path("none.config"),
+		"RABBITMQ_CONFIG_FILE=" + b.path("rabbitmq.conf"), "RABBITMQ_ADVANCED_CONFIG_FILE=" + b.path("advanced.config"),
 		"RABBITMQ_ENABLED_PLUGINS_FILE=" + b.path("plugins"), "RABBITMQ_PID_FILE=" + b.path("pid"),
 		"RUNNING_UNDER_SYSTEMD=true", // the script becomes the node instead of waiting for it
 		// Two schedulers that do not spin: the cores belong to the test as well.
