@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -103,53 +106,100 @@ func (l *ledger) complete() error {
 	return nil
 }
 
-// audit looks for gaps and duplicates.
+// audit fails the test for what is wrong.
 func (l *ledger) audit(t *testing.T) {
 	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, what := range l.losses {
+	for _, what := range l.wrong() {
 		t.Error(what)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !t.Failed() {
+		t.Logf("%d subscribers: gaps 0, duplicates 0", len(l.heard))
+	}
+}
+
+// wrong says what is wrong: gaps, duplicates, disorder.
+func (l *ledger) wrong() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := slices.Clone(l.losses)
+	if len(l.heard) == 0 {
+		all = append(all, "there is no subscriber")
+	}
 	agreed := make(map[string]map[note]bool) // by kind: of the messages that nobody was told of, those heard
-	gaps, duplicates, disorder := 0, 0, 0
 	for name, notes := range l.heard {
 		times, last := make(map[note]int), make(map[string]int)
 		for _, n := range notes {
-			times[n]++
-			if times[n] > 1 {
-				duplicates++
+			if times[n]++; times[n] > 1 {
+				all = append(all, fmt.Sprintf("%s: duplicate %v", name, n))
 			} else if n.N < last[n.From] {
-				disorder++
-				t.Logf("%s: %v after %d", name, n, last[n.From])
+				all = append(all, fmt.Sprintf("%s: %v came after %d", name, n, last[n.From]))
 			}
 			last[n.From] = max(last[n.From], n.N)
 		}
 		unsure := make(map[note]bool)
-		missing := 0
 		for from, sent := range l.sent {
 			for i, ok := range sent {
 				n := note{from, i + 1}
-				switch {
-				case !ok:
+				if !ok {
 					unsure[n] = times[n] > 0
-				case times[n] == 0:
-					if missing++; missing < 10 {
-						t.Logf("%s: %v is missing", name, n)
-					}
+				} else if times[n] == 0 {
+					all = append(all, fmt.Sprintf("%s: gap at %v", name, n))
 				}
 			}
 		}
-		gaps += missing
 		if others := agreed[l.kinds[name]]; others == nil {
 			agreed[l.kinds[name]] = unsure
-		} else if fmt.Sprint(others) != fmt.Sprint(unsure) {
-			t.Errorf("%s: of what was not acknowledged it has %v, others %v", name, unsure, others)
+		} else if !maps.Equal(others, unsure) {
+			all = append(all, fmt.Sprintf("%s: of what was not acknowledged it has %v, others %v", name, unsure, others))
 		}
 	}
-	t.Logf("%d subscribers: gaps %d, duplicates %d, out of order %d", len(l.heard), gaps, duplicates, disorder)
-	if gaps+duplicates+disorder > 0 || len(l.heard) == 0 {
-		t.Errorf("gaps %d, duplicates %d, out of order %d", gaps, duplicates, disorder)
+	return all
+}
+
+// The ledger finds what it is there for.
+func TestLedger(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		heard map[string][]int // of five messages, of which the fourth was not acknowledged
+		want  []string
+	}{
+		{"all", map[string][]int{"x": {1, 2, 3, 4, 5}, "y": {1, 2, 3, 4, 5}}, nil},
+		{"all that was acknowledged", map[string][]int{"x": {1, 2, 3, 5}}, nil},
+		{"a gap", map[string][]int{"x": {1, 3, 4, 5}}, []string{"x: gap at {p 2}"}},
+		{"a duplicate", map[string][]int{"x": {1, 2, 2, 3, 4, 5}}, []string{"x: duplicate {p 2}"}},
+		{"disorder", map[string][]int{"x": {1, 3, 2, 4, 5}}, []string{"x: {p 2} came after 3"}},
+		{"one more than another", map[string][]int{"x": {1, 2, 3, 4, 5}, "y": {1, 2, 3, 5}}, []string{"of what was not acknowledged"}},
+		{"nobody", nil, []string{"there is no subscriber"}},
+	} {
+		l := newLedger()
+		for i := range 5 {
+			if n := l.next("p"); i != 3 {
+				l.acknowledged("p", n)
+			}
+		}
+		for name, numbers := range c.heard {
+			l.subscriber(name, "kind")
+			for _, n := range numbers {
+				l.hears(name, fmt.Appendf(nil, `{"from":"p","n":%d}`, n))
+			}
+		}
+		got := l.wrong()
+		if len(got) != len(c.want) || len(got) == 1 && !strings.Contains(got[0], c.want[0]) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+		if err := l.complete(); err != nil { // all have the last one
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	l := newLedger()
+	l.next("p")
+	l.subscriber("x", "kind")
+	l.hears("x", []byte(`{}`))
+	l.lost("x", "something")
+	if l.complete() == nil || len(l.wrong()) != 2 {
+		t.Errorf("%v, %q", l.complete(), l.wrong())
 	}
 }
 
