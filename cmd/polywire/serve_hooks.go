@@ -72,7 +72,7 @@ func parseInRule(text string) (r inRule, err error) {
 		return r, errors.New("want a path that begins with a slash, as /hooks/payments")
 	}
 	parts := strings.Split(rest, ",")
-	if err := r.target(parts[0]); err != nil {
+	if r.room, r.queue, err = hookTarget(parts[0]); err != nil {
 		return r, err
 	}
 	var o webhook.VerifierOptions
@@ -108,19 +108,17 @@ func parseInRule(text string) (r inRule, err error) {
 	return r, err
 }
 
-func (r *inRule) target(text string) error {
+func hookTarget(text string) (room, queueName string, err error) {
 	what, name, _ := strings.Cut(text, ":")
 	switch {
 	case what == "room" && name != "" && len(name) <= 255 && !strings.HasPrefix(name, "$"):
-		r.room = name
-		return nil
+		return name, "", nil
 	case what == "room":
-		return errors.New("a room's name has 1 to 255 bytes, and does not begin with $")
+		return "", "", errors.New("a room's name has 1 to 255 bytes, and does not begin with $")
 	case what == "queue":
-		r.queue = name
-		return queue.CheckQueue(name)
+		return "", name, queue.CheckQueue(name)
 	}
-	return errors.New("want room:name or queue:name after the path")
+	return "", "", errors.New("want room:name or queue:name after the path")
 }
 
 func newVerifier(o webhook.VerifierOptions, texts []string) (*webhook.Verifier, error) {

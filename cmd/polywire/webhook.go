@@ -317,7 +317,7 @@ func readSecret(text string) (string, error) {
 		}
 		return "", fmt.Errorf("the variable %s is not set", name)
 	case source == "file" && name != "":
-		b, err := os.ReadFile(name)
+		b, err := os.ReadFile(name) //nolint:gosec // whoever starts the program names it
 		if err != nil {
 			return "", err
 		}

@@ -50,7 +50,7 @@ know.
   polywire webhook endpoints add https://customer.example/hook --type 'order.*'
   polywire webhook endpoints add https://customer.example/hook --type '*' --ordered --schedule 0s,10s,1m,1h --header 'X-Tenant: 7'
   polywire webhook endpoints add http://127.0.0.1:8787/ --type '*' --allow-http --allow-network 127.0.0.1/32`,
-		Args: exactly("URL", 1),
+		Args: exactlyOne("URL"),
 		RunE: func(c *cobra.Command, args []string) error {
 			a.endpoint.URL = args[0]
 			return a.add(c)
@@ -76,10 +76,10 @@ know.
 	return c
 }
 
-// exactly takes so many arguments, and says which are wanted.
-func exactly(what string, n int) cobra.PositionalArgs {
+// exactlyOne takes one argument, and says which is wanted.
+func exactlyOne(what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if len(args) != n {
+		if len(args) != 1 {
 			return fmt.Errorf("want %s, and there are %d arguments\n\n%s --help says more", what, len(args), c.CommandPath())
 		}
 		return nil
@@ -216,16 +216,14 @@ func newEndpointsSwitch(f *webhookFlags, verb string) *cobra.Command {
 	short := map[string]string{"disable": "Keep events from an endpoint", "enable": "Let an endpoint get events again, from now on"}
 	var reason string
 	c := &cobra.Command{
-		Use: verb + " ID", Short: short[verb], Args: exactly("the ID of an endpoint", 1),
+		Use: verb + " ID", Short: short[verb], Args: exactlyOne("the ID of an endpoint"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.with(c, nil, func(ctx context.Context, w *webhooks) error {
-				err := error(nil)
+				change := func() error { return w.Disable(ctx, args[0], reason) }
 				if verb == "enable" {
-					err = w.Enable(ctx, args[0])
-				} else {
-					err = w.Disable(ctx, args[0], reason)
+					change = func() error { return w.Enable(ctx, args[0]) }
 				}
-				if err != nil {
+				if err := change(); err != nil {
 					return err
 				}
 				if !f.json {
@@ -258,7 +256,7 @@ so in the format gost, whose receivers need to know the new one before.
 
   polywire webhook endpoints rotate ep_...
   polywire webhook endpoints rotate ep_... --grace 0s`,
-		Args: exactly("the ID of an endpoint", 1),
+		Args: exactlyOne("the ID of an endpoint"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if secret != "" {
 				if r.Secret, err = readSecret(secret); err != nil {
@@ -289,7 +287,7 @@ func newEndpointsRemove(f *webhookFlags) *cobra.Command {
 		Use:     "rm ID",
 		Aliases: []string{"remove"},
 		Short:   "Remove an endpoint; what waits for it is given up",
-		Args:    exactly("the ID of an endpoint", 1),
+		Args:    exactlyOne("the ID of an endpoint"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.with(c, nil, func(ctx context.Context, w *webhooks) error {
 				if err := w.Remove(ctx, args[0]); err != nil {

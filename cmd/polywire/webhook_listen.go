@@ -141,11 +141,10 @@ func (r *hookReceiver) serve(ctx context.Context, l net.Listener) error {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
-	var err error
 	select {
 	case <-ctx.Done():
 	case <-r.enough:
-	case err = <-failed:
+	case err := <-failed:
 		return err
 	}
 	ending, end := context.WithTimeout(context.Background(), 2*time.Second)
@@ -153,8 +152,14 @@ func (r *hookReceiver) serve(ctx context.Context, l net.Listener) error {
 	if ctx.Err() == nil { // answers that are under way
 		_ = srv.Shutdown(ending)
 	}
-	err = srv.Close()
-	<-failed
+	return errors.Join(srv.Close(), closedByUs(<-failed))
+}
+
+// closedByUs leaves out that a server was closed.
+func closedByUs(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
 	return err
 }
 

@@ -137,8 +137,7 @@ body of the answer; the last one, or --try.
 
 func (a *attemptsFlags) show(ctx context.Context, out io.Writer, w *webhooks, endpoint string) error {
 	var page webhookapi.Attempts
-	switch {
-	case a.event == "":
+	if a.event == "" {
 		p, err := w.Attempts(ctx, endpoint, a.before, a.limit)
 		if err != nil {
 			return err
@@ -149,7 +148,7 @@ func (a *attemptsFlags) show(ctx context.Context, out io.Writer, w *webhooks, en
 			}
 		}
 		page = webhookapi.Attempts{Attempts: webhookapi.ViewAttempts(p.Entries, false), Next: p.Next}
-	default:
+	} else {
 		entries, err := w.AttemptsOf(ctx, a.event)
 		if err != nil {
 			return err

@@ -70,7 +70,9 @@ func (c *customer) trust(secret webhook.Secret) error {
 }
 
 func (c *customer) receive(w http.ResponseWriter, r *http.Request) {
-	var event struct{ Data Payment }
+	var event struct {
+		Data Payment `json:"data"`
+	}
 	if err := json.NewDecoder(r.Body).Decode(&event); err != nil {
 		http.Error(w, "no event", http.StatusBadRequest)
 		return

@@ -230,11 +230,13 @@ func must[T any](w *world, status int, method, path, body string) (v T) {
 func (w *world) until(what string, is func() bool) {
 	w.Helper()
 	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
 	for !is() {
 		if time.Now().After(deadline) {
 			w.Fatalf("%s: not within 20 s", what)
 		}
-		<-time.After(5 * time.Millisecond)
+		<-tick.C
 	}
 }
 
