@@ -113,7 +113,7 @@ func (d *Dispatcher) change(ctx context.Context, id string, f func(r *Record) er
 		if err := f(&r); err != nil {
 			return Record{}, err
 		}
-		r.prune(time.Now())
+		r = r.pruned(time.Now())
 		if !r.Endpoint.Disabled || r.Endpoint.URL != url {
 			if _, err := d.o.Client.Prepare(r.Endpoint); err != nil {
 				return Record{}, err

@@ -182,7 +182,7 @@ func (w *world) states(endpoint string) map[State]int {
 
 // elapse lets time pass, and all that is due happen.
 func elapse(d time.Duration) {
-	time.Sleep(d)
+	sleep(context.Background(), d)
 	synctest.Wait()
 }
 
@@ -192,12 +192,12 @@ func status(code int) receiver {
 
 func answer(code int) webhook.Attempt {
 	class := webhook.ClassStatus
-	switch {
-	case code == 200:
+	switch code {
+	case 200:
 		class = webhook.ClassOK
-	case code == 410:
+	case 410:
 		class = webhook.ClassGone
-	case code == 429:
+	case 429:
 		class = webhook.ClassThrottled
 	}
 	return webhook.Attempt{Class: class, Status: code}

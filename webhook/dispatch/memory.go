@@ -3,7 +3,6 @@ package dispatch
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -195,7 +194,7 @@ type MemoryEvents struct{ log memoryLog[Stored] }
 
 // Append implements Events.
 func (m *MemoryEvents) Append(_ context.Context, e Stored) error {
-	e.Data = json.RawMessage(slices.Clone(e.Data))
+	e.Data = slices.Clone(e.Data)
 	m.log.append(e)
 	return nil
 }

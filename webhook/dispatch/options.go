@@ -165,53 +165,33 @@ type Hooks struct {
 func mergeHooks(all []Hooks) Hooks {
 	return Hooks{
 		Published: func(e webhook.Event, endpoints int, took time.Duration, err error) {
-			for _, h := range all {
-				if h.Published != nil {
-					h.Published(e, endpoints, took, err)
-				}
-			}
+			each(all, func(h Hooks) bool { return h.Published != nil }, func(h Hooks) { h.Published(e, endpoints, took, err) })
 		},
 		Attempted: func(e Entry) {
-			for _, h := range all {
-				if h.Attempted != nil {
-					h.Attempted(e)
-				}
-			}
+			each(all, func(h Hooks) bool { return h.Attempted != nil }, func(h Hooks) { h.Attempted(e) })
 		},
 		Parked: func(endpoint, event string, wait time.Duration) {
-			for _, h := range all {
-				if h.Parked != nil {
-					h.Parked(endpoint, event, wait)
-				}
-			}
+			each(all, func(h Hooks) bool { return h.Parked != nil }, func(h Hooks) { h.Parked(endpoint, event, wait) })
 		},
 		BreakerChanged: func(endpoint string, from, to BreakerState) {
-			for _, h := range all {
-				if h.BreakerChanged != nil {
-					h.BreakerChanged(endpoint, from, to)
-				}
-			}
+			each(all, func(h Hooks) bool { return h.BreakerChanged != nil }, func(h Hooks) { h.BreakerChanged(endpoint, from, to) })
 		},
 		Disabled: func(endpoint, reason string) {
-			for _, h := range all {
-				if h.Disabled != nil {
-					h.Disabled(endpoint, reason)
-				}
-			}
+			each(all, func(h Hooks) bool { return h.Disabled != nil }, func(h Hooks) { h.Disabled(endpoint, reason) })
 		},
 		LogFailed: func(e Entry, err error) {
-			for _, h := range all {
-				if h.LogFailed != nil {
-					h.LogFailed(e, err)
-				}
-			}
+			each(all, func(h Hooks) bool { return h.LogFailed != nil }, func(h Hooks) { h.LogFailed(e, err) })
 		},
 		Trouble: func(err error) {
-			for _, h := range all {
-				if h.Trouble != nil {
-					h.Trouble(err)
-				}
-			}
+			each(all, func(h Hooks) bool { return h.Trouble != nil }, func(h Hooks) { h.Trouble(err) })
 		},
+	}
+}
+
+func each(all []Hooks, has func(Hooks) bool, call func(Hooks)) {
+	for _, h := range all {
+		if has(h) {
+			call(h)
+		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/webhook"
 )
@@ -86,12 +87,7 @@ func (r *real) add(e webhook.Endpoint) webhook.Secret {
 // eventually waits for a condition.
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	for end := time.Now().Add(patience); !ok(); {
-		if time.Now().After(end) {
-			tb.Fatalf("not within %v: %s", patience, what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
+	testenv.Eventually(tb, patience, what, ok)
 }
 
 // bomb is 64 MiB of zeros, packed.
@@ -105,16 +101,15 @@ func bomb() []byte {
 	return b.Bytes()
 }
 
-// TestReceivers has one endpoint for each kind of bad receiver: all are recorded for
-// what they are, in bounded memory, and a good one beside them has its event.
-func TestReceivers(t *testing.T) {
-	r := newReal(t, nil)
-	release := make(chan struct{})
-	var once sync.Once
-	unblock := func() { once.Do(func() { close(release) }) }
-	t.Cleanup(unblock)
-	var inside atomic.Int64
-	sentinel := r.serve(func(http.ResponseWriter, *http.Request) { inside.Add(1) })
+// badReceiver is one that does what it should not, and what is to come of it.
+type badReceiver struct {
+	h     http.HandlerFunc
+	class webhook.Class
+	state State
+	wait  time.Duration // until the next try, at least
+}
+
+func badReceivers(sentinel string, release chan struct{}) map[string]badReceiver {
 	packed := bomb()
 	retryAfter := func(value string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -122,12 +117,7 @@ func TestReceivers(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 		}
 	}
-	tests := map[string]struct {
-		h     http.HandlerFunc
-		class webhook.Class
-		state State
-		wait  time.Duration // until the next try, at least
-	}{
+	return map[string]badReceiver{
 		"good":     {func(http.ResponseWriter, *http.Request) {}, webhook.ClassOK, StateDelivered, 0},
 		"error":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, webhook.ClassStatus, StateScheduled, time.Hour},
 		"gone":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) }, webhook.ClassGone, StateFailed, 0},
@@ -154,7 +144,7 @@ func TestReceivers(t *testing.T) {
 				if _, err := c.Write([]byte(string(ch))); err != nil {
 					return
 				}
-				time.Sleep(20 * time.Millisecond)
+				sleep(context.Background(), 20*time.Millisecond)
 			}
 		}), webhook.ClassTimeout, StateScheduled, time.Hour},
 		"huge": {func(w http.ResponseWriter, _ *http.Request) {
@@ -173,6 +163,19 @@ func TestReceivers(t *testing.T) {
 		"reset": {hijack(func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) }), webhook.ClassConnect, StateScheduled, time.Hour},
 		"rude":  {hijack(func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-x\r\n") }), webhook.ClassProtocol, StateScheduled, time.Hour},
 	}
+}
+
+// TestReceivers has one endpoint for each kind of bad receiver: all are recorded for
+// what they are, in bounded memory, and a good one beside them has its event.
+func TestReceivers(t *testing.T) {
+	r := newReal(t, nil)
+	release := make(chan struct{})
+	var once sync.Once
+	unblock := func() { once.Do(func() { close(release) }) }
+	t.Cleanup(unblock)
+	var inside atomic.Int64
+	sentinel := r.serve(func(http.ResponseWriter, *http.Request) { inside.Add(1) })
+	tests := badReceivers(sentinel, release)
 	schedule, err := webhook.NewSchedule(0, 0, time.Hour)
 	if err != nil {
 		t.Fatal(err)

@@ -90,8 +90,8 @@ func (r Record) signing(now time.Time) (e webhook.Endpoint, until time.Time) {
 	return e, until
 }
 
-// prune leaves out the secrets that do not sign any more.
-func (r *Record) prune(now time.Time) {
+// pruned returns the record without the secrets that do not sign any more.
+func (r Record) pruned(now time.Time) Record {
 	e, _ := r.signing(now)
 	var retire []time.Time
 	for i := range r.Endpoint.Secrets {
@@ -107,6 +107,7 @@ func (r *Record) prune(now time.Time) {
 	if !slices.ContainsFunc(retire, func(t time.Time) bool { return !t.IsZero() }) {
 		r.Retire = nil
 	}
+	return r
 }
 
 // Change is what Watch tells.

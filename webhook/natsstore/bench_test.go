@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,7 +21,7 @@ import (
 )
 
 // benchData is what the events carry, some 200 bytes.
-var benchData = map[string]any{ //nolint:gochecknoglobals // test data
+var benchData = map[string]any{
 	"order": 123456, "status": "approved", "amount": "129.90", "currency": "EUR",
 	"note": "a payment as they come, with a few words for people to read, and a reference", "ref": "c0ffee00-5198-4599-803e-771906343485",
 }
@@ -75,9 +76,7 @@ func benchDeliver(b *testing.B, so natsembed.Options) {
 		})
 	}
 	wg.Wait()
-	for done.Load() < int64(b.N) && ctx.Err() == nil {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(b, "all are delivered", func() bool { return done.Load() >= int64(b.N) })
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
 	if parked := s.d.Stats().Parked; parked > 0 {
@@ -134,13 +133,10 @@ func BenchmarkBare(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
 }
 
-// BenchmarkNewest reads the newest 50 attempts of an endpoint that has one of 200 in a
+// BenchmarkNewest writes a million attempts, which takes minutes, and reads the newest 50 attempts of an endpoint that has one of 200 in a
 // log of a million, and of one whose attempts are all at its beginning.
 func BenchmarkNewest(b *testing.B) {
 	const total, endpoints = 1_000_000, 200
-	if testing.Short() {
-		b.Skip("it writes a million attempts")
-	}
 	s := open(b, serve(b, natsembed.Options{NoSync: true}), natsstore.Options{})
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
@@ -174,5 +170,78 @@ func BenchmarkNewest(b *testing.B) {
 			}
 			b.ReportMetric(float64(worst.Microseconds())/1000, "worst-ms")
 		})
+	}
+}
+
+// BenchmarkNeighbour is how long events take to a good receiver, that answers after 20
+// ms: alone, and beside one that hangs with 5,000 queued for it.
+func BenchmarkNeighbour(b *testing.B) {
+	for name, queued := range map[string]int{"alone": 0, "beside": 5000} {
+		b.Run(name, func(b *testing.B) { benchNeighbour(b, queued) })
+	}
+}
+
+func benchNeighbour(b *testing.B, queued int) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	var mu sync.Mutex
+	sent := make(map[string]time.Time)
+	var took []time.Duration
+	s, err := newSender(ctx, natsembed.Options{Dir: b.TempDir(), NoSync: true}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	release := make(chan struct{})
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.URL.Path == "/hang" {
+			select {
+			case <-release:
+			case <-r.Context().Done():
+			}
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		pause(20 * time.Millisecond) // the work
+		mu.Lock()
+		took = append(took, time.Since(sent[r.Header.Get("Webhook-Id")]))
+		mu.Unlock()
+	}))
+	defer receiver.Close()
+	for _, id := range []string{"good", "hang"} {
+		if _, _, err := s.d.Add(ctx, webhook.Endpoint{ID: id, URL: receiver.URL + "/" + id, Types: []string{id}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for range queued {
+		if _, err := s.d.Publish(ctx, webhook.Event{Type: "hang", Data: benchData}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	for range b.N {
+		id := webhook.NewID()
+		mu.Lock()
+		sent[id] = time.Now()
+		mu.Unlock()
+		if _, err := s.d.Publish(ctx, webhook.Event{ID: id, Type: "good", Data: benchData}); err != nil {
+			b.Fatal(err)
+		}
+		pause(5 * time.Millisecond)
+	}
+	eventually(b, "all are there", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(took) >= b.N
+	})
+	b.StopTimer()
+	close(release)
+	mu.Lock()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+	mu.Unlock()
+	if err := s.close(ctx); err != nil {
+		b.Error(err)
 	}
 }

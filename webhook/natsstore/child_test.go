@@ -19,6 +19,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/natsembed"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/jetstream"
@@ -156,7 +157,7 @@ type counter struct {
 
 func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
-	time.Sleep(2 * time.Millisecond) // the work
+	pause(2 * time.Millisecond) // the work
 	c.mu.Lock()
 	c.got[r.URL.Path+" "+r.Header.Get("Webhook-Id")]++
 	c.total++
@@ -214,7 +215,7 @@ func TestKilled(t *testing.T) {
 			return total-start >= killedEvents/(kills+4)
 		})
 		if last {
-			time.Sleep(1500 * time.Millisecond) // what still comes is a duplicate: a lease is a second
+			pause(1500 * time.Millisecond) // what still comes is a duplicate: a lease is a second
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
@@ -260,10 +261,11 @@ func startChild(t *testing.T, args ...string) (*exec.Cmd, io.Reader) {
 // eventually waits for a condition.
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	for end := time.Now().Add(patience); !ok(); {
-		if time.Now().After(end) {
-			tb.Fatalf("not within %v: %s", patience, what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
+	testenv.Eventually(tb, patience, what, ok)
+}
+
+// pause is time that something takes.
+func pause(d time.Duration) {
+	t := time.NewTimer(d)
+	<-t.C
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -193,9 +194,8 @@ func (s *stream) newest(ctx context.Context, filter string, before uint64, limit
 		return nil, false, err
 	}
 	kept = kept[max(len(kept)-limit, 0):]
-	for i := len(kept) - 1; i >= 0; i-- {
-		ms = append(ms, kept[i])
-	}
+	slices.Reverse(kept)
+	ms = kept
 	return ms, total > uint64(len(ms)), nil
 }
 
