@@ -1,50 +1,18 @@
 package client_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
-	"math/big"
-	"net"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/wire/native"
 )
-
-// selfSigned returns a certificate for the loopback, and the pool that trusts it.
-func selfSigned(t *testing.T) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		Subject:      pkix.Name{CommonName: "loopback"},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(parsed)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
-}
 
 // listen serves an address of the loopback and returns the URL to dial.
 func listen(t *testing.T, srv *polywire.Server, address string) string {
@@ -70,7 +38,7 @@ func listen(t *testing.T, srv *polywire.Server, address string) string {
 // The same works on real sockets, for both forms and with a broken connection
 // in between.
 func TestRealSockets(t *testing.T) {
-	cert, pool := selfSigned(t)
+	cert, pool := conntest.Certificate(t, "127.0.0.1")
 	for _, address := range []string{
 		"ws://127.0.0.1:0", "wss://127.0.0.1:0", "tcp://127.0.0.1:0", "tls://127.0.0.1:0",
 		"unix://" + filepath.Join(t.TempDir(), "polywire.sock"),
@@ -121,7 +89,7 @@ func TestRealSockets(t *testing.T) {
 
 // A certificate that nobody vouches for is refused.
 func TestTLSIsVerified(t *testing.T) {
-	cert, _ := selfSigned(t)
+	cert, _ := conntest.Certificate(t, "127.0.0.1")
 	for _, address := range []string{"wss://127.0.0.1:0", "tls://127.0.0.1:0"} {
 		srv, err := polywire.New(polywire.WithWires(native.New()),
 			polywire.WithTLS(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}))

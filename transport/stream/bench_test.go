@@ -3,48 +3,19 @@ package stream_test
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"testing"
 
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/transport/stream"
 )
 
-// endless is a connection from which the same bytes come again and again, and
-// to which everything can be written.
-type endless struct {
-	net.Conn
-	in  []byte
-	pos int
-}
-
-func (e *endless) Read(p []byte) (int, error) {
-	n := copy(p, e.in[e.pos:])
-	e.pos = (e.pos + n) % len(e.in)
-	return n, nil
-}
-
-func (e *endless) Write(p []byte) (int, error) { return len(p), nil }
-
-// receiveOne returns when a frame has come.
-func receiveOne(c transport.Conn) (transport.Frame, error) {
-	for {
-		f, ok, err := c.Next()
-		if ok || err != nil {
-			return f, err
-		}
-		if err := c.Wait(); err != nil {
-			return f, err
-		}
-	}
-}
-
 func TestHotPathsDoNotAllocate(t *testing.T) {
 	frame := []byte(rawFrame(1, string(bytes.Repeat([]byte("x"), 100))))
-	c := stream.New(&endless{in: bytes.Repeat(frame, 1000)}, stream.Options{})
+	c := stream.New(&conntest.Endless{In: bytes.Repeat(frame, 1000)}, stream.Options{})
 	var received error
 	reading := testing.AllocsPerRun(10000, func() {
-		if _, err := receiveOne(c); err != nil {
+		if _, err := conntest.Receive(c); err != nil {
 			received = err
 		}
 	})
@@ -67,11 +38,11 @@ func BenchmarkReceive(b *testing.B) {
 	for _, size := range []int{16, 128, 4096, 65536} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			frame := []byte(rawFrame(2, string(make([]byte, size))))
-			c := stream.New(&endless{in: bytes.Repeat(frame, 1+65536/len(frame))}, stream.Options{})
+			c := stream.New(&conntest.Endless{In: bytes.Repeat(frame, 1+65536/len(frame))}, stream.Options{})
 			b.SetBytes(int64(len(frame)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := receiveOne(c); err != nil {
+				if _, err := conntest.Receive(c); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -93,7 +64,7 @@ func BenchmarkFrame(b *testing.B) {
 
 // BenchmarkRoundTrip is 16 frames there and back over TCP, in one write each way.
 func BenchmarkRoundTrip(b *testing.B) {
-	nc, peer := dialled(b, "tcp")
+	nc, peer := conntest.Dial(b, "tcp")
 	c, echo := stream.New(nc, stream.Options{}), stream.New(peer, stream.Options{})
 	done := make(chan struct{})
 	go func() {
@@ -113,7 +84,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 			b.Fatal(err)
 		}
 		for range flight {
-			if _, err := receiveOne(c); err != nil {
+			if _, err := conntest.Receive(c); err != nil {
 				b.Fatal(err)
 			}
 		}

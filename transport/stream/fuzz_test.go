@@ -2,33 +2,12 @@ package stream_test
 
 import (
 	"bytes"
-	"io"
-	"net"
 	"runtime"
 	"testing"
-	"time"
 
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/transport/stream"
 )
-
-// script is a connection that reads what it was given, a few bytes at a time.
-type script struct {
-	net.Conn
-	in   []byte
-	step int
-}
-
-func (s *script) Read(p []byte) (int, error) {
-	if len(s.in) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, s.in[:min(s.step, len(s.in))])
-	s.in = s.in[n:]
-	return n, nil
-}
-
-func (s *script) Close() error                    { return nil }
-func (s *script) SetReadDeadline(time.Time) error { return nil }
 
 // FuzzReceive checks that receiving ends, that it does not depend on how the
 // bytes arrive, and that memory follows what came, not what was claimed.
@@ -41,7 +20,7 @@ func FuzzReceive(f *testing.F) {
 		step = max(1, step&0xffff)
 		const most = 1 << 30 // a claim that would be noticed
 		open := func(step int) *stream.Conn {
-			return stream.New(&script{in: in, step: step}, stream.Options{MaxMessageBytes: most})
+			return stream.New(&conntest.Script{In: in, Step: step}, stream.Options{MaxMessageBytes: most})
 		}
 		whole := describe(open(len(in) + 1))
 		if got := describe(open(step)); got != whole {
@@ -73,7 +52,7 @@ func FuzzFrame(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := stream.New(&script{in: b[1:], step: len(b)}, stream.Options{MaxMessageBytes: len(payload) + 1})
+		c := stream.New(&conntest.Script{In: b[1:], Step: len(b)}, stream.Options{MaxMessageBytes: len(payload) + 1})
 		if got, want := describe(c), "binary:"+string(payload)+" EOF"; got != want {
 			t.Fatalf("got %q, want %q", got, want)
 		}

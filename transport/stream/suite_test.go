@@ -3,6 +3,7 @@ package stream_test
 import (
 	"testing"
 
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/transport/stream"
 	"github.com/polywire/polywire/transport/transporttest"
@@ -13,7 +14,7 @@ func TestConformance(t *testing.T) {
 		for _, max := range []int{0, 200} {
 			t.Run(network, func(t *testing.T) {
 				open := func(t *testing.T) (a, b transport.Conn) {
-					client, server := dialled(t, network)
+					client, server := conntest.Dial(t, network)
 					o := stream.Options{MaxMessageBytes: max}
 					return stream.New(client, o), stream.New(server, o)
 				}

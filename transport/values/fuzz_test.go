@@ -3,34 +3,13 @@ package values_test
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"net"
 	"runtime"
 	"testing"
-	"time"
 
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/transport/values"
 )
-
-// script is a connection that reads what it was given, a few bytes at a time.
-type script struct {
-	net.Conn
-	in   []byte
-	step int
-}
-
-func (s *script) Read(p []byte) (int, error) {
-	if len(s.in) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, s.in[:min(s.step, len(s.in))])
-	s.in = s.in[n:]
-	return n, nil
-}
-
-func (s *script) Close() error                    { return nil }
-func (s *script) SetReadDeadline(time.Time) error { return nil }
 
 // FuzzReceive checks that receiving ends, that it does not depend on how the
 // bytes arrive, and that memory follows what came, not what was claimed.
@@ -50,7 +29,7 @@ func FuzzReceive(f *testing.F) {
 			syntax = &binary
 		}
 		open := func(step int) *values.Conn {
-			return values.New(&script{in: in, step: step}, syntax, values.Options{MaxMessageBytes: most})
+			return values.New(&conntest.Script{In: in, Step: step}, syntax, values.Options{MaxMessageBytes: most})
 		}
 		whole := describe(open(len(in) + 1))
 		if got := describe(open(step)); got != whole {
@@ -71,42 +50,13 @@ func FuzzReceive(f *testing.F) {
 	})
 }
 
-// endless is a connection from which the same bytes come again and again, and
-// to which everything can be written.
-type endless struct {
-	net.Conn
-	in  []byte
-	pos int
-}
-
-func (e *endless) Read(p []byte) (int, error) {
-	n := copy(p, e.in[e.pos:])
-	e.pos = (e.pos + n) % len(e.in)
-	return n, nil
-}
-
-func (e *endless) Write(p []byte) (int, error) { return len(p), nil }
-
-// receiveOne returns when a frame has come.
-func receiveOne(c transport.Conn) (transport.Frame, error) {
-	for {
-		f, ok, err := c.Next()
-		if ok || err != nil {
-			return f, err
-		}
-		if err := c.Wait(); err != nil {
-			return f, err
-		}
-	}
-}
-
 func TestHotPathsDoNotAllocate(t *testing.T) {
 	syntax := values.JSON()
 	value := []byte(sized(130))
-	c := values.New(&endless{in: bytes.Repeat(append(value, '\n'), 1000)}, &syntax, values.Options{})
+	c := values.New(&conntest.Endless{In: bytes.Repeat(append(value, '\n'), 1000)}, &syntax, values.Options{})
 	var received error
 	reading := testing.AllocsPerRun(10000, func() {
-		if _, err := receiveOne(c); err != nil {
+		if _, err := conntest.Receive(c); err != nil {
 			received = err
 		}
 	})
@@ -130,11 +80,11 @@ func BenchmarkReceive(b *testing.B) {
 	for _, size := range []int{16, 140, 4096, 65536} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			value := []byte(sized(size) + "\n")
-			c := values.New(&endless{in: bytes.Repeat(value, 1+65536/len(value))}, &syntax, values.Options{})
+			c := values.New(&conntest.Endless{In: bytes.Repeat(value, 1+65536/len(value))}, &syntax, values.Options{})
 			b.SetBytes(int64(len(value)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := receiveOne(c); err != nil {
+				if _, err := conntest.Receive(c); err != nil {
 					b.Fatal(err)
 				}
 			}

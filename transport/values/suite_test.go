@@ -1,22 +1,15 @@
 package values_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
-	"path/filepath"
 	"testing"
-	"time"
 	"unicode/utf8"
 
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/internal/msgscan"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/transport/transporttest"
@@ -112,7 +105,7 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(row.name+"/"+row.network, func(t *testing.T) {
 			open := func(t *testing.T) (a, b transport.Conn) {
-				client, server := dialled(t, row.network)
+				client, server := conntest.Dial(t, row.network)
 				box := func(nc net.Conn) transport.Conn {
 					inner := values.New(nc, row.syntax, values.Options{MaxMessageBytes: 2*row.limit + 64})
 					if row.syntax == &binary {
@@ -128,58 +121,4 @@ func TestConformance(t *testing.T) {
 			})
 		})
 	}
-}
-
-// dialled returns both ends of a connection over "tcp", "unix" or "tls".
-func dialled(t testing.TB, network string) (client, server net.Conn) {
-	t.Helper()
-	address, base := "127.0.0.1:0", network
-	switch network {
-	case "unix":
-		address = filepath.Join(t.TempDir(), "s")
-	case "tls":
-		base = "tcp"
-	}
-	l, err := net.Listen(base, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if client, err = net.Dial(base, l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.Close() })
-	if server, err = l.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Close() })
-	if network == "tls" {
-		return secured(t, client, server)
-	}
-	return client, server
-}
-
-// secured puts TLS over both ends and shakes hands.
-func secured(t testing.TB, client, server net.Conn) (net.Conn, net.Conn) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := tls.Server(server, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
-	c := tls.Client(client, &tls.Config{InsecureSkipVerify: true})
-	done := make(chan error, 1)
-	go func() { done <- s.Handshake() }()
-	if err := c.Handshake(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	return c, s
 }

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/transport/transporttest"
 	"github.com/polywire/polywire/transport/values"
@@ -238,7 +239,7 @@ func TestCloseFrame(t *testing.T) {
 	for _, network := range []string{"tcp", "unix", "tls"} {
 		for _, split := range []bool{false, true} {
 			t.Run(fmt.Sprint(network, split), func(t *testing.T) {
-				client, server := dialled(t, network)
+				client, server := conntest.Dial(t, network)
 				a, b := values.New(client, &syntax, values.Options{}), values.New(server, &syntax, values.Options{})
 				w := transport.NewWriter(a.Framer(), nil)
 				if err := w.Frame(transport.Text, []byte(`{"last":1}`)); err != nil {
@@ -291,7 +292,7 @@ func TestPartsAreScannedOnce(t *testing.T) {
 	const size = 2 << 20
 	syntax := values.JSON()
 	start := time.Now()
-	c := values.New(&script{in: []byte(sized(size)), step: 64}, &syntax, values.Options{MaxMessageBytes: size})
+	c := values.New(&conntest.Script{In: []byte(sized(size)), Step: 64}, &syntax, values.Options{MaxMessageBytes: size})
 	if got := describe(c); len(got) != size+len(" EOF") {
 		t.Fatalf("%d bytes", len(got))
 	}

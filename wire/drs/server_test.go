@@ -15,6 +15,7 @@ import (
 	"github.com/polywire/polywire/client"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/codec/msgpack"
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/transport/transporttest"
 	"github.com/polywire/polywire/wire/drs"
 )
@@ -75,18 +76,8 @@ func dial(t *testing.T, l *transporttest.Listener) net.Conn {
 // readAll returns what has come when everybody has come to rest.
 func readAll(t *testing.T, nc net.Conn) string {
 	t.Helper()
-	synctest.Wait()
-	if err := nc.SetReadDeadline(time.Now().Add(time.Nanosecond)); err != nil {
-		t.Fatal(err)
-	}
-	got, err := io.ReadAll(nc)
-	if err != nil && !strings.Contains(err.Error(), "timeout") {
-		t.Fatal(err)
-	}
-	if err := nc.SetReadDeadline(time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	return string(got)
+	text, _ := conntest.Rest(t, nc)
+	return text
 }
 
 func say(t *testing.T, nc net.Conn, text string) {

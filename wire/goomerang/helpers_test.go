@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -21,6 +20,7 @@ import (
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/codec/protobuf"
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/transport/transporttest"
 	"github.com/polywire/polywire/wire/goomerang"
 )
@@ -165,18 +165,8 @@ func (r raw) write(text string) {
 // readAll returns what has come when everybody has come to rest.
 func (r raw) readAll() string {
 	r.t.Helper()
-	synctest.Wait()
-	if err := r.SetReadDeadline(time.Now().Add(time.Nanosecond)); err != nil {
-		r.t.Fatal(err)
-	}
-	got, err := io.ReadAll(r)
-	if err != nil && !strings.Contains(err.Error(), "timeout") {
-		r.t.Fatal(err)
-	}
-	if err := r.SetReadDeadline(time.Time{}); err != nil {
-		r.t.Fatal(err)
-	}
-	return string(got)
+	text, _ := conntest.Rest(r.t, r)
+	return text
 }
 
 // message makes the bytes of a WebSocket message: RFC 6455 section 5.2.

@@ -8,10 +8,9 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/transport/transporttest"
 	"github.com/polywire/polywire/wire/sse"
 )
@@ -50,18 +49,7 @@ func dial(t *testing.T, l *transporttest.Listener) net.Conn {
 // was all there will ever be.
 func come(t *testing.T, nc net.Conn) (text string, end bool) {
 	t.Helper()
-	synctest.Wait()
-	if err := nc.SetReadDeadline(time.Now().Add(time.Nanosecond)); err != nil {
-		t.Fatal(err)
-	}
-	got, err := io.ReadAll(nc)
-	if err != nil && !strings.Contains(err.Error(), "timeout") {
-		t.Fatal(err)
-	}
-	if err := nc.SetReadDeadline(time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	return string(got), err == nil
+	return conntest.Rest(t, nc)
 }
 
 // get sends a request of HTTP/1.1 with further lines of its head.
