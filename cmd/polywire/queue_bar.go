@@ -11,7 +11,7 @@ import (
 // terminal reports whether people look at what is written there.
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a file's number is small
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // counter shows how far long work has come. Nil shows nothing.

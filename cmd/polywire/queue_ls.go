@@ -37,7 +37,7 @@ RabbitMQ's protocol has no list of queues: name them. It does not tell what is
 delayed or in hand, nor the age of the oldest: "?", or null in JSON.
 
   polywire queue ls --nats nats://127.0.0.1:4222
-  polywire queue ls orders invoices --amqp amqp://guest:guest@127.0.0.1:5672/ --json`,
+  polywire queue ls orders invoices --amqp amqp://127.0.0.1 --json`,
 		RunE: func(c *cobra.Command, names []string) error {
 			for _, name := range names {
 				if err := queue.CheckQueue(name); err != nil {

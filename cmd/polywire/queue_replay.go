@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -166,7 +167,7 @@ func (w *deadWork) report(c *cobra.Command, n int64) error {
 	if w.json {
 		return jsonLine(c.OutOrStdout(), worked{w.queue, w.word, told(n)})
 	}
-	text := fmt.Sprint(n)
+	text := strconv.FormatInt(n, 10)
 	if n < 0 {
 		text = "all"
 	}

@@ -94,16 +94,10 @@ func (p *place) depth(name string) (q listed) {
 // awaits waits until a queue has so much; RabbitMQ counts a moment later.
 func (p *place) awaits(name string, waiting, dead int64) {
 	p.t.Helper()
-	var q listed
-	end := time.Now().Add(patience)
-	for ; ; time.Sleep(20 * time.Millisecond) {
-		if q = p.depth(name); *q.Waiting == waiting && *q.Dead == dead {
-			return
-		}
-		if time.Now().After(end) {
-			p.t.Fatalf("%s has %d waiting and %d dead, want %d and %d", name, *q.Waiting, *q.Dead, waiting, dead)
-		}
-	}
+	eventually(p.t, fmt.Sprintf("%s has %d waiting and %d dead", name, waiting, dead), func() bool {
+		q := p.depth(name)
+		return *q.Waiting == waiting && *q.Dead == dead
+	})
 }
 
 // kills makes dead letters of what waits in a queue.

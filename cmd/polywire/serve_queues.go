@@ -158,7 +158,7 @@ func parseSend(text string) (r sendRule, err error) {
 			r.options.Ordered = r.options.Ordered || setting == "ordered"
 			r.reach = r.reach || setting == "reach"
 		default:
-			return r, fmt.Errorf("%q: want kind=..., reach, ordered or concurrency=...", part)
+			return r, fmt.Errorf("%q: want kind=NAME, reach, ordered or concurrency=N", part)
 		}
 	}
 	return r, nil

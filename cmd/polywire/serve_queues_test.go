@@ -181,7 +181,7 @@ func TestServeWrongQueues(t *testing.T) {
 		{out("a=b,concurrency=0"), "want 1 to 1000"},
 		{out("a=b,concurrency=many"), "want 1 to 1000"},
 		{out("a=b,ordered=yes"), "has no value"},
-		{out("a=b,c"), "want kind=..., reach, ordered or"},
+		{out("a=b,c"), "want kind=NAME, reach, ordered or"},
 		{append(out("a=b"), "--queue-out", "a=c"), "already"},
 		{[]string{"--nats-listen", "127.0.0.1:0", "--nats", "nats://x"}, "use one or the other"},
 		{[]string{"--nats-listen", ":4222"}, tokenVariable},
