@@ -86,6 +86,23 @@ func (l *ledger) open() []string {
 	return open
 }
 
+// closed reports whether all that was accepted is done or dead. It is asked all
+// the time while handlers note what they do, and so looks no further than the
+// first that is open.
+func (l *ledger) closed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.done)+len(l.dead) < len(l.accepted) {
+		return false
+	}
+	for id := range l.accepted {
+		if l.done[id] == 0 && l.dead[id] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // of returns the attempts at a message that have ended.
 func (l *ledger) of(id string) []attempt {
 	l.mu.Lock()

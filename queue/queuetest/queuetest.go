@@ -223,7 +223,7 @@ func (r *run) until(what string, cond func() bool) {
 // settled waits until all that was accepted is done or dead.
 func (r *run) settled() {
 	r.Helper()
-	r.until("all is done or dead", func() bool { return len(r.ledger.open()) == 0 })
+	r.until("all is done or dead", r.ledger.closed)
 }
 
 // watch looks at a condition for a time, in which it must hold.
