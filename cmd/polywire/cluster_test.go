@@ -218,6 +218,7 @@ func TestServeWithNATSElsewhere(t *testing.T) {
 		first.logs("the cluster cannot be reached")
 		n = open(dir, address)
 		first.logs("the cluster is back")
+		second.logs("the cluster is back") // so that it can say goodbye
 	})
 }
 
