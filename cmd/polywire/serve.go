@@ -171,11 +171,16 @@ func (f *serveFlags) serveWith(c *cobra.Command, e *engine, logger *slog.Logger,
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.serveAs(c, e, s, logger, opts), s.close(f.drain))
+	seen, err := f.hooks.remember(c.Context(), e, &f.clusterFlags, logger)
+	if err != nil {
+		return errors.Join(err, s.close(f.drain))
+	}
+	defer seen.close()
+	return errors.Join(f.serveAs(c, e, s, seen, logger, opts), s.close(f.drain))
 }
 
 // serveAs serves, and ends before what sends webhooks does.
-func (f *serveFlags) serveAs(c *cobra.Command, e *engine, s *sender, logger *slog.Logger, opts []polywire.Option) error {
+func (f *serveFlags) serveAs(c *cobra.Command, e *engine, s *sender, seen *seenHooks, logger *slog.Logger, opts []polywire.Option) error {
 	queues, err := f.open(c.Context(), e, logger)
 	if err != nil {
 		return err
@@ -198,7 +203,7 @@ func (f *serveFlags) serveAs(c *cobra.Command, e *engine, s *sender, logger *slo
 	}))
 	handleRooms(srv)
 	f.handle(srv)
-	f.hooks.handle(srv, s, logger)
+	f.hooks.handle(srv, s, seen, logger)
 	if err := e.join(srv); err != nil {
 		return err
 	}

@@ -137,8 +137,8 @@ func newVerifier(o webhook.VerifierOptions, texts []string) (*webhook.Verifier, 
 }
 
 // handler receives. A message that was handled comes to nobody a second time,
-// as long as this program remembers; queues know its id by themselves too.
-func (r inRule) handler(srv *polywire.Server, s *sender, logger *slog.Logger) http.Handler {
+// for as long as its id is remembered.
+func (r inRule) handler(srv *polywire.Server, s *sender, seen *seenHooks, logger *slog.Logger) http.Handler {
 	put := func(ctx context.Context, m webhook.Received) error {
 		return srv.Room(r.room).Send(ctx, r.kindOf(m), hookPayload(m))
 	}
@@ -152,7 +152,7 @@ func (r inRule) handler(srv *polywire.Server, s *sender, logger *slog.Logger) ht
 		}
 	}
 	receive := webhook.Middleware(r.verifier, webhook.ReceiverOptions{
-		Keep: hookKeep,
+		Keep: hookKeep, Replays: seen.of(r.path),
 		OnReject: func(req *http.Request, err error) {
 			logger.Info("a webhook that came in was refused", "path", r.path, "from", req.RemoteAddr, "error", err)
 		},

@@ -222,7 +222,7 @@ func (s *sender) close(within time.Duration) error {
 }
 
 // handle puts the rules into effect.
-func (f *webhookRules) handle(srv *polywire.Server, s *sender, logger *slog.Logger) {
+func (f *webhookRules) handle(srv *polywire.Server, s *sender, seen *seenHooks, logger *slog.Logger) {
 	for _, pattern := range f.out {
 		srv.Handle(pattern, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
 			return s.publish(ctx, m)
@@ -232,7 +232,7 @@ func (f *webhookRules) handle(srv *polywire.Server, s *sender, logger *slog.Logg
 		srv.HandleHTTP(webhookAPIPath+"/", http.StripPrefix(webhookAPIPath, s.api))
 	}
 	for _, r := range f.hooks {
-		srv.HandleHTTP(r.path, r.handler(srv, s, logger))
+		srv.HandleHTTP(r.path, r.handler(srv, s, seen, logger))
 	}
 }
 
