@@ -101,6 +101,11 @@ func (f *brokerFlags) with(c *cobra.Command, do func(ctx context.Context, b *que
 		return err
 	}
 	ctx := c.Context()
+	defer func() {
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil { // what has not been done is not well
+			err = fmt.Errorf("interrupted: %s", err) //nolint:errorlint // see above: it ends as an error
+		}
+	}()
 	driver, end, err := f.driver(ctx)
 	if err != nil {
 		return err

@@ -448,6 +448,40 @@ func TestQueuePublishLines(t *testing.T) {
 	p.awaits("q", 1203, 0)
 }
 
+// What is interrupted is not done, and says how far it came.
+func TestQueueInterrupted(t *testing.T) {
+	p := natsPlace(t)
+	for _, id := range []string{"1", "2", "3"} {
+		p.must("publish", "q", id, "--id", id)
+	}
+	p.kills("q", 3)
+	for _, c := range []struct {
+		args []string
+		out  string
+		want string
+	}{
+		{append([]string{"replay", "q", "--all", "--rate", "0.001", "--json"}, p.flags...), `{"queue":"q","done":"replayed","count":1}` + "\n", "interrupted: 1 replayed"},
+		{[]string{"publish", "q", "1", "--id", "i", "--amqp", "amqp://127.0.0.1:1", "--timeout", "1m"}, "", "interrupted: "},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		root := newRoot()
+		var out bytes.Buffer
+		root.SetArgs(append([]string{"queue"}, c.args...))
+		root.SetOut(&out)
+		root.SetErr(t.Output())
+		over := make(chan error, 1)
+		go func() { over <- root.ExecuteContext(ctx) }()
+		if c.out != "" {
+			p.awaits("q", 1, 2) // the first is replayed
+		}
+		cancel()
+		err := <-over
+		if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, context.Canceled) || out.String() != c.out {
+			t.Errorf("%v: %q, %v", c.args, out.String(), err)
+		}
+	}
+}
+
 func TestShow(t *testing.T) {
 	for _, c := range []struct {
 		payload codec.Payload
