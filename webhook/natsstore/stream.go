@@ -176,7 +176,10 @@ func (s *stream) newest(ctx context.Context, filter string, before uint64, limit
 	}
 	total -= behind // those before
 	want := min(uint64(limit), total)
-	from, err := s.place(ctx, filter, before, behind, want)
+	from := uint64(1)
+	if total > 2*want {
+		from, err = s.place(ctx, filter, before, behind, want, before/total+1)
+	}
 	if err != nil {
 		return nil, false, err
 	}
@@ -200,14 +203,15 @@ func (s *stream) newest(ctx context.Context, filter string, before uint64, limit
 }
 
 // place returns a sequence with at least want matches between it and before, and if it
-// can be had not many more. behind is how many match from before on.
-func (s *stream) place(ctx context.Context, filter string, before, behind, want uint64) (uint64, error) {
+// can be had not many more. behind is how many match from before on, and one of
+// every is one that matches, as a first guess.
+func (s *stream) place(ctx context.Context, filter string, before, behind, want, every uint64) (uint64, error) {
 	enough := func(from uint64) (uint64, error) {
 		n, err := s.count(ctx, filter, from)
 		return n - min(n, behind), err
 	}
 	few := before // from here on there are too few
-	span := 2 * want
+	span := want*every*3/2 + 16
 	low := uint64(1)
 	for span < before {
 		low = before - span

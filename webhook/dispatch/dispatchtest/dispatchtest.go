@@ -23,7 +23,7 @@ type Stores struct {
 }
 
 // patience bounds every wait of the suite.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // Run tests the stores that open returns: empty ones for each test. Calls of open with
 // the same t return stores with the same content, as another program would have them.
@@ -349,7 +349,7 @@ func pages(t *testing.T, open func(t *testing.T) Stores) {
 		for _, limit := range []int{1, 4, 50, 0} {
 			var got []string
 			for next := ""; ; {
-				p, err := open(t).Attempts.Newest(ctx, endpoint, next, limit)
+				p, err := s.Newest(ctx, endpoint, next, limit)
 				check(t, err)
 				if limit > 0 && len(p.Entries) > limit {
 					t.Fatalf("%d entries in a page of %d", len(p.Entries), limit)
