@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -25,7 +26,7 @@ func startCounter(w io.Writer, visible bool, total int64, what string) *counter 
 	}
 	return &counter{progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionClearOnFinish(),
 		progressbar.OptionSetDescription(what), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
-		progressbar.OptionSetItsString("messages"), progressbar.OptionSetWidth(30),
+		progressbar.OptionSetItsString("messages"), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(65*time.Millisecond),
 		progressbar.OptionSetSpinnerChangeInterval(0))} // no goroutine
 }
 
