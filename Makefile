@@ -30,7 +30,12 @@ test: setup test-go test-bench test-js ## all tests, none skipped (runs setup fi
 
 test-go: setup
 	POLYWIRE_TEST_FULL=1 $(GO) test $(together)
-	POLYWIRE_TEST_FULL=1 $(GO) test -p 1 -timeout 20m $(alone)
+	POLYWIRE_TEST_FULL=1 $(GO) test -p 1 -timeout 20m $(filter-out ./queue/rabbitmq,$(alone))
+	POLYWIRE_TEST_FULL=1 $(GO) test -short ./queue/rabbitmq
+
+test-rabbitmq: ## the tests of RabbitMQ that take minutes, until its driver is finished
+	@scripts/setup.sh rabbitmq
+	POLYWIRE_TEST_FULL=1 $(GO) test -timeout 20m ./queue/rabbitmq
 
 test-cluster: ## three processes as one: killed, cut off, stormed
 	POLYWIRE_TEST_FULL=1 $(GO) test -count=1 -v ./internal/e2ecluster

@@ -70,7 +70,7 @@ func Dial(t testing.TB, network string) (client, server net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // it has done its work
+	defer l.Close()
 	if client, err = net.Dial(base, l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}

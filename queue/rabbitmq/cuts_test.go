@@ -19,6 +19,7 @@ import (
 // times. Late answers say that they are late and touch no other message: all
 // that was in hand comes again, and nothing else is missing.
 func TestLateAnswers(t *testing.T) {
+	long(t)
 	const rounds, hands = 100, 50
 	broker := shared.Broker(t)
 	o := options(broker.URL())

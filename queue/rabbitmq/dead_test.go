@@ -52,6 +52,7 @@ func walked(t testing.TB, d *Driver, q, after string) (numbers []int, cursors []
 // TestWalks goes through more letters than one channel holds. They stay, in
 // their order, whatever a walk did not remove.
 func TestWalks(t *testing.T) {
+	long(t)
 	const letters = 700
 	d, q := openShared(t), fresh("walks")
 	if numbers, _ := walked(t, d, q, ""); len(numbers) != 0 {
@@ -150,9 +151,8 @@ func TestPurgeLeavesOthersDelays(t *testing.T) {
 	if n, err := d.Purge(deadline(t), q); n != each+3 || err != nil {
 		t.Errorf("purged %d, %v, want %d", n, err, each+3)
 	}
-	if n, err := d.Purge(deadline(t), q); n != 0 || err != nil {
-		t.Errorf("purged once more %d, %v", n, err)
-	}
+	// An answer that gets lost in the broker leaves its message, for the next purge.
+	await(t, "nothing to be left", func() bool { n, err := d.Purge(deadline(t), q); return n == 0 && err == nil })
 	in, gone := newInbox(each), newInbox(each)
 	consume(t, d, other, queue.ConsumeOptions{Credit: each}, in)
 	consume(t, d, q, queue.ConsumeOptions{Credit: each}, gone)
@@ -172,6 +172,7 @@ func TestPurgeLeavesOthersDelays(t *testing.T) {
 
 // TestLongDelayIsWalkedAgain has a message arrive with a rest of its delay.
 func TestLongDelayIsWalkedAgain(t *testing.T) {
+	long(t)
 	broker := shared.Broker(t)
 	d, q := openShared(t), fresh("rest")
 	in := newInbox(10)

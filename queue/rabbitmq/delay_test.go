@@ -12,6 +12,7 @@ import (
 // seconds, behind one of an hour. Each has to come within a second of its time,
 // and none before it.
 func TestDelays(t *testing.T) {
+	long(t)
 	const messages = 1000
 	d := openShared(t)
 	q := fresh("delays")

@@ -52,6 +52,7 @@ func work(url, q string) error {
 // TestWorkerKilled kills the worker's process every second while it works
 // through 5,000 messages. Each of them is done at least once.
 func TestWorkerKilled(t *testing.T) {
+	long(t)
 	const messages = 5000
 	broker := shared.Broker(t)
 	d, l, q := openShared(t), newLedger(), fresh("killed")

@@ -126,6 +126,7 @@ func (p *producer) end() {
 // TestStopped takes the broker away while messages are published and handled:
 // for a moment, and for longer than the library's own recovery would try.
 func TestStopped(t *testing.T) {
+	long(t)
 	broker := shared.Broker(t)
 	for _, c := range []struct {
 		away time.Duration

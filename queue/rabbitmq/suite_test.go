@@ -14,6 +14,7 @@ import (
 
 // TestSuite is what every driver passes. The broker is stopped and killed in it.
 func TestSuite(t *testing.T) {
+	long(t)
 	b := shared.Broker(t)
 	var restarts atomic.Int64
 	queuetest.Run(t, queuetest.Harness{
@@ -49,15 +50,15 @@ func TestSuite(t *testing.T) {
 	})
 }
 
-// settle is how long RabbitMQ 3.10 takes to write down that a quorum queue was
+// noted is how long RabbitMQ 3.10 takes to write down that a quorum queue was
 // made: of one that was made just before a kill the node knows the name
 // afterwards, and cannot start it. What was published to it is lost.
-const settle = 2 * time.Second
+const noted = 2 * time.Second
 
 // kill kills the broker, after it had time to note its queues.
 func kill(t testing.TB, b *rabbittest.Broker) {
 	t.Helper()
-	<-time.After(settle)
+	<-time.After(noted)
 	b.Kill(t)
 }
 
