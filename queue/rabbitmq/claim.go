@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +20,7 @@ import (
 type generation struct {
 	d       *Driver
 	ch      *amqp.Channel
+	name    string // of the broker's queue
 	ordered bool
 
 	mu       sync.Mutex
@@ -30,8 +29,8 @@ type generation struct {
 	open     map[uint64]struct{} // tags without an answer
 }
 
-func newGeneration(d *Driver, ch *amqp.Channel, ordered bool) *generation {
-	return &generation{d: d, ch: ch, ordered: ordered, open: make(map[uint64]struct{})}
+func newGeneration(d *Driver, ch *amqp.Channel, name string, ordered bool) *generation {
+	return &generation{d: d, ch: ch, name: name, ordered: ordered, open: make(map[uint64]struct{})}
 }
 
 // take notes a message that came.
@@ -84,27 +83,46 @@ func (g *generation) stop() {
 	g.stopping = true
 }
 
-// close gives back all that is unanswered, in its order, and ends the channel.
+// close gives back all that is unanswered and ends the channel. With the
+// channel's end the broker puts them back in their order, and counts them as
+// lost; returned one by one some versions do not count them, and a slow queue
+// mixes them up.
 func (g *generation) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
-	if !g.ch.IsClosed() {
-		giveBack(g.ch, slices.Sorted(maps.Keys(g.open)))
+	if g.ch.IsClosed() {
+		return
+	}
+	if !g.ordered {
+		for tag := range g.open {
+			_ = g.ch.Nack(tag, false, true) // it goes back with the channel otherwise
+		}
+	}
+	settle(g.ch, g.name)
+	_ = g.ch.Close()
+}
+
+// settle lets the broker take the answers that were sent over a channel. A
+// channel of RabbitMQ keeps answers back while its quorum queue is slow, and
+// forgets them when it is closed; then what was done comes again.
+func settle(ch *amqp.Channel, name string) {
+	for range settleRounds {
+		if ch.IsClosed() {
+			return
+		}
+		// The queue's process answers behind what it has been told before.
+		if _, err := ch.QueueDeclarePassive(name, true, false, false, false, nil); err != nil {
+			return
+		}
+		<-time.After(settleWait)
 	}
 }
 
-// giveBack returns messages and ends the channel. With the channel's end they
-// would go back as well, and count as lost on brokers that tell the two apart.
-// One answer for all of them would return them in an order of the broker's own.
-func giveBack(ch *amqp.Channel, tags []uint64) {
-	for _, tag := range tags {
-		if ch.Nack(tag, false, true) != nil {
-			return
-		}
-	}
-	_ = ch.Close()
-}
+const (
+	settleRounds = 4
+	settleWait   = 5 * time.Millisecond
+)
 
 // claim is the right to one message.
 type claim struct {

@@ -179,7 +179,7 @@ func (s *subscription) session(ctx context.Context, haveStopped func()) error {
 	if err != nil {
 		return explain(err)
 	}
-	g := newGeneration(s.d, ch, s.o.Ordered)
+	g := newGeneration(s.d, ch, s.d.names.work(s.queue), s.o.Ordered)
 	defer g.close()
 	return s.consume(conn, ch, g, haveStopped)
 }

@@ -100,7 +100,7 @@ func (d *Driver) replay(ctx context.Context, letter *queue.Dead, m *amqp.Deliver
 type walker struct {
 	s     *session
 	name  string
-	held  []*reel // full; they give back in this order
+	held  []*amqp.Channel // full; they give back in this order
 	now   *reel
 	limit int
 	left  int64 // not visited
@@ -112,7 +112,7 @@ type reel struct {
 	ch   *amqp.Channel
 	tag  string
 	in   <-chan amqp.Delivery
-	kept []uint64 // tags
+	kept int
 }
 
 // walk calls visit for the messages that a queue holds now, and removes those
@@ -140,7 +140,7 @@ func (d *Driver) walk(ctx context.Context, name string, visit func(m *amqp.Deliv
 			}
 			w.left--
 		} else {
-			w.keep(m.DeliveryTag)
+			w.keep()
 		}
 		if err != nil || !next {
 			return err
@@ -149,15 +149,15 @@ func (d *Driver) walk(ctx context.Context, name string, visit func(m *amqp.Deliv
 	return nil
 }
 
-func (w *walker) keep(tag uint64) {
-	w.now.kept = append(w.now.kept, tag)
+func (w *walker) keep() {
+	w.now.kept++
 	w.left--
 	w.back++
 }
 
 // next returns the next message; nil: there are no more.
 func (w *walker) next(ctx context.Context) (*amqp.Delivery, error) {
-	if w.now == nil || len(w.now.kept) == w.limit {
+	if w.now == nil || w.now.kept == w.limit {
 		if err := w.open(); err != nil {
 			return nil, err
 		}
@@ -195,7 +195,7 @@ func (w *walker) open() error {
 		if err := w.now.ch.Cancel(w.now.tag, false); err != nil {
 			return explain(err)
 		}
-		w.held = append(w.held, w.now)
+		w.held = append(w.held, w.now.ch)
 		w.now, w.limit = nil, min(2*w.limit, walkCreditMax)
 	}
 	ch, err := w.s.conn.Channel()
@@ -232,17 +232,19 @@ func (w *walker) close(ctx context.Context) {
 		if err != nil || m == nil {
 			break
 		}
-		w.keep(m.DeliveryTag)
+		w.keep()
 	}
 	if w.now != nil {
-		_ = w.now.ch.Cancel(w.now.tag, false) // without a connection the channel is closed, too
-		for m := range w.now.in {
-			w.keep(m.DeliveryTag)
+		// Otherwise it would be given what the others give back.
+		_ = w.now.ch.Cancel(w.now.tag, false)
+		for range w.now.in {
+			w.keep()
 		}
-		w.held = append(w.held, w.now)
+		w.held = append(w.held, w.now.ch)
 	}
-	for _, r := range w.held {
-		giveBack(r.ch, r.kept)
+	for _, ch := range w.held {
+		settle(ch, w.name)
+		_ = ch.Close() // the broker puts back what it had, in order
 	}
 	w.awaitBack(ctx)
 }

@@ -125,10 +125,11 @@ func (l *link) dial(url string) (*session, error) {
 		Heartbeat:  l.o.Heartbeat,
 		Properties: properties,
 		Dial: func(network, addr string) (net.Conn, error) {
-			nc, err := l.o.Dial(ctx, network, addr)
+			below, err := l.o.Dial(ctx, network, addr)
 			if err != nil {
 				return nil, err
 			}
+			nc := newBatchConn(below)
 			s.mu.Lock()
 			s.nc = nc
 			s.mu.Unlock()
