@@ -58,6 +58,14 @@ func Missing(t testing.TB, what string) {
 	t.Skip(line)
 }
 
+// Long ends a test that takes minutes in a run with -short, loudly.
+func Long(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("NOT TESTED HERE: " + t.Name() + " takes minutes: run without -short")
+	}
+}
+
 // Root returns the folder of the module's go.mod, above the test's own.
 func Root(t testing.TB) string {
 	t.Helper()

@@ -12,6 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 )
 
@@ -19,7 +20,7 @@ import (
 // times. Late answers say that they are late and touch no other message: all
 // that was in hand comes again, and nothing else is missing.
 func TestLateAnswers(t *testing.T) {
-	long(t)
+	testenv.Long(t)
 	const rounds, hands = 100, 50
 	broker := shared.Broker(t)
 	o := options(broker.URL())

@@ -10,6 +10,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 )
 
@@ -52,7 +53,7 @@ func walked(t testing.TB, d *Driver, q, after string) (numbers []int, cursors []
 // TestWalks goes through more letters than one channel holds. They stay, in
 // their order, whatever a walk did not remove.
 func TestWalks(t *testing.T) {
-	long(t)
+	testenv.Long(t)
 	const letters = 700
 	d, q := openShared(t), fresh("walks")
 	if numbers, _ := walked(t, d, q, ""); len(numbers) != 0 {
@@ -172,7 +173,7 @@ func TestPurgeLeavesOthersDelays(t *testing.T) {
 
 // TestLongDelayIsWalkedAgain has a message arrive with a rest of its delay.
 func TestLongDelayIsWalkedAgain(t *testing.T) {
-	long(t)
+	testenv.Long(t)
 	broker := shared.Broker(t)
 	d, q := openShared(t), fresh("rest")
 	in := newInbox(10)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 )
 
@@ -12,7 +13,7 @@ import (
 // seconds, behind one of an hour. Each has to come within a second of its time,
 // and none before it.
 func TestDelays(t *testing.T) {
-	long(t)
+	testenv.Long(t)
 	const messages = 1000
 	d := openShared(t)
 	q := fresh("delays")

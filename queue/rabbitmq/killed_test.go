@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 )
 
@@ -52,7 +53,7 @@ func work(url, q string) error {
 // TestWorkerKilled kills the worker's process every second while it works
 // through 5,000 messages. Each of them is done at least once.
 func TestWorkerKilled(t *testing.T) {
-	long(t)
+	testenv.Long(t)
 	const messages = 5000
 	broker := shared.Broker(t)
 	d, l, q := openShared(t), newLedger(), fresh("killed")

@@ -162,11 +162,3 @@ func await(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
-
-// long skips a test of some minutes in a -short run.
-func long(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("takes minutes: run without -short")
-	}
-}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 )
 
@@ -126,7 +127,7 @@ func (p *producer) end() {
 // TestStopped takes the broker away while messages are published and handled:
 // for a moment, and for longer than the library's own recovery would try.
 func TestStopped(t *testing.T) {
-	long(t)
+	testenv.Long(t)
 	broker := shared.Broker(t)
 	for _, c := range []struct {
 		away time.Duration

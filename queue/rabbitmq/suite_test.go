@@ -8,13 +8,14 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/polywire/polywire/internal/rabbittest"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/queuetest"
 )
 
 // TestSuite is what every driver passes. The broker is stopped and killed in it.
 func TestSuite(t *testing.T) {
-	long(t)
+	testenv.Long(t)
 	b := shared.Broker(t)
 	var restarts atomic.Int64
 	queuetest.Run(t, queuetest.Harness{
