@@ -159,7 +159,10 @@ func (s *subscription) session(ctx context.Context, haveStopped func()) error {
 		return err
 	}
 	ensured := make(chan error, 1)
-	go func() { ensured <- conn.ensure(s.queue, false) }() // ends with the call, or with the session
+	go func() { // ends with the call, or with the session
+		_, err := conn.ensure(s.queue, false)
+		ensured <- err
+	}()
 	select {
 	case err = <-ensured:
 	case <-ctx.Done():

@@ -41,6 +41,7 @@ type outgoing struct {
 
 	stage  atomic.Int32
 	again  bool // it was returned once, and the queue made anew
+	nacks  int  // how often the queue could not take it
 	result error
 	done   chan struct{} // closed when result is known
 }
@@ -266,35 +267,61 @@ func (f *flight) write(m *outgoing) {
 		f.p.end(m, fmt.Errorf("%w: given up before it was sent", queue.ErrUnavailable))
 		return
 	}
-	if err := f.prepare(m); err != nil {
+	fresh, err := f.prepare(m)
+	if err != nil {
 		f.p.end(m, err)
 		return
 	}
-	confirmation, err := f.ch.PublishWithDeferredConfirm(m.exchange, m.key, true, false, m.msg)
-	if err != nil {
-		f.p.end(m, unavailable(err))
+	for {
+		confirmation, err := f.ch.PublishWithDeferredConfirm(m.exchange, m.key, true, false, m.msg)
+		if err != nil {
+			f.p.end(m, unavailable(err))
+			return
+		}
+		if fresh && f.isRefused(confirmation) && m.nacks < nackTries {
+			m.nacks++
+			_ = pause(f.p.link.ctx, nackWait<<m.nacks)
+			continue
+		}
+		go f.await(m, confirmation) // ends with the confirmation, or with the channel
 		return
 	}
-	go f.await(m, confirmation) // ends with the confirmation, or with the channel
+}
+
+// firstTime is how long others wait for the first message to a queue.
+const firstTime = time.Second
+
+// isRefused waits for the confirmation of the first message to a queue, before
+// others follow: a queue that is being made by somebody else may refuse some of
+// many, and their order would be lost.
+func (f *flight) isRefused(confirmation *amqp.DeferredConfirmation) bool {
+	t := time.NewTimer(firstTime)
+	defer t.Stop()
+	select {
+	case <-confirmation.Done():
+		return !confirmation.Acked() && !f.ch.IsClosed()
+	case <-t.C:
+		return false
+	}
 }
 
 // prepare sees to it that there is a place for the message. A publish to an
 // exchange that is missing would cost the channel, and all that is on it.
-func (f *flight) prepare(m *outgoing) error {
+func (f *flight) prepare(m *outgoing) (fresh bool, err error) {
 	if m.queue != "" {
 		return f.s.ensure(m.queue, m.ladder)
 	}
 	if _, known := f.exchanges[m.exchange]; m.exchange == "" || known {
-		return nil
+		return false, nil
 	}
-	err := f.s.do(func(ch *amqp.Channel) error {
+	err = f.s.do(func(ch *amqp.Channel) error {
 		// The kind is not compared by a passive declaration.
 		return explain(ch.ExchangeDeclarePassive(m.exchange, amqp.ExchangeDirect, true, false, false, false, nil))
 	})
 	if err == nil && len(f.exchanges) < maxKnown {
 		f.exchanges[m.exchange] = struct{}{}
 	}
-	return err
+	return false, err
 }
 
 // await waits for a message's confirmation.
@@ -310,14 +337,26 @@ func (f *flight) await(m *outgoing, confirmation *amqp.DeferredConfirmation) {
 			f.p.end(m, fmt.Errorf("%w: exchange %q, key %q", queue.ErrUnroutable, m.exchange, m.key))
 			return
 		}
-		f.remake(m)
+		m.again = true
+		f.resend(m, remakeWait)
 	case f.ch.IsClosed():
 		// The library calls everything refused that is open when the channel ends.
 		f.p.end(m, fmt.Errorf("%w: the connection ended before the confirmation", queue.ErrUnavailable))
+	case m.nacks < nackTries && f.p.link.ctx.Err() == nil:
+		m.nacks++
+		f.resend(m, nackWait<<m.nacks)
 	default:
 		f.p.end(m, fmt.Errorf("%w: the queue is full or cannot store the message", queue.ErrRefused))
 	}
 }
+
+// A broker says no to what comes to a quorum queue in the moment in which the
+// queue is made by somebody else, or finds a new leader: the message is sent
+// again, after 50 ms, 100 ms, 200 ms, before no is taken for an answer.
+const (
+	nackTries = 3
+	nackWait  = 25 * time.Millisecond
+)
 
 // remakeWait is how long a queue that was deleted is not made anew. RabbitMQ
 // (3.10 at least) forgets to tell consumers about the deletion of a quorum queue
@@ -325,11 +364,12 @@ func (f *flight) await(m *outgoing, confirmation *amqp.DeferredConfirmation) {
 // their channels then swallow.
 const remakeWait = 500 * time.Millisecond
 
-// remake sends a message once more, whose queue was deleted since it was made.
-func (f *flight) remake(m *outgoing) {
-	_ = pause(f.p.link.ctx, remakeWait)
-	f.s.forget(m.queue)
-	m.again = true
+// resend sends a message once more, and makes its queue if that is gone.
+func (f *flight) resend(m *outgoing, wait time.Duration) {
+	_ = pause(f.p.link.ctx, wait)
+	if m.queue != "" {
+		f.s.forget(m.queue)
+	}
 	m.stage.Store(stageWaiting)
 	f.p.in <- m // the slot is still held, so there is room
 }

@@ -219,27 +219,28 @@ func (s *session) doContext(ctx context.Context, f func(ch *amqp.Channel) error)
 }
 
 // ensure makes the queue, unless it is known to be there, and the ladder when
-// the message is to take it.
-func (s *session) ensure(q string, ladder bool) error {
+// the message is to take it. fresh: it was not known.
+func (s *session) ensure(q string, ladder bool) (fresh bool, err error) {
 	a := &s.admin
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, known := a.ensured[q]; !known {
 		if err := s.doLocked(func(ch *amqp.Channel) error { return a.topology.queue(ch, q) }); err != nil {
-			return err
+			return false, err
 		}
 		if a.ensured == nil || len(a.ensured) >= maxKnown {
 			a.ensured = make(map[string]struct{})
 		}
 		a.ensured[q] = struct{}{}
+		fresh = true
 	}
 	if ladder && !a.ladder {
 		if err := s.doLocked(a.topology.ladder); err != nil {
-			return err
+			return false, err
 		}
 		a.ladder = true
 	}
-	return nil
+	return fresh, nil
 }
 
 // maxKnown bounds the names that a session remembers.
