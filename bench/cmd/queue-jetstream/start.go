@@ -34,7 +34,7 @@ func started(ctx context.Context, c config, out *json.Encoder) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary one
 	if err := fill(ctx, dir, c); err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func started(ctx context.Context, c config, out *json.Encoder) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, self, "worker", "-dir", dir)
+	cmd := exec.CommandContext(ctx, self, "worker", "-dir", dir) //nolint:gosec // this program
 	cmd.Env, cmd.Stderr = append(os.Environ(), childVariable+"=1"), os.Stderr
 	began := time.Now()
 	text, err := cmd.Output()

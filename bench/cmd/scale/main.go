@@ -119,7 +119,7 @@ const (
 )
 
 func writeTables(path, tables string) error {
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(path) //nolint:gosec // the document
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func writeTables(path, tables string) error {
 	if !ok || !ok2 {
 		return fmt.Errorf("%s has no marks for the tables", path)
 	}
-	return os.WriteFile(path, []byte(before+beginMark+"\n\n"+tables+endMark+after), 0o600)
+	return os.WriteFile(path, []byte(before+beginMark+"\n\n"+tables+endMark+after), 0o600) //nolint:gosec // the document
 }
 
 func median(figures []float64) float64 {

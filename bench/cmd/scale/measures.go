@@ -43,7 +43,7 @@ func rated(ctx context.Context, o options, nodes, spread, conns int, clustered b
 		}
 		for i := range spread {
 			if err == nil {
-				err = s.connect(nodes-1-i, conns/spread)
+				err = s.connect(ctx, nodes-1-i, conns/spread)
 			}
 		}
 		var r, c float64
@@ -201,7 +201,7 @@ func connections(ctx context.Context, o options) (table, error) {
 		if err != nil {
 			return t, err
 		}
-		bytes, err := grown(o, func() error { return s.connect(1, o.conns(n)) })
+		bytes, err := grown(o, func() error { return s.connect(ctx, 1, o.conns(n)) })
 		if err != nil {
 			return t, err
 		}
@@ -228,7 +228,7 @@ func rooms(ctx context.Context, o options) (table, error) {
 			return t, err
 		}
 		const each = 100 // rooms of a connection
-		if err := s.connect(1, max(count/each, 1)); err != nil {
+		if err := s.connect(ctx, 1, max(count/each, 1)); err != nil {
 			return t, err
 		}
 		names := make([]string, count)

@@ -91,10 +91,10 @@ func (s *site) close() error {
 }
 
 // connect opens connections to a node and puts them into the room.
-func (s *site) connect(node, n int) error {
+func (s *site) connect(ctx context.Context, node, n int) error {
 	before := s.nodes[node].Stats().Connections
 	for range n {
-		nc, err := dial(s.urls[node])
+		nc, err := dial(ctx, s.urls[node])
 		if err != nil {
 			return err
 		}
@@ -106,17 +106,17 @@ func (s *site) connect(node, n int) error {
 			return errors.New("connections are missing")
 		}
 	}
-	return s.nodes[node].All().Local().Join(context.Background(), room)
+	return s.nodes[node].All().Local().Join(ctx, room)
 }
 
-func dial(addr string) (net.Conn, error) {
-	nc, err := net.Dial("tcp", addr)
+func dial(ctx context.Context, addr string) (net.Conn, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	fmt.Fprintf(nc, "GET /polywire HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: polywire.v1.json\r\n\r\n")
-	resp, err := http.ReadResponse(bufio.NewReaderSize(nc, 16), nil)
+	resp, err := http.ReadResponse(bufio.NewReaderSize(nc, 16), nil) //nolint:bodyclose // there is none when protocols are switched
 	if err == nil && resp.StatusCode != http.StatusSwitchingProtocols {
 		err = fmt.Errorf("answered with %s", resp.Status)
 	}
