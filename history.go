@@ -238,6 +238,12 @@ func (h *history) keepsAny(t Target) bool {
 // several gets it by the first that does.
 func (t Target) distributeKept(ctx context.Context, o *Outgoing, flags sendFlags, b *Broadcast) error {
 	h := t.srv.history
+	if flags.reach { // what reaches nobody is not kept, either
+		if n, err := t.Count(ctx); n == 0 {
+			return errors.Join(ErrNoConnections, err)
+		}
+		flags.reach = false // a part of the rooms may be empty
+	}
 	payloads, err := t.srv.settled(o.Value)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package polywire_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -245,6 +246,24 @@ func TestHistoryBounds(t *testing.T) {
 		// What does not fit into the outbox would end the connection each time.
 		if answer, missed := p.subscribe("big", big.Offset); answer.Recovered || len(missed) > 0 {
 			t.Errorf("more than the outbox takes: %+v with %d messages", answer, len(missed))
+		}
+	})
+}
+
+func TestHistoryMustReach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer(t, nil, allowSubscribe(), keeping(10, time.Minute))
+		if err := srv.Room("kept").Send(t.Context(), "n", 1, polywire.MustReach()); !errors.Is(err, polywire.ErrNoConnections) {
+			t.Errorf("to nobody: %v", err)
+		}
+		p := connect(t, srv)
+		defer p.end()
+		p.subscribe("kept", "")
+		if err := srv.To("kept", "empty").Send(t.Context(), "n", 2, polywire.MustReach()); err != nil {
+			t.Error(err)
+		}
+		if m := p.receive(); string(m.Payload.Data) != "2" {
+			t.Errorf("got %+v", m)
 		}
 	})
 }
