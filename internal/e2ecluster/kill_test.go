@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/types/known/wrapperspb"
-
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
 )
@@ -205,42 +203,4 @@ func following(t *testing.T, c *cluster) *process {
 		}
 	}
 	return nil // three nodes, two streams
-}
-
-// minority kills two of three nodes: what is kept cannot be sent any more, and
-// publishers are told; everything else goes on at the node that is left. Then
-// the others come back. When NATS keeps messages again is not looked at: logs
-// in memory that have lost their majority took more than a minute at times.
-func minority(t *testing.T, c *cluster) {
-	left := following(t, c)
-	speaker, listener := enter(t, left, ways()[0]), enter(t, left, ways()[1])
-	for _, n := range c.others(left) {
-		n.kill()
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	began := time.Now()
-	if err := speaker.client.Publish(ctx, kept, "note", 1); polywire.CodeOf(err) != polywire.CodeUnavailable {
-		t.Errorf("published: %v", err)
-	}
-	if d := time.Since(began); d > 6*time.Second { // 5 s, and a busy machine
-		t.Errorf("it took %v to say that nothing is kept", d)
-	}
-	if err := speaker.client.Send(ctx, kindText, wrapperspb.String("still here")); err != nil {
-		t.Error(err)
-	}
-	waitFor(t, patience, "those who are left hear each other", func() error {
-		if !listener.has("still here") {
-			return errors.New("not yet")
-		}
-		return nil
-	})
-	var back []*process
-	for _, n := range c.others(left) {
-		back = append(back, c.spawnAgain(n))
-	}
-	for _, n := range back {
-		n.next(&n.hello)
-	}
-	c.whole()
 }
