@@ -26,7 +26,7 @@ help: ## list the targets
 setup: ## install what the tests need beyond Go, or say what is missing
 	@scripts/setup.sh
 
-test: setup test-go test-bench test-js ## all tests, none skipped (runs setup first)
+test: setup test-go test-bench test-js ## all tests but test-rabbitmq's (runs setup first)
 
 test-go: setup
 	POLYWIRE_TEST_FULL=1 $(GO) test $(together)
