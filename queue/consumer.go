@@ -34,7 +34,7 @@ type consumer struct {
 	byID      map[string]*job
 	lanes     map[string]*lane // by key, where order matters: keys with a message in hand
 	done      remembered
-	idle      int
+	idle      int // workers that wait, less those that have been woken
 	workers   int
 	trouble   error
 	wg        sync.WaitGroup // workers, extenders, returns
@@ -142,6 +142,7 @@ func (c *consumer) push(j *job) {
 	c.ready.push(j)
 	switch {
 	case c.idle > 0:
+		c.idle-- // here, not when it wakes: the next push has to find another
 		c.wake.Signal()
 	case c.workers < c.o.Concurrency:
 		c.workers++
@@ -162,7 +163,6 @@ func (c *consumer) work() {
 			}
 			c.idle++
 			c.wake.Wait()
-			c.idle--
 			continue
 		}
 		j.running = true
