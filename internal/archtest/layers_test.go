@@ -68,7 +68,8 @@ var layers = []layer{
 // homes says which package keeps a dependency of others' making, so that users
 // compile only what they import. Tests may import what they like.
 var homes = map[string][]string{
-	"github.com/failsafe-go/failsafe-go": {"service", "webhook/dispatch"},
+	"connectrpc.com/connect":             {"cmd/..."},
+	"github.com/failsafe-go/failsafe-go": {"service", "webhook/dispatch", "cmd/..."},
 	"github.com/gobwas/ws":               {"transport/websocket"},
 	"github.com/nats-io/nats-server/v2":  {"natsembed"},
 	"github.com/nats-io/nats.go":         {"natsembed", "cluster/nats", "queue/jetstream", "webhook/natsstore", "cmd/...", "examples/..."},
@@ -77,6 +78,7 @@ var homes = map[string][]string{
 	"github.com/spf13/cobra":             {"cmd/..."},
 	"github.com/spf13/pflag":             {"cmd/..."},
 	"github.com/vmihailenco/msgpack/v5":  {"codec/msgpack"},
+	"go.yaml.in/yaml/v3":                 {"cmd/..."},
 	"golang.org/x/sys":                   {"internal/load", "natsembed", "transport/...", "cmd/..."},
 	"golang.org/x/term":                  {"cmd/..."},
 	"google.golang.org/protobuf":         {"codec/protobuf", "wire/native/nativepb", "wire/goomerang/...", "examples/...", "cmd/..."},
