@@ -7,12 +7,15 @@ import { PolywireError } from "./error.js";
 import { Handlers } from "./handlers.js";
 import { Link } from "./link.js";
 import { settle } from "./options.js";
-import { Places } from "./places.js";
+import { Presence } from "./presence.js";
+import { Rooms } from "./rooms.js";
 
 /** @typedef {import("./options.js").ClientOptions} ClientOptions */
 /** @typedef {import("./close.js").End} End */
 /** @typedef {import("./envelope.js").Packet} Packet */
 /** @typedef {import("./handlers.js").Handler} Handler */
+/** @typedef {import("./presence.js").Member} Member */
+/** @typedef {import("./presence.js").PresenceEvent} PresenceEvent */
 
 /** @typedef {"new" | "connecting" | "running" | "closing" | "closed"} Status */
 
@@ -37,6 +40,7 @@ import { Places } from "./places.js";
  * - disconnect: a running connection ended; whether the client is coming back
  * - recovered: a room was subscribed to again after a reconnect; whether all that was missed has come. If not, its
  *   state is to be got anew. A check that finds messages which cannot be had any more says so, too
+ * - presence: somebody came to a room, went, or has set something new, where the server tells of that
  * - retry: the next attempt is made in so many milliseconds
  * - error: what no promise could report
  * @typedef {object} Events
@@ -44,15 +48,13 @@ import { Places } from "./places.js";
  * @property {[{id: string, reconnected: boolean, headers: Record<string, string>}]} connect
  * @property {[{code: number, reason: string, reconnect: boolean}]} disconnect
  * @property {[{room: string, recovered: boolean}]} recovered
+ * @property {[PresenceEvent]} presence
  * @property {[{attempt: number, delay: number, error: PolywireError}]} retry
  * @property {[unknown]} error
  */
 
-/** Refusals that may be over soon. */
-const TEMPORARY = new Set(["unavailable", "deadline_exceeded", "canceled"]);
-
-/** Such a room is asked for again after so many milliseconds, or up to twice as many. */
-const AGAIN = 1000;
+/** So many of the server's calls may wait for their answers; more end the connection. */
+const MAX_CALLS = 1000;
 
 /** A connection that lasted for so many first ceilings of the backoff counts as good. */
 const STEADY = 5;
@@ -67,10 +69,11 @@ export class Client {
   #handlers = new Handlers();
   #calls = new Calls();
   /** @type {Emitter<any>} */
-  #emitter = new Emitter();
-  /** @type {Set<string>} */
-  #rooms = new Set();
-  #places = new Places();
+  #emitter = new Emitter((thrown, event) => (event === "error" ? this.#log(thrown) : this.#report(thrown)));
+  #rooms;
+  #presence;
+  /** @type {Set<unknown>} ids of the server's calls that have no answer yet */
+  #answering = new Set();
   /** @type {Status} */
   #status = "new";
   /** @type {Link | undefined} */
@@ -81,10 +84,6 @@ export class Client {
   #connected = false; // at least once since connect()
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #checkTimer;
-  /** @type {Set<ReturnType<typeof setTimeout>>} */
-  #againTimers = new Set();
   /** @type {{resolve: () => void, reject: (reason: unknown) => void} | undefined} */
   #opening;
   /** @type {(() => void) | undefined} */
@@ -101,6 +100,15 @@ export class Client {
   constructor(url, options = {}) {
     this.#options = settle(url, options);
     this.#backoff = new Backoff(this.#options.backoff);
+    /** @param {unknown} error */
+    const report = (error) => this.#report(error);
+    /** @type {import("./presence.js").Ask} */
+    const ask = (packet, wait) => this.#ask(packet, wait);
+    this.#presence = new Presence(ask, report);
+    this.#rooms = new Rooms(
+      { ask, report, recovered: (room, recovered) => this.#emitter.emit("recovered", { room, recovered }) },
+      this.#options.checkInterval,
+    );
   }
 
   /** @returns {Status} */
@@ -115,7 +123,7 @@ export class Client {
 
   /** The rooms that are subscribed to, again after each reconnect. */
   get rooms() {
-    return [...this.#rooms];
+    return this.#rooms.names;
   }
 
   /** Bytes that were sent and have not left yet. */
@@ -186,8 +194,9 @@ export class Client {
    * ends with "unavailable": whether the server acted on it is not known.
    * @param {string} kind
    * @param {unknown} [payload] a JSON value or bytes
+   * @template [T=any]
    * @param {CallOptions} [options]
-   * @returns {Promise<any>} the reply's payload; rejects with a PolywireError, or with the signal's reason
+   * @returns {Promise<T>} the reply's payload; rejects with a PolywireError, or with the signal's reason
    */
   async call(kind, payload, options = {}) {
     return this.#request({ type: "call", kind: named("kind", kind), payload, ...extras(options) }, options);
@@ -200,14 +209,7 @@ export class Client {
    * @returns {Promise<void>}
    */
   async subscribe(room, options = {}) {
-    try {
-      const recovered = await this.#join(named("room", room), options);
-      if (recovered === false) this.#emitter.emit("recovered", { room, recovered });
-    } catch (thrown) {
-      if (!this.#rooms.has(room)) this.#places.forget(room);
-      throw thrown;
-    }
-    this.#rooms.add(room);
+    await this.#rooms.subscribe(named("room", room), options);
   }
 
   /**
@@ -217,13 +219,31 @@ export class Client {
    * @returns {Promise<void>}
    */
   async unsubscribe(room, options = {}) {
-    this.#rooms.delete(named("room", room));
-    this.#places.forget(room);
-    try {
-      await this.#request({ type: "unsubscribe", room }, options);
-    } catch (thrown) {
-      if (!(thrown instanceof PolywireError && thrown.code === "unavailable" && !thrown.remote)) throw thrown;
-    }
+    await this.#rooms.unsubscribe(named("room", room), options);
+  }
+
+  /**
+   * Who is in a room, by the time of joining. The server answers the kind
+   * "presence" for that, as `polywire serve` does.
+   * @param {string} room
+   * @param {WaitOptions} [options]
+   * @returns {Promise<Member[]>}
+   */
+  async presence(room, options = {}) {
+    return this.#presence.list(named("room", room), options);
+  }
+
+  /**
+   * Sets what others see of this client in lists and events of presence, now
+   * and after each reconnect, until it is closed: a small JSON value, null for
+   * nothing. The server answers the kind "presence.set", as `polywire serve`
+   * does.
+   * @param {unknown} value
+   * @param {WaitOptions} [options]
+   * @returns {Promise<void>}
+   */
+  async setPresence(value, options = {}) {
+    await this.#presence.set(value ?? null, options);
   }
 
   /**
@@ -302,74 +322,18 @@ export class Client {
     this.#id = packet.key ?? "";
     this.#runningSince = performance.now();
     this.#status = "running"; // calls may be made from here on
-    for (const room of this.#rooms) void this.#resubscribe(room, true);
-    this.#watchPlaces();
+    this.#presence.connected(); // before the rooms, whose members hear of it with the joining
+    this.#rooms.connected();
     this.#emitter.emit("status", "running", undefined);
     this.#emitter.emit("connect", { id: this.#id, reconnected, headers: packet.headers ?? {} });
     this.#opening?.resolve();
     this.#opening = undefined;
   }
 
-  /**
-   * Says SUBSCRIBE, with this client's place in the room if there is one.
-   * @param {string} room
-   * @param {WaitOptions} [options]
-   * @returns {Promise<boolean | undefined>} whether what was missed has come; undefined: it was not asked for
-   */
-  async #join(room, options) {
-    const { offset, moves } = this.#places.ask(room);
-    const reply = await this.#ask({ type: "subscribe", room, offset }, options);
-    this.#places.answered(room, moves, reply.offset);
-    return offset === undefined ? undefined : reply.recovered === true;
-  }
-
-  /**
-   * @param {string} room
-   * @param {boolean} anew after a reconnect; else it is a check of the place
-   */
-  async #resubscribe(room, anew) {
-    try {
-      const recovered = await this.#join(room);
-      if (!this.#rooms.has(room)) return; // left meanwhile
-      if (recovered === false || (recovered && anew)) this.#emitter.emit("recovered", { room, recovered });
-    } catch (thrown) {
-      const { code, message, remote } = /** @type {PolywireError} */ (thrown);
-      if (code === "unavailable" && !remote) return; // the next connection tries again
-      if (TEMPORARY.has(code)) return anew ? this.#again(room) : undefined; // a check comes again anyway
-      if (!anew) return this.#report(new PolywireError(code, `room ${room} is not checked: ${message}`, { cause: thrown }));
-      this.#rooms.delete(room);
-      this.#places.forget(room);
-      this.#report(new PolywireError(code, `room ${room} is lost: ${message}`, { cause: thrown }));
-    }
-  }
-
-  /** @param {string} room that could not be subscribed to for the moment */
-  #again(room) {
-    const link = this.#link;
-    const timer = setTimeout(() => {
-      this.#againTimers.delete(timer);
-      if (this.#link === link && this.#rooms.has(room)) void this.#resubscribe(room, true);
-    }, AGAIN * (1 + Math.random()));
-    this.#againTimers.add(timer);
-  }
-
   #clearTimers() {
     clearTimeout(this.#retryTimer);
-    clearTimeout(this.#checkTimer);
-    for (const timer of this.#againTimers) clearTimeout(timer);
-    this.#againTimers.clear();
     this.#retryTimer = undefined;
-  }
-
-  /** Asks now and then for what got lost between the server's nodes. */
-  #watchPlaces() {
-    clearTimeout(this.#checkTimer);
-    const every = this.#options.checkInterval;
-    if (every < 0) return;
-    this.#checkTimer = setTimeout(() => {
-      for (const room of this.#rooms) if (this.#places.offset(room)) void this.#resubscribe(room, false);
-      this.#watchPlaces();
-    }, every * (0.75 + 0.5 * Math.random()));
+    this.#rooms.disconnected();
   }
 
   /** @param {End} end */
@@ -380,6 +344,7 @@ export class Client {
     const reconnect = was !== "closing" && !end.final && reconnects(end.code);
     this.#link = undefined;
     this.#id = "";
+    this.#answering = new Set(); // those of the next connection have nothing to do with these
     if (was === "running" && performance.now() - this.#runningSince >= STEADY * this.#options.backoff.min) {
       this.#backoff.reset();
     }
@@ -424,7 +389,7 @@ export class Client {
     this.#clearTimers();
     /** @type {any} */ (globalThis).removeEventListener?.("online", this.#online);
     this.#rooms.clear();
-    this.#places.clear();
+    this.#presence.clear();
     this.#calls.rejectAll(error);
     this.#opening?.reject(error);
     this.#opening = undefined;
@@ -449,12 +414,23 @@ export class Client {
       case "publish":
       case "broadcast":
         return void this.#dispatch(packet);
-      case "call":
-        this.#answer(packet).catch((thrown) => this.#report(thrown));
-        return;
-      default:
-        this.#report(new PolywireError("bad_request", `malformed frame: ${packet.type} is for servers`));
+      default: // a call; Link lets nothing else through
+        return this.#onCall(packet);
     }
+  }
+
+  /** @param {Packet} packet */
+  #onCall(packet) {
+    const { id } = packet;
+    const answering = this.#answering;
+    if (answering.has(id)) return this.#link?.refuse(new PolywireError("bad_request", "a second call with an id in use"));
+    if (answering.size >= MAX_CALLS) {
+      return this.#link?.refuse(new PolywireError("too_many_requests", "too many open calls"), CLOSE.TOO_MANY_REQUESTS);
+    }
+    answering.add(id);
+    this.#answer(packet)
+      .catch((thrown) => this.#report(thrown))
+      .finally(() => answering.delete(id));
   }
 
   /** @param {Packet} packet */
@@ -467,7 +443,9 @@ export class Client {
 
   /** @param {Packet} packet */
   async #dispatch(packet) {
-    if (packet.room && packet.offset) this.#places.moved(packet.room, packet.offset);
+    if (packet.room && packet.offset) this.#rooms.moved(packet.room, packet.offset);
+    const event = Presence.event(packet);
+    if (event) this.#emitter.emit("presence", event);
     try {
       await this.#handlers.find(packet.kind ?? "")?.(packet.payload, toMessage(packet));
     } catch (thrown) {
@@ -541,7 +519,16 @@ export class Client {
 
   /** @param {unknown} error */
   #report(error) {
-    if (!this.#emitter.emit("error", error)) this.#options.logger?.error("polywire:", error);
+    if (!this.#emitter.emit("error", error)) this.#log(error);
+  }
+
+  /** @param {unknown} error */
+  #log(error) {
+    try {
+      this.#options.logger?.error("polywire:", error);
+    } catch {
+      // a logger that fails has nowhere to say so
+    }
   }
 }
 

@@ -6,6 +6,12 @@
 export class Emitter {
   /** @type {Map<keyof Events, Set<(...args: any[]) => unknown>>} */
   #listeners = new Map();
+  #fault;
+
+  /** @param {(thrown: unknown, event: keyof Events) => void} fault gets what a listener throws, or rejects with */
+  constructor(fault) {
+    this.#fault = fault;
+  }
 
   /**
    * @template {keyof Events} K
@@ -22,8 +28,7 @@ export class Emitter {
   }
 
   /**
-   * Calls the listeners. One that throws stops nobody: its error goes to the
-   * platform's handler of uncaught ones.
+   * Calls the listeners. One that throws stops nobody.
    * @template {keyof Events} K
    * @param {K} event
    * @param {Events[K]} args
@@ -32,15 +37,20 @@ export class Emitter {
   emit(event, ...args) {
     const set = this.#listeners.get(event);
     if (!set?.size) return false;
-    for (const fn of [...set]) {
-      try {
-        fn(...args);
-      } catch (thrown) {
-        queueMicrotask(() => {
-          throw thrown;
-        });
-      }
-    }
+    for (const fn of [...set]) void this.#call(event, fn, args);
     return true;
+  }
+
+  /**
+   * @param {keyof Events} event
+   * @param {(...args: any[]) => unknown} fn
+   * @param {any[]} args
+   */
+  async #call(event, fn, args) {
+    try {
+      await fn(...args);
+    } catch (thrown) {
+      this.#fault(thrown, event);
+    }
   }
 }

@@ -32,6 +32,12 @@ const BYTES_TYPE = "application/octet-stream";
 const TYPES = new Set(
   "message call reply error subscribe unsubscribe publish broadcast hello welcome ping pong".split(" "),
 );
+
+/** What docs/wire-native.md section 2.4 bounds. */
+const MAX_HEADERS = 64;
+const MAX_ARGS = 64;
+const MAX_NESTING = 128;
+
 const WITH_ID = new Set(["call", "reply"]);
 const WITH_KIND = new Set(["message", "call", "publish", "broadcast"]);
 
@@ -63,11 +69,13 @@ function packError({ code, message, details }) {
 
 /**
  * @param {unknown} frame what a WebSocket's message event carries
+ * @param {number} [maxBytes] default: any number
  * @returns {Packet}
  * @throws {PolywireError} "bad_request" if the frame is malformed
  */
-export function decode(frame) {
+export function decode(frame, maxBytes = Infinity) {
   if (typeof frame !== "string") throw malformed("a binary frame on a text wire");
+  if (longer(frame, maxBytes)) throw malformed(`more than ${maxBytes} bytes`);
   const { id, kind, room, key, headers, error, args, offset, recovered, ...raw } = parse(frame);
   const type = raw.type ?? (id === undefined ? "message" : "call");
   if (!TYPES.has(type)) throw malformed(`unknown type ${JSON.stringify(type)}`);
@@ -92,6 +100,7 @@ export function decode(frame) {
 function unpack(name, raw) {
   const { [name]: payload, data, contentType } = withoutNulls(raw, name);
   checkString("contentType", contentType);
+  if (!shallow(payload, MAX_NESTING)) throw malformed(`${name} nests deeper than ${MAX_NESTING}`);
   if (data === undefined) return { payload, contentType: payload === undefined ? "" : JSON_TYPE };
   checkString("data", data);
   if (payload !== undefined) throw malformed(`${name} and data together`);
@@ -116,6 +125,7 @@ function unpackError(error) {
  */
 function unpackArgs(args) {
   if (!Array.isArray(args)) throw malformed("args are not an array");
+  if (args.length > MAX_ARGS) throw malformed(`more than ${MAX_ARGS} args`);
   return args.map((arg) => {
     if (arg === null || typeof arg !== "object") throw malformed("an argument is not an object");
     return unpack("payload", arg).payload;
@@ -169,6 +179,28 @@ function checkHeaders(headers) {
     !Array.isArray(headers) &&
     Object.values(headers).every((v) => typeof v === "string");
   if (!good) throw malformed("headers are not a map of strings");
+  if (Object.keys(headers).length > MAX_HEADERS) throw malformed(`more than ${MAX_HEADERS} headers`);
+}
+
+/**
+ * @param {string} text
+ * @param {number} maxBytes of it in UTF-8
+ */
+function longer(text, maxBytes) {
+  if (text.length > maxBytes) return true;
+  return text.length * 3 > maxBytes && new TextEncoder().encode(text).length > maxBytes;
+}
+
+/**
+ * @param {unknown} value
+ * @param {number} levels
+ * @returns {boolean} whether it nests no deeper
+ */
+function shallow(value, levels) {
+  if (value === null || typeof value !== "object") return true;
+  if (levels === 0) return false;
+  for (const key in value) if (!shallow(/** @type {any} */ (value)[key], levels - 1)) return false;
+  return true;
 }
 
 /** @param {string} why @param {unknown} [cause] */

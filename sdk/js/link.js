@@ -1,7 +1,7 @@
 // @ts-check
 import { CLOSE } from "./close.js";
 import { decode, encode } from "./envelope.js";
-import { textOf } from "./error.js";
+import { PolywireError, textOf } from "./error.js";
 
 /**
  * What this package uses of a WebSocket: the global one of browsers and
@@ -29,6 +29,7 @@ import { textOf } from "./error.js";
  * @property {string[]} protocols
  * @property {() => Promise<Record<string, string> | undefined>} headers of HELLO
  * @property {{interval: number, timeout: number}} heartbeat
+ * @property {number} maxMessageBytes
  * @property {number} openTimeout from the start to WELCOME
  * @property {number} closeTimeout how long to wait for the peer's half of the close handshake
  */
@@ -36,12 +37,15 @@ import { textOf } from "./error.js";
 /**
  * @typedef {object} LinkEvents
  * @property {(packet: Packet) => void} welcome once
- * @property {(packet: Packet) => void} packet all but HELLO, WELCOME, PING and PONG
- * @property {(error: unknown) => void} malformed
+ * @property {(packet: Packet) => void} packet MESSAGE, CALL, PUBLISH, BROADCAST and answers
+ * @property {(error: unknown) => void} malformed the link ends for it
  * @property {(end: End) => void} end exactly once, and nothing after it
  */
 
 const OPEN = 1; // WebSocket.OPEN
+
+/** RFC 6455 has 123 bytes for a close frame's reason; our own texts are ASCII. */
+const MAX_REASON = 123;
 
 /** One WebSocket from its opening to its end: HELLO, WELCOME, heartbeat. */
 export class Link {
@@ -116,9 +120,9 @@ export class Link {
     this.#heardAt = performance.now();
     let packet;
     try {
-      packet = decode(frame);
+      packet = decode(frame, this.#options.maxMessageBytes);
     } catch (thrown) {
-      this.#events.malformed(thrown);
+      this.refuse(/** @type {Error} */ (thrown));
       return;
     }
     this.#take(packet);
@@ -128,20 +132,39 @@ export class Link {
   #take(packet) {
     switch (packet.type) {
       case "welcome":
-        if (this.#state !== "opening") return;
+        if (this.#state !== "opening" || !packet.key) return this.#refuseType("an unexpected welcome");
         this.#state = "open";
         this.#watch(this.#options.heartbeat.interval);
         this.#events.welcome(packet);
         return;
       case "ping":
-        this.#socket.send(encode({ type: "pong" }));
+        if (this.#socket.readyState === OPEN) this.#socket.send(encode({ type: "pong", id: packet.id }));
         return;
       case "pong":
-      case "hello":
         return;
+      case "hello":
+      case "subscribe":
+      case "unsubscribe":
+        return this.#refuseType(`${packet.type} is for servers`);
       default:
         this.#events.packet(packet);
     }
+  }
+
+  /** @param {string} why */
+  #refuseType(why) {
+    this.refuse(new PolywireError("bad_request", `malformed frame: ${why}`));
+  }
+
+  /**
+   * Ends the link for what the peer has sent.
+   * @param {Error} error
+   * @param {number} [code]
+   */
+  refuse(error, code = CLOSE.PROTOCOL_ERROR) {
+    if (this.#state === "ended") return;
+    this.#events.malformed(error);
+    this.#drop(code, error.message, error);
   }
 
   /**
@@ -172,7 +195,7 @@ export class Link {
   #drop(code, reason, cause) {
     if (this.#state === "ended") return;
     this.#end({ code, reason, cause });
-    this.#socket.close(code);
+    this.#socket.close(code, reason.length > MAX_REASON ? "" : reason);
   }
 
   /** @param {End} end */

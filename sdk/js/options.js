@@ -16,6 +16,8 @@
  * @property {number} [callTimeout] default 30000; 0 or Infinity: none
  * @property {number} [checkInterval] about how often to ask for messages of rooms with history that got lost on the
  *   way; default 40000, negative: never
+ * @property {number} [maxMessageBytes] of a frame that the server sends; a larger one ends the connection for good;
+ *   default 1 MiB
  * @property {{error: (text: string, error: unknown) => void} | null} [logger] gets the errors that no "error"
  *   listener takes; default console, null for none
  */
@@ -28,6 +30,7 @@ const DEFAULTS = Object.freeze({
   closeTimeout: 2000,
   callTimeout: 30_000,
   checkInterval: 40_000,
+  maxMessageBytes: 1 << 20,
 });
 
 /**
@@ -50,6 +53,7 @@ export function settle(url, options) {
     ...positive("option", { openTimeout: options.openTimeout ?? DEFAULTS.openTimeout }),
     closeTimeout: DEFAULTS.closeTimeout,
     callTimeout: options.callTimeout ?? DEFAULTS.callTimeout,
+    maxMessageBytes: bytes(options.maxMessageBytes ?? DEFAULTS.maxMessageBytes),
     checkInterval: checked(options.checkInterval ?? DEFAULTS.checkInterval),
     logger: options.logger === undefined ? console : options.logger,
   };
@@ -65,6 +69,15 @@ function socketURL(url) {
   if (u.protocol === "http:" || u.protocol === "https:") u.protocol = u.protocol.replace("http", "ws");
   if (u.protocol !== "ws:" && u.protocol !== "wss:") throw new TypeError(`polywire: no WebSocket at ${u.protocol} URLs`);
   return u.href;
+}
+
+/**
+ * @param {number} most
+ * @returns {number}
+ */
+function bytes(most) {
+  if (!(most > 0)) throw new RangeError("polywire: option maxMessageBytes must be above 0");
+  return most;
 }
 
 /**

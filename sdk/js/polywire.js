@@ -16,3 +16,6 @@ export { reconnects } from "./close.js";
 /** @typedef {import("./client.js").CallOptions} CallOptions */
 /** @typedef {import("./handlers.js").Handler} Handler */
 /** @typedef {import("./handlers.js").Message} Message */
+/** @typedef {import("./client.js").WaitOptions} WaitOptions */
+/** @typedef {import("./presence.js").Member} Member */
+/** @typedef {import("./presence.js").PresenceEvent} PresenceEvent */

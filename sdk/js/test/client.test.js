@@ -62,6 +62,8 @@ test("options that cannot work are refused", () => {
     { checkInterval: 0 },
     { checkInterval: Infinity },
     { checkInterval: NaN },
+    { maxMessageBytes: 0 },
+    { maxMessageBytes: NaN },
   ];
   for (const options of bad) {
     assert.throws(() => new Client("ws://a", { WebSocket: FakeWebSocket, ...options }), /polywire|backoff/);
@@ -245,14 +247,6 @@ test("an answer to a call from an earlier connection is not given to the next", 
   assert.deepEqual(FakeWebSocket.last.take(), []);
 });
 
-test("malformed frames are reported and ignored", async () => {
-  const { client, socket, named } = await connected();
-  for (const frame of ["{", '{"type":"dance"}', new ArrayBuffer(1), '{"type":"subscribe","room":"r"}']) socket.receive(frame);
-  assert.equal(named("error").length, 4);
-  for (const [e] of named("error")) failing("bad_request")(e);
-  assert.equal(client.status, "running");
-});
-
 test("errors without an id, and of one-way handlers, are reported", async () => {
   const { client, socket, named } = await connected();
   client.handle("a", () => Promise.reject(new Error("mine")));
@@ -269,14 +263,49 @@ test("an error that nobody listens to goes to the logger", async () => {
   const connecting = client.connect();
   await FakeWebSocket.last.welcome();
   await connecting;
-  FakeWebSocket.last.receive("{");
+  const complain = () => FakeWebSocket.last.receive({ type: "error", error: { code: "x" } });
+  complain();
   assert.equal(logged.length, 1);
   const off = client.on("error", () => {});
-  FakeWebSocket.last.receive("{");
+  complain();
   assert.equal(logged.length, 1);
   off();
-  FakeWebSocket.last.receive("{");
+  complain();
   assert.equal(logged.length, 2);
+});
+
+test("what listeners throw and reject with is reported, and stops nobody", async () => {
+  const logged = [];
+  const client = new Client("ws://test", {
+    WebSocket: FakeWebSocket,
+    logger: {
+      error: (_, error) => {
+        logged.push(error.message);
+        throw new Error("a logger that throws");
+      },
+    },
+  });
+  const reported = [];
+  client.on("connect", () => {
+    throw new Error("thrown");
+  });
+  client.on("connect", async () => {
+    throw new Error("rejected");
+  });
+  const connecting = client.connect();
+  await FakeWebSocket.last.welcome();
+  await connecting;
+  await settle();
+  assert.deepEqual(logged.sort(), ["rejected", "thrown"]);
+  client.on("error", (error) => {
+    reported.push(error.code);
+    throw new Error("from the listener to errors");
+  });
+  FakeWebSocket.last.receive({ type: "error", error: { code: "x" } });
+  await settle();
+  assert.deepEqual(reported, ["x"]);
+  assert.equal(logged.at(-1), "from the listener to errors");
+  assert.equal(client.status, "running");
 });
 
 test("close waits for the close handshake and ends what is in flight", async () => {

@@ -78,6 +78,38 @@ test("decode ignores keys that it does not know", () => {
   assert.equal(decode('{"kind":"a","later":{"x":1}}').kind, "a");
 });
 
+/** JSON of a value that nests so deep. */
+const nested = (levels) => "[".repeat(levels) + "]".repeat(levels);
+const many = (n) => JSON.stringify(Object.fromEntries(Array.from({ length: n }, (_, i) => [`h${i}`, "v"])));
+const list = (n, item) => `[${Array(n).fill(item).join()}]`;
+
+test("bounds: what is just allowed", () => {
+  const frames = [
+    `{"kind":"a","payload":${nested(128)}}`,
+    `{"kind":"a","args":[{"payload":${nested(128)}}]}`,
+    `{"type":"error","error":{"code":"x","details":${nested(128)}}}`,
+    `{"kind":"a","headers":${many(64)}}`,
+    `{"kind":"a","args":${list(64, "{}")}}`,
+  ];
+  for (const frame of frames) decode(frame);
+  const text = '{"kind":"€"}';
+  decode(text, 14);
+  for (const bytes of [13, 12, 4, 1]) assert.throws(() => decode(text, bytes), { code: "bad_request" });
+});
+
+test("bounds: what is too much", () => {
+  const frames = [
+    `{"kind":"a","payload":${nested(129)}}`,
+    `{"kind":"a","payload":${nested(400_000)}}`,
+    `{"kind":"a","payload":${'{"a":'.repeat(129)}1${"}".repeat(129)}}`,
+    `{"kind":"a","args":[{"payload":${nested(129)}}]}`,
+    `{"type":"error","error":{"code":"x","details":${nested(129)}}}`,
+    `{"kind":"a","headers":${many(65)}}`,
+    `{"kind":"a","args":${list(65, "{}")}}`,
+  ];
+  for (const frame of frames) assert.throws(() => decode(frame), { code: "bad_request" }, frame.slice(0, 60));
+});
+
 test("decode refuses malformed frames", () => {
   const frames = [
     new ArrayBuffer(2),

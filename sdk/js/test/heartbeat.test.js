@@ -24,7 +24,7 @@ test("whatever is heard counts", async () => {
   const { client, socket } = await connected();
   for (let i = 0; i < 10; i++) {
     await pass(20_000);
-    socket.receive(i % 2 ? { kind: "news" } : "{ malformed");
+    socket.receive(i % 2 ? { kind: "news" } : { type: "reply", id: 999 });
   }
   assert.deepEqual(socket.take(), []);
   await pass(25_000);
@@ -59,7 +59,8 @@ test("the interval and the timeout can be chosen", async () => {
 test("the server's pings are answered", async () => {
   const { socket } = await connected();
   socket.receive({ type: "ping" });
-  assert.deepEqual(socket.take(), [{ type: "pong" }]);
+  socket.receive({ type: "ping", id: 7 });
+  assert.deepEqual(socket.take(), [{ type: "pong" }, { type: "pong", id: 7 }]);
 });
 
 test("a closed client has no timers", async () => {
