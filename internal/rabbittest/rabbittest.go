@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -31,9 +32,11 @@ const (
 
 	nodeName  = "polywire@localhost"
 	loopback  = "127.0.0.1"
-	startTime = 60 * time.Second // it takes 4 to 6 s on an idle machine
-	stopTime  = 20 * time.Second
-	evalTime  = 20 * time.Second
+	startTime = 2 * time.Minute // it takes 4 to 6 s on an idle machine
+
+	firstPort, lastPort = 10_000, 32_000
+	stopTime            = 20 * time.Second
+	evalTime            = 20 * time.Second
 )
 
 // Broker is one node. Its methods take the test that asks and fail it. They
@@ -119,7 +122,7 @@ func (b *Broker) choosePorts() error {
 		}
 	}()
 	for _, port := range []*int{&b.ports.amqp, &b.ports.dist, &b.ports.epmd} {
-		l, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
+		l, err := listen()
 		if err != nil {
 			return err
 		}
@@ -136,6 +139,21 @@ disk_free_limit.absolute = %s
 raft.wal_max_size_bytes = 33554432
 `, loopback, b.ports.amqp, memoryLimit, diskLimit)
 	return os.WriteFile(b.path("rabbitmq.conf"), []byte(conf), 0o600)
+}
+
+// listen takes a free port that no system gives away by itself: those from
+// 32768 up, that is. While the node is down its ports must stay free, and any
+// connection that somebody opens could come from one of them.
+func listen() (net.Listener, error) {
+	var err error
+	for range 100 {
+		port := firstPort + mrand.N(lastPort-firstPort) //nolint:gosec // spread, not secret
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port))); err == nil {
+			return l, nil
+		}
+	}
+	return nil, err
 }
 
 func (b *Broker) path(name string) string { return filepath.Join(b.dir, name) }

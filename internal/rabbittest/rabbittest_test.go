@@ -21,6 +21,8 @@ func TestLife(t *testing.T) {
 		t.Errorf("Eval printed %q", got)
 	}
 
+	testOthers(t, b)
+
 	b.MemoryAlarm(t, true)
 	b.MemoryAlarm(t, false)
 	b.DiskAlarm(t, true)

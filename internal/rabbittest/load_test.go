@@ -1,0 +1,80 @@
+package rabbittest
+
+import (
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/polywire/polywire/internal/testenv"
+)
+
+func TestMachineTime(t *testing.T) {
+	for stat, want := range map[string][2]float64{
+		"cpu  1 2 4 8 16 32 64 128 256 512\ncpu0 9": {1 + 2 + 4 + 32 + 64 + 128, 255},
+		"cpu  1 2 4 8": {7, 15},
+		"cpu  1 x 4 8": {},
+		"cpu":          {},
+		"":             {},
+	} {
+		if used, all := machineTime(stat); used != want[0] || all != want[1] {
+			t.Errorf("%q: %v of %v, want %v", stat, used, all, want)
+		}
+	}
+}
+
+func TestProcessTime(t *testing.T) {
+	for stat, want := range map[string]float64{
+		"7 (a) b) R 1 2 3 4 5 6 7 8 9 10 11 12 13 14": 23,
+		"7 (a) R 1": 0,
+		"":          0,
+	} {
+		if got := processTime(stat); got != want {
+			t.Errorf("%q: %v, want %v", stat, got, want)
+		}
+	}
+}
+
+// testOthers has this process work, and another one.
+func testOthers(t *testing.T, b *Broker) {
+	t.Helper()
+	self := func() float64 { return processTime(read("/proc/self/stat")) }
+	if self() == 0 {
+		if share := b.Others(t)(); share != 0 {
+			t.Errorf("without /proc others took %v of the machine", share)
+		}
+		return
+	}
+	const ticks = 50 // half a second
+	used0, all0 := machineTime(read("/proc/stat"))
+	begin := self()
+	others := b.Others(t)
+	testenv.Eventually(t, time.Minute, "this process has used half a second", func() bool {
+		for end := time.Now().Add(10 * time.Millisecond); time.Now().Before(end); {
+			continue // the work
+		}
+		return self()-begin >= ticks
+	})
+	share := others()
+	used, all := machineTime(read("/proc/stat"))
+	if most := used - used0 - ticks + 5; share*(all-all0) > most {
+		t.Errorf("others took %v of %v ticks; without this process there are %v", share*(all-all0), all-all0, most)
+	}
+
+	_, all0 = machineTime(read("/proc/stat"))
+	others = b.Others(t)
+	p, err := spawn(nil, nil, "/bin/sh", "-c", "while :; do :; done")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat := "/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/stat"
+	testenv.Eventually(t, time.Minute, "another process has used half a second", func() bool { return processTime(read(stat)) >= ticks })
+	share = others()
+	_, all = machineTime(read("/proc/stat"))
+	if err := p.signal(os.Kill); err != nil || !p.await(stopTime) {
+		t.Errorf("ending it: %v", err)
+	}
+	if share*(all-all0) < ticks-5 {
+		t.Errorf("others took %v of %v ticks; one alone took %v", share*(all-all0), all-all0, ticks)
+	}
+}
