@@ -1,7 +1,9 @@
 package polywire
 
 import (
+	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -14,18 +16,26 @@ type admissions struct {
 	total   int
 	opening atomic.Int64 // links that are nobody's yet
 	byAddr  map[string]int
-	byUser  map[string]int
+	byUser  map[string]*userLimit
+	accept  acceptance
 }
 
 func errTooMany(what string) *Error {
 	return Errorf(CodeTooManyRequests, "too many connections %s", what)
 }
 
-// check says whether one more connection from addr could come.
-func (a *admissions) check(cfg *config, addr string) error {
+// check says whether one more connection from addr could come, now.
+func (s *Server) check(addr string) error {
+	a := &s.limits
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.full(cfg, addr)
+	if err := a.full(&s.cfg, addr); err != nil {
+		return err
+	}
+	if !a.accept.allows(&s.cfg, addr, s.watch.now()) {
+		return errTooMany("at once")
+	}
+	return nil
 }
 
 func (a *admissions) full(cfg *config, addr string) error {
@@ -61,23 +71,27 @@ func (a *admissions) add(cfg *config, addr string, dialled bool) error {
 	return nil
 }
 
-// admitUser counts a user's connection, if there is room for it.
-func (s *Server) admitUser(user string) bool {
-	limit := s.cfg.MaxConnectionsPerUser
-	if limit == 0 || user == "" {
-		return true
+// admitUser counts a user's connection, if there is room for it. Nil: nothing counts it.
+func (s *Server) admitUser(user string) (u *userLimit, ok bool) {
+	most := s.cfg.MaxConnectionsPerUser
+	if user == "" || most == 0 && s.cfg.UserMessageRate == 0 {
+		return nil, true
 	}
 	a := &s.limits
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.byUser[user] >= limit {
-		return false
+	if u = a.byUser[user]; u == nil {
+		if a.byUser == nil {
+			a.byUser = make(map[string]*userLimit)
+		}
+		u = &userLimit{user: user, bucket: bucket{tokens: float64(s.cfg.UserMessageBurst), last: s.watch.now()}}
+		a.byUser[user] = u
 	}
-	if a.byUser == nil {
-		a.byUser = make(map[string]int)
+	if most > 0 && u.conns >= most {
+		return nil, false
 	}
-	a.byUser[user]++
-	return true
+	u.conns++
+	return u, true
 }
 
 func (a *admissions) remove(addr string) {
@@ -87,13 +101,12 @@ func (a *admissions) remove(addr string) {
 	down(a.byAddr, addr)
 }
 
-func (a *admissions) removeUser(user string) {
-	if user == "" {
-		return
-	}
+func (a *admissions) removeUser(u *userLimit) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	down(a.byUser, user)
+	if u.conns--; u.conns == 0 {
+		delete(a.byUser, u.user)
+	}
 }
 
 func down(counts map[string]int, key string) {
@@ -110,4 +123,38 @@ func (s *Server) refuseHTTP(w http.ResponseWriter, message string) {
 	seconds := (s.cfg.RetryAfter + time.Second - 1) / time.Second
 	w.Header().Set("Retry-After", strconv.Itoa(int(seconds)))
 	http.Error(w, message, http.StatusServiceUnavailable)
+}
+
+// hostOf returns what the limits for an address count by.
+func hostOf(a net.Addr) string {
+	switch t := a.(type) {
+	case nil:
+		return ""
+	case *net.TCPAddr:
+		return hostKey(t.AddrPort().Addr())
+	}
+	return addressOf(a.String())
+}
+
+// addressOf is hostOf for an address in writing, with or without a port.
+func addressOf(s string) string {
+	if at, err := netip.ParseAddrPort(s); err == nil {
+		return hostKey(at.Addr())
+	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		return hostKey(a)
+	}
+	return s
+}
+
+// hostKey names a host: by its address, or its network where hosts are given
+// whole ones (RFC 6177).
+func hostKey(a netip.Addr) string {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return a.String()
 }

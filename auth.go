@@ -60,6 +60,9 @@ func (l *link) authenticate(r *http.Request, hello *wire.Packet) (opened bool) {
 	}
 	l.srv.counters.refused.Add(1)
 	l.srv.cfg.logger.Info("polywire: connection refused", "wire", l.wire, "remote", h.RemoteAddr, "error", err)
+	if hello != nil && (hello.ID != 0 || hello.Key != "") {
+		_ = l.send(&wire.Packet{Type: wire.Error, ID: hello.ID, Key: hello.Key, Err: l.refusalBody(err)}, sendAlways) // or it has gone
+	}
 	l.close(refusal(err))
 	return false
 }
@@ -87,13 +90,14 @@ func (l *link) identify(c *Conn, id *Identity) error {
 	c.mu.Lock()
 	c.identity = id
 	c.mu.Unlock()
-	if id == nil || l.srv.admitUser(id.User) {
-		return nil
+	u, ok := l.srv.admitUser(id.user())
+	if !ok {
+		return Errorf(CodeTooManyRequests, "too many connections of this user")
 	}
-	c.mu.Lock()
-	c.identity = &Identity{}
-	c.mu.Unlock()
-	return Errorf(CodeTooManyRequests, "too many connections of this user")
+	if u != nil {
+		c.countFor(u)
+	}
+	return nil
 }
 
 // open makes the connection known.
@@ -140,6 +144,27 @@ func (l *link) hello(p *wire.Packet) error {
 	if both := l.srv.codes.common(p.Codes); both != nil {
 		l.codes.Store(both)
 		w.Codes = both.codes
+	}
+	return l.send(&w, sendOpen)
+}
+
+// KindHello is the kind of the message by which clients of wires without a
+// hello (DRS, Goomerang) may introduce themselves, where the [Authenticator]
+// waits for one. It must be their first; the authenticator finds what it says
+// in the [Handshake], and a call is answered with {"id": ...}, the connection's.
+const KindHello = "polywire.hello"
+
+// helloByMessage is hello on wires without one.
+func (l *link) helloByMessage(p *wire.Packet) error {
+	l.greeted = true
+	hello := *p
+	hello.Type = wire.Hello
+	if !l.authenticate(nil, &hello) || p.Type != wire.Call {
+		return nil
+	}
+	w := wire.Packet{Type: wire.Reply, ID: p.ID, Key: p.Key}
+	if err := l.fillAs(&w, KindHello, map[string]string{"id": l.conn.ID()}); err != nil {
+		return err
 	}
 	return l.send(&w, sendOpen)
 }

@@ -19,7 +19,8 @@ type Identity struct {
 	User string
 	// Claims is whatever else the application wants to know about them.
 	Claims map[string]any
-	// Expires is when the identity ends; zero: never.
+	// Expires is when the identity ends; zero: never. See [WithExpiryGrace] and
+	// [Conn.Renew] for what happens then.
 	Expires time.Time
 }
 
@@ -40,6 +41,7 @@ type Conn struct {
 	phase  atomic.Uint32
 	known  atomic.Bool // it has been in phaseOpen
 	cause  atomic.Pointer[CloseError]
+	apart  atomic.Pointer[apart]
 	slot   uint32 // in the server's table
 	serial uint32 // with slot: the identity of the connection
 	opened int64  // Unix nanoseconds
@@ -109,8 +111,12 @@ func (c *Conn) Dialled() bool { return c.link.dial != nil }
 // OpenedAt returns when the connection was opened.
 func (c *Conn) OpenedAt() time.Time { return time.Unix(0, c.opened) }
 
-// RemoteAddr returns the peer's network address, nil where there is none.
+// RemoteAddr returns the peer's network address, nil where there is none. Of a
+// client behind one of [WithTrustedProxies] it is the client's, with port 0.
 func (c *Conn) RemoteAddr() net.Addr {
+	if a := c.link.conn.apart.Load(); a != nil && a.from != nil {
+		return a.from
+	}
 	if t, ok := c.link.t.(interface{ RemoteAddr() net.Addr }); ok {
 		return t.RemoteAddr()
 	}

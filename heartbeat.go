@@ -46,7 +46,13 @@ func (l *link) Due(now uint32) uint32 {
 		if call := c.giveUp(now); call != 0 {
 			next = min(next, call)
 		}
+		if by := c.outlived(now); by != 0 {
+			next = min(next, by)
+		}
 	})
+	if by := l.closeBy.Load(); by != 0 {
+		return by
+	}
 	return max(next, now+1)
 }
 

@@ -235,6 +235,9 @@ func (r *reader) handle(p *wire.Packet) (goOn bool, err error) {
 	default:
 		return true, badRequest("a packet of unknown type")
 	}
+	if p.Kind == KindHello && l.unknown() {
+		return true, l.helloByMessage(p)
+	}
 	c, err := l.addressee(p)
 	if c == nil || err != nil {
 		return true, err
@@ -244,6 +247,11 @@ func (r *reader) handle(p *wire.Packet) (goOn bool, err error) {
 		return true, nil
 	}
 	return r.request(c, p)
+}
+
+// unknown reports whether an accepted link waits for its client's hello.
+func (l *link) unknown() bool {
+	return l.phase.Load() == phaseOpening && l.dial == nil && l.multi == nil && !l.greeted
 }
 
 // refuse does without a handler what a request gets that its wire does not let in.
@@ -297,6 +305,9 @@ func (r *reader) request(c *Conn, p *wire.Packet) (goOn bool, err error) {
 	r.active = true
 	if !r.watched {
 		r.now = l.srv.watch.now()
+	}
+	if a := c.apart.Load(); a != nil && a.user != nil && !a.user.allows(&l.srv.cfg, r.now) {
+		return true, &wire.ProtocolError{Code: CloseTooManyRequests, Reason: "too many messages of this user"}
 	}
 	req, err := c.newRequest(p, r.now)
 	if err != nil {

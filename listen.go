@@ -83,6 +83,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.misdirected(w, r) {
 		return
 	}
+	if s.cfg.proxies != nil {
+		r = s.cfg.proxies.origin(r)
+	}
 	d, ok := s.httpDoor(r.URL.Path)
 	if !ok {
 		s.routes.ServeHTTP(w, r)
@@ -99,11 +102,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.cfg.HandshakeTimeout))
 		}()
 	}
-	addr, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		addr = r.RemoteAddr
-	}
-	if err := s.limits.check(&s.cfg, addr); err != nil {
+	if err := s.check(addressOf(r.RemoteAddr)); err != nil {
 		s.refuseHTTP(w, err.(*Error).Message) //nolint:errorlint,forcetypeassert // made there
 		return
 	}
@@ -375,7 +374,7 @@ func (s *Server) acceptStreams(l net.Listener, by served) error {
 // openStream takes a connection through TLS and its wire's opening, on a
 // goroutine of its own. False: the server is closing.
 func (s *Server) openStream(nc net.Conn, by served) bool {
-	if err := s.limits.check(&s.cfg, hostOf(nc.RemoteAddr())); err != nil {
+	if err := s.check(hostOf(nc.RemoteAddr())); err != nil {
 		s.counters.refused.Add(1)
 		nc.Close() //nolint:errcheck // refused
 		return true

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -38,6 +37,7 @@ type Configuration struct {
 	MaxOpenCalls          int           // to one connection
 	HandshakeTimeout      time.Duration // from accept to the end of the opening
 	AuthTimeout           time.Duration // from the opening to the identity
+	ExpiryGrace           time.Duration // from the identity's end to the connection's
 	HeartbeatInterval     time.Duration // quiet time before a ping
 	HeartbeatTimeout      time.Duration // time to answer it
 	HandlerTimeout        time.Duration // time to handle a message
@@ -52,6 +52,12 @@ type Configuration struct {
 	MaxOpening            int           // links that are nobody's yet; 0: no limit
 	MessageRate           float64       // messages of one link a second; 0: no limit
 	MessageBurst          int           // messages at once, over that rate
+	UserMessageRate       float64       // messages of one user a second; 0: no limit
+	UserMessageBurst      int           // messages at once, over that rate
+	AcceptRate            float64       // connections a second; 0: no limit
+	AcceptBurst           int           // connections at once, over that rate
+	AcceptRatePerAddr     float64       // connections of one address a second; 0: no limit
+	AcceptBurstPerAddr    int           // connections at once, over that rate
 	EndpointReplies       bool          // see WithEndpointReplies
 	MaxConnections        int           // 0: no limit
 	MaxConnectionsPerAddr int           // 0: no limit
@@ -73,6 +79,7 @@ type config struct {
 	tls        *tls.Config
 	origins    map[string]bool // nil: same origin only
 	hosts      *hostnames      // nil: any
+	proxies    *proxies        // nil: none
 	subscribe  func(ctx context.Context, c *Conn, room string) error
 	publish    func(ctx context.Context, c *Conn, room, kind string) error
 	broadcast  func(ctx context.Context, c *Conn, kind string) error
@@ -97,6 +104,7 @@ func defaultConfig() config {
 			MaxOpenCalls:      1000,
 			HandshakeTimeout:  5 * time.Second,
 			AuthTimeout:       10 * time.Second,
+			ExpiryGrace:       25 * time.Second,
 			HeartbeatInterval: 25 * time.Second,
 			HeartbeatTimeout:  20 * time.Second,
 			HandlerTimeout:    30 * time.Second,
@@ -385,7 +393,8 @@ func WithMaxRoomNameBytes(n int) Option {
 }
 
 // WithMaxConnections bounds the connections of the server, of one remote
-// address and of one user; 0 is no limit, the default of each. Over the first
+// address and of one user; 0 is no limit, the default of each. IPv6 addresses
+// count by their /64, the least that a host is given. Over the first
 // two an HTTP client gets 503 with Retry-After before any upgrade (see
 // [WithRetryAfter]), and a stream is closed at once; over the last one a user
 // gets [CloseConnectionLimit].
@@ -419,19 +428,6 @@ func WithMaxOpening(n int) Option {
 	return number("MaxOpening", n, 0, func(c *config) *int { return &c.MaxOpening })
 }
 
-// WithMessageRate bounds the messages that one link may send: so many a
-// second in the long run, and burst at once. One more closes it with
-// [CloseTooManyRequests]. Default: no limit.
-func WithMessageRate(perSecond float64, burst int) Option {
-	return optionFunc(func(c *config) error {
-		if !(perSecond > 0) || burst < 1 {
-			return errors.New("a message rate must be positive, its burst at least 1")
-		}
-		c.MessageRate, c.MessageBurst = perSecond, burst
-		return nil
-	})
-}
-
 // WithEndpointReplies lets a handler's answer go out a second time, as a
 // one-way message of the request's own kind to whoever sent it, also when that
 // was no call (GOSF's way). nil is neither. See [Answerer] for answers that
@@ -444,15 +440,4 @@ func WithEndpointReplies() Option {
 // again, in whole seconds. Default 5 s.
 func WithRetryAfter(d time.Duration) Option {
 	return number("RetryAfter", d, 0, func(c *config) *time.Duration { return &c.RetryAfter })
-}
-
-// hostOf returns the address without the port.
-func hostOf(a net.Addr) string {
-	if a == nil {
-		return ""
-	}
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.IP.String()
-	}
-	return a.String()
 }

@@ -100,6 +100,7 @@ func New(opts ...Option) (*Server, error) {
 		return nil, errors.Join(errs...)
 	}
 	s.wheel = wheel.New(s.cfg.tick())
+	s.limits.accept.all.tokens = float64(s.cfg.AcceptBurst)
 	if s.cfg.recovery != nil {
 		s.recovery = newRecovery(s, *s.cfg.recovery)
 	}
@@ -238,6 +239,9 @@ func (s *Server) attach(wl wire.Link, name string, d *dial) (*link, error) {
 	}
 	if s.cfg.MessageRate > 0 {
 		l.rate = newRate(s)
+	}
+	if from := s.cfg.proxies.from(wl.Request); from != nil {
+		l.conn.apart.Store(&apart{from: from})
 	}
 	l.conn.opened = time.Now().UnixNano()
 	l.format = s.formats.number(l.sess.Format(), l.t.Framer().Format())

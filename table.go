@@ -110,7 +110,9 @@ func (s *Server) forget(c *Conn, why *CloseError) {
 	if c != &c.link.conn { // the link's own is what wakes it: see unregister
 		s.conns.remove(c)
 	}
-	s.limits.removeUser(c.User())
+	if a := c.apart.Load(); a != nil && a.user != nil {
+		s.limits.removeUser(a.user)
+	}
 	if c.link.multi == nil {
 		s.limits.remove(hostOf(c.link.conn.RemoteAddr()))
 	}
@@ -173,4 +175,11 @@ func (a *aliases) find(id string) *Conn {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return a.conns[id]
+}
+
+// Conns returns the open connections on this node, of all namespaces.
+func (s *Server) Conns() []*Conn {
+	var all []*Conn
+	s.eachConn(func(c *Conn) { all = append(all, c) })
+	return all
 }
