@@ -475,6 +475,47 @@ func TestClusterHistory(t *testing.T) {
 	})
 }
 
+// TestClusterPresenceWhileAsking lets somebody join, and another leave, after their
+// node has said who is there, while the answer of a third is awaited.
+func TestClusterPresenceWhileAsking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ns := newNodes(t, 3, nil, polywire.WithPresence("a"))
+		peers, more := crowd(t, ns.srv[1], 2)
+		for _, p := range peers {
+			defer p.end()
+		}
+		_ = more[0].Join("a")
+		synctest.Wait()
+		ns.hub.Kill(ns.srv[2].Nodes().ID()) // which nobody knows yet
+		_ = ns.conns[0].Join("a")
+		time.Sleep(10 * time.Millisecond) // the others have answered
+		_ = ns.conns[1].Join("a")
+		more[0].Leave("a")
+		_ = more[1].Join("a")
+		more[1].Leave("a")
+		time.Sleep(time.Minute)
+		_ = ns.srv[0].All().Send(t.Context(), "end", nil)
+		var told []string
+		for {
+			m := ns.peers[0].receive()
+			if m.Kind == "end" {
+				break
+			}
+			if strings.Contains(string(m.Payload.Data), ns.conns[1].ID()) {
+				told = append(told, m.Kind)
+			} else if strings.Contains(string(m.Payload.Data), more[1].ID()) {
+				told = append(told, "brief "+m.Kind)
+			}
+		}
+		if want := []string{polywire.PresenceJoined, "brief " + polywire.PresenceJoined, "brief " + polywire.PresenceLeft}; !slices.Equal(told, want) {
+			t.Errorf("told of %q, want %q", told, want)
+		}
+		for _, p := range ns.peers {
+			p.end()
+		}
+	})
+}
+
 func TestClusterPresence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ns := newNodes(t, 3, nil, polywire.WithPresence("a"))

@@ -162,7 +162,9 @@ type rosterKey struct{ namespace, room string }
 // roster is who is in a room on other nodes, as far as that is known here.
 type roster struct {
 	members map[string]Presence // by ID
-	left    map[string]bool     // while others are asked: who has left since
+	// since is, while others are asked, who has come (true) or left since: their
+	// answers may be older.
+	since map[string]bool
 }
 
 // presenceEvent is something to tell.
@@ -273,7 +275,7 @@ func (p *presence) track(ns *Namespace, key rosterKey) {
 	case !here:
 		delete(p.rosters, key)
 	case r == nil:
-		p.rosters[key] = &roster{members: make(map[string]Presence), left: make(map[string]bool)}
+		p.rosters[key] = &roster{members: make(map[string]Presence), since: make(map[string]bool)}
 		p.queue = append(p.queue, presenceEvent{key: key})
 		select {
 		case p.bell <- struct{}{}:
@@ -287,14 +289,19 @@ func (p *presence) askAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for key, r := range p.rosters {
-		if r.left == nil {
-			r.left = make(map[string]bool)
-		}
+		r.begin()
 		p.queue = append(p.queue, presenceEvent{key: key})
 	}
 	select {
 	case p.bell <- struct{}{}:
 	default:
+	}
+}
+
+// begin notes who comes and goes from now on, until others have answered.
+func (r *roster) begin() {
+	if r.since == nil {
+		r.since = make(map[string]bool)
 	}
 }
 
@@ -306,6 +313,11 @@ func (p *presence) ask(key rosterKey) {
 	if ns == nil {
 		return
 	}
+	p.mu.Lock()
+	if r := p.rosters[key]; r != nil {
+		r.begin()
+	}
+	p.mu.Unlock()
 	ctx, cancel := within(s.node.ctx, nodesTime)
 	defer cancel()
 	found, err := ns.Room(key.room).Presence(ctx)
@@ -320,22 +332,28 @@ func (p *presence) ask(key rosterKey) {
 	}
 	there := make(map[string]bool)
 	for _, m := range found {
-		if m.Node == s.id || r.left[m.ID] {
+		if m.Node == s.id {
 			continue
 		}
 		there[m.ID] = true
+		if _, newer := r.since[m.ID]; newer || !s.node.isAlive(m.Node) { // or it has died since
+			continue
+		}
 		if _, known := r.members[m.ID]; !known {
 			r.members[m.ID] = m
 			events = append(events, presenceEvent{PresenceJoined, key, m})
 		}
 	}
 	for id, m := range r.members {
+		if r.since[id] {
+			continue
+		}
 		if !there[id] && err == nil || missing != nil && !there[id] && !slices.Contains(missing.Nodes, m.Node) {
 			delete(r.members, id)
 			events = append(events, presenceEvent{PresenceLeft, key, m})
 		}
 	}
-	r.left = nil
+	r.since = nil
 	p.mu.Unlock()
 	for _, e := range events {
 		p.fanOut(ns, e)
@@ -357,15 +375,15 @@ func (p *presence) received(from string, e *envelope.Envelope) {
 		_, known = r.members[m.ID]
 		if e.Kind == PresenceLeft {
 			delete(r.members, m.ID)
-			if r.left != nil {
-				r.left[m.ID] = true
-			}
 		} else {
 			r.members[m.ID] = m
 		}
+		if r.since != nil {
+			r.since[m.ID] = e.Kind != PresenceLeft
+		}
 	}
 	p.mu.Unlock()
-	if e.Kind == PresenceJoined && known || e.Kind == PresenceLeft && !known && r != nil && r.left == nil {
+	if e.Kind == PresenceJoined && known || e.Kind == PresenceLeft && !known && r != nil && r.since == nil {
 		return // the members know already
 	}
 	if ns := p.srv.namespace(key.namespace); ns != nil {
