@@ -15,9 +15,9 @@ import (
 )
 
 // benchServer serves the native wire on a loopback port.
-func benchServer(b *testing.B) (srv *polywire.Server, address string) {
+func benchServer(b *testing.B, opts ...polywire.Option) (srv *polywire.Server, address string) {
 	b.Helper()
-	srv, err := polywire.New(polywire.WithWires(native.New()))
+	srv, err := polywire.New(append(opts, polywire.WithWires(native.New()))...)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -84,4 +84,55 @@ func BenchmarkEcho(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/message")
+}
+
+// BenchmarkRoom is what a message to a room of ten costs, alone and kept.
+func BenchmarkRoom(b *testing.B) {
+	for _, bench := range []struct {
+		name string
+		opts []polywire.Option
+	}{{"plain", nil}, {"history", []polywire.Option{polywire.WithHistory("room", polywire.History{})}}} {
+		b.Run(bench.name, func(b *testing.B) {
+			joined := make(chan struct{})
+			opts := append(bench.opts, polywire.WithHooks(polywire.Hooks{Connect: func(c *polywire.Conn) {
+				if err := c.Join("room"); err != nil {
+					b.Error(err)
+				}
+				joined <- struct{}{}
+			}}))
+			srv, address := benchServer(b, append(opts, polywire.WithOutboxBytes(1<<30))...)
+			for range 10 {
+				defer benchReader(b, address)()
+				<-joined
+			}
+			payload := make([]byte, 100)
+			room := srv.Room("room")
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := room.Send(b.Context(), "news", payload); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// benchReader connects somebody who throws away what it gets.
+func benchReader(b *testing.B, address string) (end func()) {
+	nc, err := net.Dial("tcp", address)
+	if err != nil {
+		b.Fatal(err)
+	}
+	hello := transport.NewWriter(stream.New(nc, stream.Options{}).Framer(), nil)
+	hello.Frame(transport.Text, []byte("polywire.v1.proto"))
+	nc.Write(hello.Bytes())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		io.Copy(io.Discard, nc)
+	}()
+	return func() {
+		nc.Close()
+		<-done
+	}
 }

@@ -10,6 +10,7 @@ import (
 type fanout struct {
 	srv       *Server
 	out       *Outgoing
+	own       Outgoing // what out points to where nobody else has it
 	packet    wire.Packet
 	encoded   []encoding
 	failed    []failure // told to the hooks when no lock is held any more
@@ -35,9 +36,21 @@ type encoding struct {
 
 func (s *Server) newFanout(o *Outgoing, room string) *fanout {
 	f := s.fanouts.Get().(*fanout) //nolint:forcetypeassert // the pool has nothing else
+	f.start(s, o, room)
+	return f
+}
+
+// newFanoutOf is newFanout for a message that only the fanout holds.
+func (s *Server) newFanoutOf(kind string, header map[string]string, value any, room string) *fanout {
+	f := s.fanouts.Get().(*fanout) //nolint:forcetypeassert // the pool has nothing else
+	f.own = Outgoing{Kind: kind, Header: header, Value: value}
+	f.start(s, &f.own, room)
+	return f
+}
+
+func (f *fanout) start(s *Server, o *Outgoing, room string) {
 	f.srv, f.out = s, o
 	f.packet = wire.Packet{Type: wire.Message, Kind: o.Kind, Header: o.Header, Room: room}
-	return f
 }
 
 // done gives the encoded bytes up; those queued by reference stay with their links.
@@ -122,7 +135,7 @@ func (f *fanout) encoding(c *Conn) *encoding {
 	if e.err = l.fillAs(&p, f.out.Kind, f.out.Value); e.err == nil {
 		sc := f.srv.scratch.Get().(*scratch) //nolint:forcetypeassert // the pool has nothing else
 		sc.p = p
-		sc.w.Reset(l.framer(f.flags), nil)
+		sc.w.Reset(l.framer(f.flags), make([]byte, 0, roomFor(&p)))
 		e.err = l.sess.Encode(&sc.w, &sc.p)
 		e.bytes = sc.w.Bytes()
 		*sc = scratch{}
@@ -130,4 +143,16 @@ func (f *fanout) encoding(c *Conn) *encoding {
 	}
 	f.encoded = append(f.encoded, e)
 	return &f.encoded[len(f.encoded)-1]
+}
+
+// roomFor is about what a packet takes when it is encoded.
+func roomFor(p *wire.Packet) int {
+	n := 48 + len(p.Namespace) + len(p.Kind) + len(p.Room) + len(p.Offset) + len(p.Payload.Data)
+	for i := range p.Args {
+		n += 16 + len(p.Args[i].Data)
+	}
+	for k, v := range p.Header {
+		n += 16 + len(k) + len(v)
+	}
+	return n
 }

@@ -22,9 +22,10 @@ type feed struct {
 	namespace, room string
 
 	follower
-	gone    bool   // the history has another feed for the room, or none
-	floor   uint64 // all messages after this one are in entries
-	entries []entry
+	gone    bool     // the history has another feed for the room, or none
+	rooms   []string // the room, as a target wants it
+	floor   uint64   // all messages after this one are in entries
+	entries backlog
 	bytes   int64
 	used    time.Time
 }
@@ -35,7 +36,8 @@ type entry struct {
 	at          time.Time
 	kind        string
 	header      map[string]string
-	args        []Payload
+	value       any // its payloads, as what is sent
+	bytes       int // of the payloads
 	flags       sendFlags
 	exceptRooms []string
 	exceptIDs   []string
@@ -45,14 +47,35 @@ type entry struct {
 const entryOverhead = 200
 
 func (e *entry) size() int64 {
-	n := entryOverhead + len(e.kind)
-	for _, a := range e.args {
-		n += len(a.Data)
-	}
+	n := entryOverhead + len(e.kind) + e.bytes
 	for k, v := range e.header {
 		n += len(k) + len(v)
 	}
 	return int64(n)
+}
+
+// backlog is a line of entries in an array that is used again.
+type backlog struct {
+	array []entry
+	head  int
+}
+
+func (b *backlog) all() []entry { return b.array[b.head:] }
+
+func (b *backlog) push(e entry) {
+	if len(b.array) == cap(b.array) && b.head > len(b.array)/2 {
+		n := copy(b.array, b.array[b.head:])
+		clear(b.array[n:])
+		b.array, b.head = b.array[:n], 0
+	}
+	b.array = append(b.array, e)
+}
+
+func (b *backlog) drop(n int) {
+	clear(b.array[b.head : b.head+n])
+	if b.head += n; b.head == len(b.array) {
+		b.array, b.head = b.array[:0], 0
+	}
 }
 
 // append adds a message to a feed without a log, and sends it.
@@ -76,15 +99,15 @@ func (f *feed) add(e entry) *fanout {
 	size := e.size()
 	f.bytes += size
 	f.k.bytes.Add(size)
-	f.entries = append(f.entries, e)
+	f.entries.push(e)
 	f.trim(e.at)
 	f.used = e.at
 	s := f.h.srv
-	fan := s.newFanout(&Outgoing{Kind: e.kind, Header: e.header, Value: argsOf(e.args)}, f.room)
+	fan := s.newFanoutOf(e.kind, e.header, e.value, f.room)
 	fan.flags = e.flags
 	fan.packet.Offset = formatPosition(f.at)
 	if ns := s.namespace(f.namespace); ns != nil {
-		t := Target{srv: s, ns: ns, local: true, rooms: []string{f.room}, exceptRooms: e.exceptRooms,
+		t := Target{srv: s, ns: ns, local: true, rooms: f.rooms, exceptRooms: e.exceptRooms,
 			exceptConns: s.connsOf(e.exceptIDs), resumable: resumableNot}
 		t.fanOut(fan)
 	}
@@ -105,14 +128,14 @@ func (f *feed) trim(now time.Time) {
 	old := now.Add(-f.k.Age)
 	n := 0
 	var freed int64
-	for n < len(f.entries) {
-		e := &f.entries[n]
-		if len(f.entries)-n <= f.k.Size && !e.at.Before(old) && f.k.bytes.Load()-freed <= f.k.Bytes {
+	entries := f.entries.all()
+	for n < len(entries) {
+		e := &entries[n]
+		if len(entries)-n <= f.k.Size && !e.at.Before(old) && f.k.bytes.Load()-freed <= f.k.Bytes {
 			break
 		}
 		freed += e.size()
 		f.floor = e.offset
-		*e = entry{}
 		n++
 	}
 	if n == 0 {
@@ -120,7 +143,7 @@ func (f *feed) trim(now time.Time) {
 	}
 	f.bytes -= freed
 	f.k.bytes.Add(-freed)
-	f.entries = f.entries[n:]
+	f.entries.drop(n)
 }
 
 // namespace returns the namespace of a name, nil where nobody is in such a one.
@@ -169,8 +192,9 @@ func (f *feed) resend(c *Conn, from position) bool {
 	if from.Epoch != f.at.Epoch || from.Offset < f.floor || from.Offset > f.at.Offset {
 		return false
 	}
-	i := sort.Search(len(f.entries), func(i int) bool { return f.entries[i].offset > from.Offset })
-	missed := f.entries[i:]
+	entries := f.entries.all()
+	i := sort.Search(len(entries), func(i int) bool { return entries[i].offset > from.Offset })
+	missed := entries[i:]
 	var bytes int64
 	for k := range missed {
 		bytes += missed[k].size()
@@ -186,7 +210,7 @@ func (f *feed) resend(c *Conn, from position) bool {
 		}
 		p := wire.Packet{Type: wire.Message, Kind: e.kind, Header: e.header, Room: f.room,
 			Offset: formatPosition(position{Epoch: f.at.Epoch, Offset: e.offset})}
-		if c.link.fill(&p, argsOf(e.args)) != nil {
+		if c.link.fill(&p, e.value) != nil {
 			continue // as when it was sent: its wire cannot say this
 		}
 		packets = append(packets, p)
@@ -222,14 +246,15 @@ func entryOf(m *cluster.Message) (entry, error) {
 	if env.Op != envelope.Send {
 		return entry{}, fmt.Errorf("%w: operation %d in a history", envelope.ErrMalformed, env.Op)
 	}
-	return entry{offset: m.At.Offset, kind: env.Kind, header: env.Header, args: env.Args, flags: flagsOf(env.Flags),
+	return entry{offset: m.At.Offset, kind: env.Kind, header: env.Header, value: argsOf(env.Args),
+		bytes: bytesOf(env.Args), flags: flagsOf(env.Flags),
 		exceptRooms: env.Target.ExceptRooms, exceptIDs: env.Target.ExceptIDs}, nil
 }
 
 // begin implements [followed].
 func (f *feed) begin(offset uint64, lost bool) {
 	f.k.bytes.Add(-f.bytes)
-	f.entries, f.bytes, f.floor = nil, 0, offset
+	f.entries, f.bytes, f.floor = backlog{}, 0, offset
 	if lost {
 		f.later(f.startOver)
 	}
@@ -281,7 +306,7 @@ func (f *feed) prepend(floor uint64, messages []cluster.Message) {
 		bytes += e.size()
 		older = append(older, e)
 	}
-	f.entries = append(older, f.entries...)
+	f.entries = backlog{array: append(older, f.entries.all()...)}
 	f.floor = min(f.floor, floor)
 	f.bytes += bytes
 	f.k.bytes.Add(bytes)

@@ -132,7 +132,7 @@ type history struct {
 
 	mu    sync.RWMutex
 	feeds map[string]*feed // by topic
-	made  uint64           // feeds so far, for their epochs
+	count uint64           // feeds so far, for their epochs
 }
 
 // keeping is a policy at work.
@@ -181,27 +181,34 @@ func (h *history) of(room string) *keeping {
 
 // feed returns a room's feed, made if there is none.
 func (h *history) feed(k *keeping, namespace, room string) *feed {
-	topic := topicRoom(namespace, room)
-	h.mu.RLock()
-	f := h.feeds[topic]
-	h.mu.RUnlock()
-	if f != nil {
+	if f := h.made(namespace, room); f != nil {
 		return f
 	}
+	topic := topicRoom(namespace, room)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if f = h.feeds[topic]; f == nil {
-		h.made++
-		f = &feed{h: h, k: k, namespace: namespace, room: room, used: time.Now()}
+	f := h.feeds[topic]
+	if f == nil {
+		h.count++
+		f = &feed{h: h, k: k, namespace: namespace, room: room, rooms: []string{room}, used: time.Now()}
 		f.changed.L = &f.mu
 		if k.log == nil {
-			f.topic, f.known, f.at.Epoch = topic, true, h.srv.id+strconv.FormatUint(h.made, 36)
+			f.topic, f.known, f.at.Epoch = topic, true, h.srv.id+strconv.FormatUint(h.count, 36)
 		} else {
 			f.follow(h.srv.node, k.log, topic, f)
 		}
 		h.feeds[topic] = f
 	}
 	return f
+}
+
+// made returns a room's feed if there is one already. It makes no garbage.
+func (h *history) made(namespace, room string) *feed {
+	var buf [cluster.MaxTopicBytes]byte
+	topic := appendTopic(buf[:0], namespace, room)
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.feeds[string(topic)]
 }
 
 // size returns the number of feeds.
@@ -252,8 +259,11 @@ func (t Target) distributeKept(ctx context.Context, o *Outgoing, flags sendFlags
 		payloads[i] = payloads[i].Clone()
 	}
 	o.Value = argsOf(payloads)
-	sessions := t.sessionsBeside(ctx, o, flags, b)
-	except := append([]string(nil), t.exceptRooms...)
+	var sessions func() error
+	if t.srv.recovery != nil {
+		sessions = t.sessionsBeside(ctx, o, flags, b)
+	}
+	except := t.exceptRooms
 	var plain []string
 	for _, room := range t.rooms {
 		k := h.of(room)
@@ -261,13 +271,15 @@ func (t Target) distributeKept(ctx context.Context, o *Outgoing, flags sendFlags
 			plain = append(plain, room)
 			continue
 		}
-		e := entry{kind: o.Kind, header: o.Header, args: payloads, flags: flags, exceptRooms: except, exceptIDs: connIDs(t.exceptConns)}
+		e := entry{kind: o.Kind, header: o.Header, value: o.Value, bytes: bytesOf(payloads), flags: flags, exceptRooms: except, exceptIDs: connIDs(t.exceptConns)}
 		if k.log == nil {
 			err = errors.Join(err, h.feed(k, t.ns.name, room).append(e, b))
 		} else {
-			err = errors.Join(err, h.append(ctx, k, t, room, e, b))
+			err = errors.Join(err, h.append(ctx, k, t, room, e, payloads, b))
 		}
-		except = append(slices.Clip(except), room)
+		if len(t.rooms) > 1 {
+			except = append(slices.Clip(except), room)
+		}
 	}
 	rest := t
 	if len(plain) > 0 {
@@ -275,19 +287,18 @@ func (t Target) distributeKept(ctx context.Context, o *Outgoing, flags sendFlags
 		rest.resumable = resumableNot
 		err = errors.Join(err, rest.distributePlain(ctx, o, flags, b))
 	}
-	return errors.Join(err, sessions())
+	if sessions != nil {
+		err = errors.Join(err, sessions())
+	}
+	return err
 }
 
 // sessionsBeside sends to those whose sessions keep what they miss. In a
 // cluster that has a log of its own: it is waited for, by what is returned,
 // beside those of the rooms, and not after them.
 func (t Target) sessionsBeside(ctx context.Context, o *Outgoing, flags sendFlags, b *Broadcast) (wait func() error) {
-	r := t.srv.recovery
-	if r == nil {
-		return func() error { return nil }
-	}
 	t.resumable = resumableOnly
-	if r.cluster == nil {
+	if t.srv.recovery.cluster == nil {
 		return func() error { return t.distributePlain(ctx, o, flags, b) }
 	}
 	own, seen, before, done := *o, *b, b.Receivers, make(chan error, 1)
@@ -301,15 +312,15 @@ func (t Target) sessionsBeside(ctx context.Context, o *Outgoing, flags sendFlags
 
 // append gives a message to a room's log. When that is known to be away, the
 // members here get it all the same, without a place.
-func (h *history) append(ctx context.Context, k *keeping, t Target, room string, e entry, b *Broadcast) error {
+func (h *history) append(ctx context.Context, k *keeping, t Target, room string, e entry, payloads []Payload, b *Broadcast) error {
 	if !h.srv.node.up.Load() {
 		t.rooms, t.exceptRooms, t.resumable = []string{room}, e.exceptRooms, resumableNot
-		err := t.distributeHere(&Outgoing{Kind: e.kind, Header: e.header, Value: argsOf(e.args)}, e.flags, b)
+		err := t.distributeHere(&Outgoing{Kind: e.kind, Header: e.header, Value: e.value}, e.flags, b)
 		return errors.Join(err, fmt.Errorf("polywire: to the history of room %q: %w", room, cluster.ErrUnavailable))
 	}
 	namespace := t.ns.name
 	env := envelope.Envelope{
-		Op: envelope.Send, Kind: e.kind, Header: e.header, Args: e.args, Flags: flagBits(e.flags),
+		Op: envelope.Send, Kind: e.kind, Header: e.header, Args: payloads, Flags: flagBits(e.flags),
 		Target: envelope.Target{Namespace: namespace, Rooms: []string{room}, ExceptRooms: e.exceptRooms, ExceptIDs: e.exceptIDs},
 	}
 	if _, err := k.log.Append(ctx, topicRoom(namespace, room), envelope.Append(nil, &env)); err != nil {
@@ -383,7 +394,7 @@ func (h *history) drop(f *feed, now time.Time) bool {
 	}
 	f.gone = true
 	f.k.bytes.Add(-f.bytes)
-	f.entries, f.bytes = nil, 0
+	f.entries, f.bytes = backlog{}, 0
 	delete(h.feeds, f.topic)
 	if f.k.log != nil {
 		f.k.log.Interest(f.topic, false)

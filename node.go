@@ -159,12 +159,18 @@ const topicAll = "all"
 func topicNode(id string) string { return "node/" + id }
 
 func topicRoom(namespace, room string) string {
-	topic := "room" + namespace + ":" + room
+	topic := string(appendTopic(nil, namespace, room))
 	if len(topic) > cluster.MaxTopicBytes {
 		sum := sha256.Sum256([]byte(topic))
 		topic = "room#" + hex.EncodeToString(sum[:])
 	}
 	return topic
+}
+
+// appendTopic appends a room's topic as it is, however long.
+func appendTopic(b []byte, namespace, room string) []byte {
+	b = append(append(b, "room"...), namespace...)
+	return append(append(b, ':'), room...)
 }
 
 // nodeOf returns the node that has made a connection's id.
@@ -510,6 +516,14 @@ func argsOf(payloads []Payload) any {
 		args[i] = p
 	}
 	return args
+}
+
+func bytesOf(payloads []Payload) int {
+	n := 0
+	for i := range payloads {
+		n += len(payloads[i].Data)
+	}
+	return n
 }
 
 // settled encodes a value once, as bytes that stay: for other nodes, and for later.

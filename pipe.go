@@ -117,7 +117,11 @@ func Uncompressed() SendOption {
 // which fail so anyway, and on what is sent to one connection.
 func MustReach() SendOption { return sendOptionFunc(func(o *sendOptions) { o.flags.reach = true }) }
 
-func applySend(opts []SendOption) (o sendOptions) {
+func applySend(opts []SendOption) sendOptions {
+	if len(opts) == 0 { // what options may write to lies on the heap
+		return sendOptions{}
+	}
+	var o sendOptions
 	for _, opt := range opts {
 		opt.applySend(&o)
 	}

@@ -104,8 +104,15 @@ func (t Target) countHere() int {
 func (t Target) Send(ctx context.Context, kind string, v any, opts ...SendOption) error {
 	o := applySend(opts)
 	out := &Outgoing{Kind: kind, Header: o.header, Value: v}
-	out.deliver = func(ctx context.Context, out *Outgoing) error { return t.deliver(ctx, nil, out, o.flags) }
-	return t.srv.throughPipes(ctx, out, o.direct)
+	if t.srv.sender == nil || o.direct {
+		return t.deliver(ctx, nil, out, o.flags)
+	}
+	return t.sendThroughPipes(ctx, out, o.flags)
+}
+
+func (t Target) sendThroughPipes(ctx context.Context, out *Outgoing, flags sendFlags) error {
+	out.deliver = func(ctx context.Context, out *Outgoing) error { return t.deliver(ctx, nil, out, flags) }
+	return t.srv.sender.Send(ctx, out)
 }
 
 // deliver sends to the members, on behalf of a peer if sender is one.
