@@ -20,11 +20,6 @@ const (
 	outcomeReturned                // given back
 )
 
-// run works on a job until it is answered, or waits.
-func (c *consumer) run(j *job) {
-	c.finish(j, c.outcome(j))
-}
-
 func (c *consumer) outcome(j *job) outcome {
 	d := j.d
 	switch {
@@ -45,10 +40,10 @@ func (c *consumer) outcome(j *job) outcome {
 	if c.o.MaxAttempts > 0 && d.Attempts >= c.o.MaxAttempts { // tried out under other options
 		return c.bury(j, ReasonAttempts, d.LastError, "")
 	}
-	err := c.attempt(d)
+	err := c.attempt(j)
 	if err == nil {
-		c.stats.done.tick()
-		c.remember(j)
+		c.stats.done.tick(j.ended)
+		j.succeeded = true
 		return c.ack(j)
 	}
 	if c.gone.Load() && c.ctx.Err() != nil {
@@ -58,26 +53,37 @@ func (c *consumer) outcome(j *job) outcome {
 }
 
 // attempt runs the handler.
-func (c *consumer) attempt(d *Delivery) (err error) {
+func (c *consumer) attempt(j *job) (err error) {
+	d, start := j.d, time.Now()
 	ctx := c.ctx
 	if c.o.Timeout > 0 {
-		lazy := withLazyTimeout(ctx, c.o.Timeout)
+		lazy := &j.ctx
+		if d != &j.first { // the first attempt's may be in use still
+			lazy = new(lazyContext)
+		}
+		lazy.begin(ctx, start.Add(c.o.Timeout))
 		defer lazy.stop()
 		ctx = lazy
 	}
 	c.b.hooks.Started(d)
 	c.stats.running.Add(1)
-	start := time.Now()
+	err = errGoexit // unless it returns, or panics
 	defer func() {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: string(debug.Stack())}
 			c.stats.panics.Add(1)
 		}
 		c.stats.running.Add(-1)
-		c.b.hooks.Ended(d, time.Since(start), err)
+		took := time.Since(start)
+		j.ended = start.Add(took)
+		c.b.hooks.Ended(d, took, err)
 	}()
-	return c.h(ctx, d)
+	err = c.h(ctx, d)
+	return err
 }
+
+// errGoexit is the failure of a handler that ended its goroutine.
+var errGoexit = errors.New("queue: the handler called runtime.Goexit")
 
 // failed decides what becomes of a message whose handler failed.
 func (c *consumer) failed(j *job, err error) outcome {
@@ -191,19 +197,16 @@ func (c *consumer) noteStale(j *job) {
 	c.b.hooks.Stale(j.d)
 }
 
-func (c *consumer) remember(j *job) {
-	c.mu.Lock()
-	c.done.add(j.id, time.Now())
-	c.mu.Unlock()
-}
-
 // finish takes a job out of the hand, and gives the turn to those behind it.
+// c.mu is held.
 func (c *consumer) finish(j *job, out outcome) {
 	if out == outcomeWaiting {
 		return
 	}
 	j.answered.Store(true)
-	c.mu.Lock()
+	if j.succeeded && j.id != "" {
+		c.done.add(j.digest, j.ended)
+	}
 	twins := j.twins
 	j.twins = nil
 	if j.known && c.byID[j.id] == j {
@@ -211,7 +214,7 @@ func (c *consumer) finish(j *job, out outcome) {
 	}
 	var heirs []*job
 	for _, t := range twins {
-		if j.same(t, out) {
+		if j.succeeded || j.same(t, out) {
 			t.duplicate = true
 			c.push(t)
 		} else {
@@ -227,7 +230,6 @@ func (c *consumer) finish(j *job, out outcome) {
 	c.next(j, heir)
 	j.session.held.remove(j)
 	j.session.checkEmpty()
-	c.mu.Unlock()
 }
 
 // same reports whether a twin is covered by what became of j. The retry of j
@@ -246,10 +248,11 @@ func (j *job) same(twin *job, out outcome) bool {
 
 // next gives a job's turn to its heir, or to the next of its lane. c.mu is held.
 func (c *consumer) next(j, heir *job) {
+	if heir != nil && (j.lane == nil || heir.key != j.key) {
+		c.enqueue(heir)
+		heir = nil
+	}
 	if j.lane == nil {
-		if heir != nil {
-			c.enqueue(heir)
-		}
 		return
 	}
 	if heir == nil {

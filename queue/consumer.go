@@ -102,24 +102,29 @@ func (c *consumer) start() error {
 func (s *session) Receive(in Incoming) {
 	c := s.c
 	c.stats.received.Add(1)
+	j := newJob(s, &in)
+	now := time.Now()
+	remembers := in.ID != "" && c.done.age > 0
+	if remembers {
+		j.digest = c.done.digest(in.ID)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.stopping {
 		if !c.ended { // else it comes back with the driver's end
-			c.wg.Go(func() { c.giveBack(in.Claim) })
+			c.wg.Go(func() { c.giveBack(j.claim) })
 		}
 		return
 	}
-	j := newJob(s, in)
 	s.held.add(j)
-	if in.ID != "" && c.done.age > 0 {
-		if first := c.byID[in.ID]; first != nil {
+	if remembers {
+		if first := c.byID[j.id]; first != nil {
 			first.twins = append(first.twins, j)
 			return
 		}
 		j.known = true
-		c.byID[in.ID] = j
-		j.duplicate = c.done.has(in.ID, j.since)
+		c.byID[j.id] = j
+		j.duplicate = c.done.has(j.digest, now)
 	}
 	c.enqueue(j)
 }
@@ -152,10 +157,15 @@ func (c *consumer) push(j *job) {
 
 // work is a worker.
 func (c *consumer) work() {
+	var j *job
+	defer func() {
+		if j != nil { // the handler ended this goroutine: another goes on
+			c.wg.Go(func() { c.proceed(j) })
+		}
+	}()
 	c.mu.Lock()
 	for {
-		j := c.ready.pop()
-		if j == nil {
+		if j = c.ready.pop(); j == nil {
 			if c.ended {
 				c.workers--
 				c.mu.Unlock()
@@ -167,9 +177,19 @@ func (c *consumer) work() {
 		}
 		j.running = true
 		c.mu.Unlock()
-		c.run(j)
+		out := c.outcome(j)
 		c.mu.Lock()
+		c.finish(j, out)
 	}
+}
+
+// proceed takes the place of a worker whose goroutine ended in a handler.
+func (c *consumer) proceed(j *job) {
+	out := c.failed(j, errGoexit)
+	c.mu.Lock()
+	c.finish(j, out)
+	c.mu.Unlock()
+	c.work()
 }
 
 // Trouble is told by the driver.
@@ -187,7 +207,7 @@ func (s *session) Trouble(err error) {
 
 // extend keeps what is in hand alive, until the session is closed.
 func (s *session) extend(lease time.Duration) {
-	every := lease / 3
+	every := max(lease/3, time.Millisecond)
 	t := time.NewTicker(every)
 	defer t.Stop()
 	var batch []*job

@@ -29,7 +29,7 @@ func TestBurstForIdleWorker(t *testing.T) {
 		bring := func(n int) {
 			c.mu.Lock()
 			for range n {
-				j := newJob(s, Incoming{Claim: deafClaim{}})
+				j := newJob(s, &Incoming{Claim: deafClaim{}})
 				s.held.add(j)
 				c.push(j)
 			}

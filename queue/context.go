@@ -20,11 +20,17 @@ type lazyContext struct {
 
 // withLazyTimeout is context.WithTimeout with a lazyContext. stop must be called.
 func withLazyTimeout(parent context.Context, d time.Duration) *lazyContext {
-	deadline := time.Now().Add(d)
+	c := new(lazyContext)
+	c.begin(parent, time.Now().Add(d))
+	return c
+}
+
+// begin makes a context of c, which was none before.
+func (c *lazyContext) begin(parent context.Context, deadline time.Time) {
 	if own, has := parent.Deadline(); has && own.Before(deadline) {
 		deadline = own
 	}
-	return &lazyContext{parent: parent, deadline: deadline}
+	c.parent, c.deadline = parent, deadline
 }
 
 // stop ends the context.

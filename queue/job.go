@@ -12,9 +12,14 @@ import (
 type job struct {
 	session *session
 	claim   Claim
-	d       *Delivery
-	id, key string // the handler may do to d what it likes
-	since   time.Time
+	d       *Delivery // first, or what a failure made of it
+	first   Delivery
+	id, key string      // the handler may do to d what it likes
+	digest  digest      // of id, where done ones are remembered
+	ctx     lazyContext // of the first attempt
+
+	succeeded bool      // the handler returned nil; it only wants its answer
+	ended     time.Time // when it did
 
 	answered atomic.Bool // the claim needs no more signs of life
 	stale    atomic.Bool // the claim is known to be lost
@@ -33,9 +38,11 @@ type job struct {
 	before     *job
 }
 
-func newJob(s *session, in Incoming) *job {
-	j := &job{session: s, claim: in.Claim, id: in.ID, key: in.Key, since: time.Now()}
-	j.d = &Delivery{Envelope: in.Envelope, Lost: in.Lost}
+// newJob makes a job with all that most jobs need, in one piece.
+func newJob(s *session, in *Incoming) *job {
+	j := &job{session: s, claim: in.Claim, id: in.ID, key: in.Key}
+	j.first.Envelope, j.first.Lost = in.Envelope, in.Lost
+	j.d = &j.first
 	return j
 }
 
@@ -142,11 +149,11 @@ func (r *remembered) digest(id string) digest {
 	return digest{maphash.String(r.seeds[0], id), maphash.String(r.seeds[1], id)}
 }
 
-func (r *remembered) has(id string, at time.Time) bool {
+func (r *remembered) has(d digest, at time.Time) bool {
 	if len(r.young) == 0 && len(r.old) == 0 {
 		return false
 	}
-	d, now := r.digest(id), at.Sub(r.start)
+	now := at.Sub(r.start)
 	t, ok := r.young[d]
 	if !ok {
 		t, ok = r.old[d]
@@ -154,13 +161,13 @@ func (r *remembered) has(id string, at time.Time) bool {
 	return ok && now-t < r.age
 }
 
-func (r *remembered) add(id string, at time.Time) {
-	if r.age <= 0 || id == "" {
+func (r *remembered) add(d digest, at time.Time) {
+	if r.age <= 0 {
 		return
 	}
 	now := at.Sub(r.start)
 	if len(r.young) >= MaxRemembered/2 || now-r.since >= r.age || r.young == nil {
-		r.old, r.young, r.since = r.young, make(map[digest]time.Duration), now
+		r.old, r.young, r.since = r.young, make(map[digest]time.Duration, len(r.young)), now
 	}
-	r.young[r.digest(id)] = now
+	r.young[d] = now
 }

@@ -101,7 +101,7 @@ func (m *Memory) Publish(_ context.Context, e *Envelope) Receipt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	id := e.Queue + "\n" + e.ID
+	id := s.seen.digest(e.Queue + "\n" + e.ID)
 	switch {
 	case m.closed:
 		return result{ErrClosed}

@@ -116,7 +116,7 @@ func (p *publishStats) note(err error) {
 		p.failed.Add(1)
 		return
 	}
-	p.ok.tick()
+	p.ok.tick(time.Now())
 }
 
 type consumerStats struct {
@@ -161,17 +161,17 @@ type meter struct {
 	at      int64 // the second that the newest bucket is of
 }
 
-func (m *meter) tick() {
+func (m *meter) tick(now time.Time) {
 	m.mu.Lock()
 	m.count++
-	m.turn()
+	m.turn(now)
 	m.seconds[m.at%int64(len(m.seconds))]++
 	m.mu.Unlock()
 }
 
 // turn clears the buckets of the seconds that have gone by. m.mu is held.
-func (m *meter) turn() {
-	now := time.Now().Unix()
+func (m *meter) turn(at time.Time) {
+	now := at.Unix()
 	if gone := now - m.at; gone > 0 {
 		for i := range min(gone, int64(len(m.seconds))) {
 			m.seconds[(now-i)%int64(len(m.seconds))] = 0
@@ -189,7 +189,7 @@ func (m *meter) total() int64 {
 func (m *meter) rate() float64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.turn()
+	m.turn(time.Now())
 	sum := int64(0)
 	for i, n := range m.seconds {
 		if int64(i) != m.at%int64(len(m.seconds)) { // the running second is not over

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,15 +26,45 @@ const (
 // claim is the right to one message, until its lease ends.
 type claim struct {
 	s     *subscription
-	l     *link
+	x     *session
 	reply string
-	meta  *nats.MsgMetadata
+	place place
+	until atomic.Int64 // when its lease ends, in nanoseconds since the driver was made
+	over  atomic.Bool  // answered or lost; set with s.mu held
 
-	// Guarded by s.mu.
-	until      time.Time
-	over       bool // answered or lost
-	next, prev *claim
+	next, prev *claim // guarded by s.mu
 }
+
+// place is what a delivery's reply subject tells.
+type place struct {
+	delivered uint64 // how often, with this time
+	seq       uint64 // in the stream
+	stored    int64  // Unix nanoseconds
+}
+
+// placeOf reads a reply subject; where is what stands before the figures. They
+// are, with dots between them: how often it was delivered, its sequence in the
+// stream and in the consumer, when it was stored, how many are behind it, and
+// what later servers may add (nats.go has the same in its internal parser).
+func placeOf(reply, where string) (p place, ok bool) {
+	_, rest, found := strings.Cut(reply, where)
+	if !found {
+		return p, false
+	}
+	var figures [4]uint64
+	for i := range figures {
+		figure, more, dot := strings.Cut(rest, ".")
+		n, err := strconv.ParseUint(figure, 10, 63)
+		if err != nil || !dot {
+			return p, false
+		}
+		figures[i], rest = n, more
+	}
+	return place{delivered: figures[0], seq: figures[1], stored: int64(figures[3])}, true //nolint:gosec // 63 bits
+}
+
+// clock is the time by which leases are kept: short, and cheap to compare.
+func (d *Driver) clock() int64 { return int64(time.Since(d.made)) }
 
 // claims is a list in the order of arrival.
 type claims struct{ first, last *claim }
@@ -62,7 +95,7 @@ func (l *claims) remove(c *claim) {
 
 // drop takes a claim out of the hand. s.mu is held.
 func (s *subscription) drop(c *claim) {
-	c.over = true
+	c.over.Store(true)
 	s.claims.remove(c)
 	s.n--
 }
@@ -76,10 +109,10 @@ func (s *subscription) dropAll() {
 }
 
 // expire drops the claims whose lease has ended. s.mu is held.
-func (s *subscription) expire(now time.Time) {
+func (s *subscription) expire(now int64) {
 	for c := s.claims.first; c != nil; {
 		next := c.next
-		if now.After(c.until) {
+		if now > c.until.Load() {
 			s.late(c)
 			if s.ordered {
 				return
@@ -102,19 +135,20 @@ func (s *subscription) late(c *claim) {
 	}
 }
 
-// held reports whether the claim is. s.mu is held.
-func (c *claim) held() bool {
-	if !c.over && time.Now().After(c.until) {
-		c.s.late(c)
-	}
-	return !c.over
-}
-
 // Held implements queue.Holder.
 func (c *claim) Held() bool {
+	switch {
+	case c.over.Load():
+		return false
+	case c.s.d.clock() <= c.until.Load():
+		return true
+	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	return c.held()
+	if !c.over.Load() {
+		c.s.late(c)
+	}
+	return false
 }
 
 // used takes a claim that has been answered out of the hand.
@@ -122,7 +156,7 @@ func (c *claim) used() {
 	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !c.over {
+	if !c.over.Load() {
 		s.drop(c)
 		s.ask()
 	}
@@ -133,7 +167,7 @@ func (c *claim) say(answer string) error {
 	if !c.Held() {
 		return queue.ErrStale
 	}
-	if err := c.l.nc.Publish(c.reply, []byte(answer)); err != nil {
+	if err := c.x.l.nc.Publish(c.reply, []byte(answer)); err != nil {
 		return fmt.Errorf("%w: %w", queue.ErrUnavailable, err)
 	}
 	return nil
@@ -153,13 +187,15 @@ func (c *claim) Extend(context.Context) error {
 	if err := c.say(progress); err != nil {
 		return err
 	}
-	until := time.Now().Add(c.s.lease)
+	c.until.Store(c.s.d.clock() + int64(c.s.lease))
+	if !c.s.ordered {
+		return nil
+	}
 	c.s.mu.Lock()
-	c.until = until
 	back := c.s.returned // they wait for this one
 	c.s.mu.Unlock()
 	for _, other := range back {
-		_ = other.l.nc.Publish(other.reply, []byte(progress))
+		_ = other.x.l.nc.Publish(other.reply, []byte(progress))
 	}
 	return nil
 }
@@ -168,9 +204,12 @@ func (c *claim) Extend(context.Context) error {
 // with all others, when the subscription is closed.
 func (c *claim) Return(context.Context) error {
 	if c.s.ordered {
+		if !c.Held() {
+			return queue.ErrStale
+		}
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()
-		if !c.held() {
+		if c.over.Load() {
 			return queue.ErrStale
 		}
 		c.s.drop(c)
@@ -200,7 +239,7 @@ func (c *claim) Retry(ctx context.Context, e *queue.Envelope) error {
 // id is the message's own among all that a queue ever had: sequences begin
 // again when a stream is made again.
 func (c *claim) id() string {
-	return itoa(c.meta.Sequence.Stream) + " " + itoa(uint64(c.meta.Timestamp.UnixNano()))
+	return itoa(c.place.seq) + " " + strconv.FormatInt(c.place.stored, 10)
 }
 
 // Bury implements queue.Claim.
@@ -209,10 +248,10 @@ func (c *claim) Bury(ctx context.Context, dead *queue.Dead) error {
 		return queue.ErrStale
 	}
 	d := c.s.d
-	m := d.names.letter(dead, fmt.Sprintf("dlq:%s:%s", c.meta.Stream, c.id()))
+	m := d.names.letter(dead, fmt.Sprintf("dlq:%s:%s", c.x.stream, c.id()))
 	err := d.put(ctx, m)
 	if errors.Is(err, nats.ErrNoResponders) { // the first of all
-		if _, err = d.makeDead(ctx, c.l); err == nil {
+		if _, err = d.makeDead(ctx, c.x.l); err == nil {
 			err = d.put(ctx, m)
 		}
 	}
@@ -227,7 +266,7 @@ func (c *claim) Bury(ctx context.Context, dead *queue.Dead) error {
 func (c *claim) settle(ctx context.Context, answer string) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	_, err := c.l.nc.RequestWithContext(ctx, c.reply, []byte(answer))
+	_, err := c.x.l.nc.RequestWithContext(ctx, c.reply, []byte(answer))
 	if errors.Is(err, nats.ErrNoResponders) && c.gone(ctx) {
 		err = nil // the consumer, and its claims with it
 	}
@@ -240,6 +279,6 @@ func (c *claim) settle(ctx context.Context, answer string) error {
 
 // gone reports whether the consumer that delivered the message was deleted.
 func (c *claim) gone(ctx context.Context) bool {
-	_, err := c.l.js.Consumer(ctx, c.meta.Stream, c.meta.Consumer)
+	_, err := c.x.l.js.Consumer(ctx, c.x.stream, c.x.consumer)
 	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }

@@ -61,11 +61,15 @@ type session struct {
 	o     *owner // nil: order does not matter
 	pull  string // the subject of requests
 	inbox string
-	sub   *nats.Subscription
-	over  chan error // why it cannot go on
 
-	requested int // guarded by s.mu, as heard is
-	heard     time.Time
+	stream, consumer string
+	where            string // what stands in reply subjects before the figures
+
+	sub  *nats.Subscription
+	over chan error // why it cannot go on
+
+	requested int   // guarded by s.mu, as heard is
+	heard     int64 // by the driver's clock
 }
 
 // Consume implements queue.Driver. The lease of a queue is one for all
@@ -161,7 +165,8 @@ func (s *subscription) work() error {
 	info := c.CachedInfo()
 	x := &session{
 		s: s, l: l, o: s.owned(), pull: l.api + "CONSUMER.MSG.NEXT." + info.Stream + "." + info.Name,
-		inbox: l.nc.NewInbox(), over: make(chan error, 1), heard: time.Now(),
+		inbox: l.nc.NewInbox(), over: make(chan error, 1), heard: s.d.clock(),
+		stream: info.Stream, consumer: info.Name, where: "." + info.Stream + "." + info.Name + ".",
 	}
 	if x.sub, err = l.nc.Subscribe(x.inbox, x.take); err != nil {
 		return translate(err)
@@ -228,8 +233,9 @@ func (x *session) watch() error {
 			overdue.Reset(s.d.rescue(s.ctx, x.l, s.name))
 		case <-tick.C:
 			s.mu.Lock()
-			s.expire(time.Now())
-			silent := x.requested > 0 && time.Since(x.heard) > pullSilence && x.l.nc.IsConnected()
+			now := s.d.clock()
+			s.expire(now)
+			silent := x.requested > 0 && now-x.heard > int64(pullSilence) && x.l.nc.IsConnected()
 			s.ask()
 			s.mu.Unlock()
 			if silent {
@@ -268,7 +274,7 @@ func (s *subscription) reconnected(l *link) {
 	case s.ordered:
 		x.fail(fmt.Errorf("%w: the connection was lost for a moment", queue.ErrUnavailable))
 	default:
-		x.requested, x.heard = 0, time.Now()
+		x.requested, x.heard = 0, s.d.clock()
 		s.ask()
 	}
 }
@@ -294,7 +300,7 @@ func (s *subscription) ask() {
 	req = append(req, '}')
 	if x.l.nc.PublishRequest(x.pull, x.inbox, req) == nil {
 		if x.requested == 0 {
-			x.heard = time.Now()
+			x.heard = s.d.clock()
 		}
 		x.requested += free
 	}
@@ -308,20 +314,22 @@ func (x *session) take(m *nats.Msg) {
 		x.sign(m)
 		return
 	}
-	meta, err := m.Metadata()
-	if err != nil {
+	at, ok := placeOf(m.Reply, x.where)
+	if !ok {
 		return // nobody's
 	}
 	dead := received(s.name, m.Header, m.Data)
 	if dead.Published.IsZero() && dead.ID == "" {
-		dead.ID = m.Subject + "." + itoa(meta.Sequence.Stream) // somebody else's, who gave none
+		dead.ID = m.Subject + "." + itoa(at.seq) // somebody else's, who gave none
 	}
-	c := &claim{s: s, l: x.l, reply: m.Reply, meta: meta, until: time.Now().Add(s.lease)}
+	now := s.d.clock()
+	c := &claim{s: s, x: x, reply: m.Reply, place: at}
+	c.until.Store(now + int64(s.lease))
 	s.mu.Lock()
 	x.requested = max(x.requested-1, 0)
-	x.heard = time.Now()
+	x.heard = now
 	stopped := s.stopped
-	if !stopped && x.hold(m, &dead.Envelope, meta) {
+	if !stopped && !dead.At.IsZero() && x.hold(m, &dead.Envelope, at) {
 		s.ask()
 		s.mu.Unlock()
 		return
@@ -333,18 +341,18 @@ func (x *session) take(m *nats.Msg) {
 		_ = c.Return(s.ctx) // or it comes back by itself
 		return
 	}
-	n := lost(&dead.Envelope, meta)
+	n := lost(&dead.Envelope, at)
 	if x.o != nil {
-		n += x.o.lostBefore(meta.Sequence.Stream)
+		n += x.o.lostBefore(at.seq)
 	}
 	s.r.Receive(queue.Incoming{Envelope: dead.Envelope, Lost: n, Claim: c})
 }
 
 // hold sends back a message that came before its time, to come again at that.
 // Clocks that differ must not hold it for long: it is done twice at most.
-func (x *session) hold(m *nats.Msg, e *queue.Envelope, meta *nats.MsgMetadata) bool {
+func (x *session) hold(m *nats.Msg, e *queue.Envelope, at place) bool {
 	wait := time.Until(e.At)
-	if e.At.IsZero() || wait <= time.Millisecond || meta.NumDelivered > 2 {
+	if wait <= time.Millisecond || at.delivered > 2 {
 		return false
 	}
 	wait = min(wait, 2*early)
@@ -353,9 +361,9 @@ func (x *session) hold(m *nats.Msg, e *queue.Envelope, meta *nats.MsgMetadata) b
 
 // lost is how often a message was given out before without an answer. One time
 // was to hold it, if it came before its time.
-func lost(e *queue.Envelope, meta *nats.MsgMetadata) int {
-	n := int(min(meta.NumDelivered, math.MaxInt32)) - 1
-	if meta.Timestamp.Before(e.At) {
+func lost(e *queue.Envelope, at place) int {
+	n := int(min(at.delivered, math.MaxInt32)) - 1
+	if !e.At.IsZero() && time.Unix(0, at.stored).Before(e.At) {
 		n--
 	}
 	return max(n, 0)
@@ -367,7 +375,7 @@ func (x *session) sign(m *nats.Msg) {
 	status, text := m.Header.Get(headerStatus), m.Header.Get(headerDescription)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x.heard = time.Now()
+	x.heard = s.d.clock()
 	if left, err := strconv.Atoi(m.Header.Get(headerPending)); err == nil && status != "100" {
 		x.requested = max(x.requested-left, 0)
 	}
@@ -445,13 +453,13 @@ func (s *subscription) giveBack() {
 		all = append(all, c)
 	}
 	for _, c := range all {
-		if !c.over {
+		if !c.over.Load() {
 			s.drop(c)
 		}
 	}
 	s.mu.Unlock()
-	slices.SortFunc(all, func(a, b *claim) int { return cmp.Compare(a.meta.Sequence.Stream, b.meta.Sequence.Stream) })
+	slices.SortFunc(all, func(a, b *claim) int { return cmp.Compare(a.place.seq, b.place.seq) })
 	for _, c := range all {
-		_ = c.l.nc.Publish(c.reply, []byte(nak)) // or its lease ends
+		_ = c.x.l.nc.Publish(c.reply, []byte(nak)) // or its lease ends
 	}
 }

@@ -19,6 +19,7 @@ type Driver struct {
 	o      Options
 	names  names
 	slots  chan struct{} // one for each unconfirmed message
+	made   time.Time
 	spread spread
 
 	ctx    context.Context //nolint:containedctx // of what the driver does by itself, until it is closed
@@ -70,7 +71,7 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{
-		o: o, names: names{o.Prefix}, slots: make(chan struct{}, o.Window),
+		o: o, names: names{o.Prefix}, slots: make(chan struct{}, o.Window), made: time.Now(),
 		changed: make(chan struct{}), ended: make(chan struct{}),
 		queues: make(map[string]*target), subs: make(map[*subscription]struct{}),
 		last: queue.Status{Connection: queue.Connecting, Since: time.Now()},
