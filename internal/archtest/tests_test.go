@@ -18,7 +18,6 @@ var decoderFree = map[string]string{}
 var realTime = map[string]string{
 	"cluster/clustertest": "times of the port's contract pass, on the clock of whatever is tested",
 	"queue/jetstream":     "an engine in real time counts the attempts of some seconds",
-	"queue/rabbitmq":      "brokers of other processes are stopped, killed and asked again",
 }
 
 // decoderNames are what functions that take a peer's bytes are called here.

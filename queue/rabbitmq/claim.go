@@ -115,7 +115,7 @@ func settle(ch *amqp.Channel, name string) {
 		if _, err := ch.QueueDeclarePassive(name, true, false, false, false, nil); err != nil {
 			return
 		}
-		<-time.After(settleWait)
+		<-time.After(settleWait) // real: the broker does not say when it has taken them
 	}
 }
 

@@ -313,9 +313,7 @@ const relayTime = 15 * time.Second
 
 // relay sends a message on whose delay is longer than one walk.
 func (s *subscription) relay(c *claim, m *amqp.Delivery, left time.Duration) {
-	out := &outgoing{queue: s.queue, msg: again(m)}
-	delete(out.msg.Headers, fieldRest)
-	s.d.postpone(out, left)
+	out := &outgoing{queue: s.queue, due: time.Now().Add(left), msg: again(m)}
 	ctx, cancel := context.WithTimeout(s.ctx, relayTime)
 	defer cancel()
 	if err := c.replace(ctx, out); err != nil && !errors.Is(err, queue.ErrStale) {

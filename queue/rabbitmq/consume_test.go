@@ -12,6 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 )
 
@@ -33,7 +34,7 @@ func TestDeclaredOtherwise(t *testing.T) {
 	}
 	in := newInbox(10)
 	consume(t, d, q, queue.ConsumeOptions{Credit: 1}, in)
-	await(t, "the trouble", func() bool { return len(in.seen()) > 0 })
+	testenv.Eventually(t, patience, "the trouble", func() bool { return len(in.seen()) > 0 })
 	if err := in.seen()[0]; !check(err) {
 		t.Errorf("consumed: %v", err)
 	}
@@ -47,7 +48,7 @@ func TestDeclaredOtherwise(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	await(t, "the end of the trouble", func() bool { seen := in.seen(); return seen[len(seen)-1] == nil })
+	testenv.Eventually(t, patience, "the end of the trouble", func() bool { seen := in.seen(); return seen[len(seen)-1] == nil })
 	publish(t, d, numbered(q, 2))
 	if got := in.next(t); number(&got.Envelope) != 2 {
 		t.Errorf("message %d came", number(&got.Envelope))
@@ -66,7 +67,7 @@ func TestPassive(t *testing.T) {
 	}
 	in := newInbox(10)
 	consume(t, d, q, queue.ConsumeOptions{Credit: 1}, in)
-	await(t, "the trouble", func() bool { seen := in.seen(); return len(seen) > 0 && errors.Is(seen[0], queue.ErrNotFound) })
+	testenv.Eventually(t, patience, "the trouble", func() bool { seen := in.seen(); return len(seen) > 0 && errors.Is(seen[0], queue.ErrNotFound) })
 	publish(t, maker, numbered(q, 2))
 	got := in.next(t)
 	if err := got.Claim.Ack(t.Context()); err != nil || number(&got.Envelope) != 2 {
@@ -84,8 +85,8 @@ func TestPassive(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	await(t, "the trouble to come back", func() bool { seen := in.seen(); return errors.Is(seen[len(seen)-1], queue.ErrNotFound) })
-	await(t, "a publisher to be told", func() bool {
+	testenv.Eventually(t, patience, "the trouble to come back", func() bool { seen := in.seen(); return errors.Is(seen[len(seen)-1], queue.ErrNotFound) })
+	testenv.Eventually(t, patience, "a publisher to be told", func() bool {
 		err := d.Publish(t.Context(), numbered(q, 4)).Wait(deadline(t))
 		return errors.Is(err, queue.ErrNotFound) || errors.Is(err, queue.ErrUnroutable)
 	})
@@ -202,7 +203,7 @@ func TestOrderedBesideOthers(t *testing.T) {
 	publish(t, d, numbered(q, 1))
 	got := plain.next(t)
 	consume(t, d, q, queue.ConsumeOptions{Credit: 1, Ordered: true}, ordered)
-	await(t, "the trouble", func() bool { seen := ordered.seen(); return len(seen) > 0 && errors.Is(seen[0], queue.ErrRefused) })
+	testenv.Eventually(t, patience, "the trouble", func() bool { seen := ordered.seen(); return len(seen) > 0 && errors.Is(seen[0], queue.ErrRefused) })
 	if err := got.Claim.Return(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +267,7 @@ func TestNoPasswordIsLogged(t *testing.T) {
 	o.Optional = true
 	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	d := open(t, o)
-	await(t, "the refusal", func() bool {
+	testenv.Eventually(t, patience, "the refusal", func() bool {
 		return strings.Contains(log.String(), "403") || strings.Contains(d.Status().Reason, "username")
 	})
 	if all := log.String() + d.Status().Reason; strings.Contains(all, "s3cret") {
@@ -300,7 +301,7 @@ func TestClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the queue", func() bool {
+	testenv.Eventually(t, patience, "the queue", func() bool {
 		return c.PublishMessage(t.Context(), "", q, map[string]any{"order_id": 1, "status": "processing"}) == nil
 	})
 	if err := c.PublishMessage(t.Context(), "", q, order{ID: 2}); err != nil {
@@ -319,7 +320,7 @@ func TestClient(t *testing.T) {
 			t.Fatalf("%+v did not come", want)
 		}
 	}
-	await(t, "the dead letter", func() bool { depth, err := c.Inspect(t.Context(), q); return err == nil && depth.Dead == 1 })
+	testenv.Eventually(t, patience, "the dead letter", func() bool { depth, err := c.Inspect(t.Context(), q); return err == nil && depth.Dead == 1 })
 	page, err := c.Dead(q).List(t.Context(), queue.DeadFilter{}, "", 10)
 	if err != nil || len(page.Letters) != 1 || string(page.Letters[0].Payload.Data) != `"no order"` || page.Letters[0].Reason != queue.ReasonDiscarded {
 		t.Errorf("dead letters: %+v, %v", page, err)

@@ -35,7 +35,7 @@ func TestLateAnswers(t *testing.T) {
 			for todo[n] {
 				n++
 			}
-			await(t, "the broker to take a message", func() bool { return d.Publish(t.Context(), numbered(q, n)).Wait(t.Context()) == nil })
+			testenv.Eventually(t, patience, "the broker to take a message", func() bool { return d.Publish(t.Context(), numbered(q, n)).Wait(t.Context()) == nil })
 			todo[n] = true
 		}
 		held := make([]queue.Incoming, 0, hands)
@@ -47,7 +47,7 @@ func TestLateAnswers(t *testing.T) {
 			held = append(held, got)
 		}
 		cut(d)
-		await(t, "the cut to be noticed", func() bool { return !held[0].Claim.(queue.Holder).Held() })
+		testenv.Eventually(t, patience, "the cut to be noticed", func() bool { return !held[0].Claim.(queue.Holder).Held() })
 		var wg sync.WaitGroup
 		for i, got := range held {
 			wg.Go(func() {
@@ -88,7 +88,7 @@ func TestLateAnswers(t *testing.T) {
 			}
 		}
 	}
-	await(t, "the queue to be empty", func() bool {
+	testenv.Eventually(t, patience, "the queue to be empty", func() bool {
 		depth, err := d.Inspect(t.Context(), q)
 		return err == nil && depth.Waiting == 0 && depth.Dead == 0
 	})
@@ -142,18 +142,18 @@ func TestConfirmLost(t *testing.T) {
 			return err == nil && depth.Waiting == n
 		}
 	}
-	await(t, "the first message", waiting(1))
+	testenv.Eventually(t, patience, "the first message", waiting(1))
 
 	deaf.Store(true)
 	receipt := d.Publish(t.Context(), numbered(q, 1))
-	await(t, "the broker to have it", waiting(2))
+	testenv.Eventually(t, patience, "the broker to have it", waiting(2))
 	deaf.Store(false)
 	cut(d)
 	if err := receipt.Wait(deadline(t)); !errors.Is(err, queue.ErrUnavailable) {
 		t.Errorf("without its confirmation: %v", err)
 	}
 
-	await(t, "a new connection", func() bool { return d.Publish(t.Context(), numbered(q, 2)).Wait(t.Context()) == nil })
+	testenv.Eventually(t, patience, "a new connection", func() bool { return d.Publish(t.Context(), numbered(q, 2)).Wait(t.Context()) == nil })
 	b, err := queue.New(d, queue.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -161,19 +161,19 @@ func TestConfirmLost(t *testing.T) {
 	deaf.Store(true)
 	sent := make(chan error, 1)
 	go func() { sent <- b.Publish(deadline(t), queue.Message{Queue: q, ID: "twice"}) }()
-	await(t, "the broker to have it", waiting(4))
+	testenv.Eventually(t, patience, "the broker to have it", waiting(4))
 	deaf.Store(false)
 	cut(d)
 	if err := <-sent; err != nil {
 		t.Errorf("published again: %v", err)
 	}
-	await(t, "the broker to have it twice", waiting(5))
+	testenv.Eventually(t, patience, "the broker to have it twice", waiting(5))
 	for _, id := range []string{numbered(q, 0).ID, numbered(q, 1).ID, numbered(q, 2).ID, "twice"} {
 		l.accept(id)
 	}
 	handling(t, other, q, l, queue.HandleOptions{})
 	l.settled(t)
-	await(t, "the queue to be empty", waiting(0))
+	testenv.Eventually(t, patience, "the queue to be empty", waiting(0))
 	for id, n := range l.done {
 		if n != 1 {
 			t.Errorf("%s was done %d times", id, n)
@@ -200,7 +200,7 @@ func TestUnroutable(t *testing.T) {
 	if err := c.RegisterConsumer(q, func(_ context.Context, d *queue.Delivery) error { l.finish(string(d.Payload.Data)); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "the queue", func() bool { return c.PublishMessage(t.Context(), "", q, "first") == nil })
+	testenv.Eventually(t, patience, "the queue", func() bool { return c.PublishMessage(t.Context(), "", q, "first") == nil })
 	before := c.RabbitMQ().Stats().Unroutable
 	var wg sync.WaitGroup
 	for i := range 100 {

@@ -102,7 +102,7 @@ func TestWalks(t *testing.T) {
 	if !errors.Is(err, queue.ErrUnavailable) {
 		t.Errorf("cut: %v", err)
 	}
-	await(t, "all letters to be back", func() bool {
+	testenv.Eventually(t, patience, "all letters to be back", func() bool {
 		depth, err := d.Inspect(t.Context(), q)
 		return err == nil && depth.Dead == int64(len(want))
 	})
@@ -119,7 +119,7 @@ func TestBrokersOwnDead(t *testing.T) {
 	d, q := openShared(t), fresh("policy")
 	broker.Eval(t, fmt.Sprintf(`rabbit_policy:set(<<"/">>, <<%q>>, <<"^%s$">>, [{<<"message-ttl">>, 50}], 0, <<"queues">>, <<"test">>)`, q, q))
 	publish(t, d, numbered(q, 7))
-	await(t, "the message to die", func() bool {
+	testenv.Eventually(t, patience, "the message to die", func() bool {
 		depth, err := d.Inspect(t.Context(), q)
 		return err == nil && depth.Dead == 1 && depth.Waiting == 0
 	})
@@ -153,7 +153,7 @@ func TestPurgeLeavesOthersDelays(t *testing.T) {
 		t.Errorf("purged %d, %v, want %d", n, err, each+3)
 	}
 	// An answer that gets lost in the broker leaves its message, for the next purge.
-	await(t, "nothing to be left", func() bool { n, err := d.Purge(deadline(t), q); return n == 0 && err == nil })
+	testenv.Eventually(t, patience, "nothing to be left", func() bool { n, err := d.Purge(deadline(t), q); return n == 0 && err == nil })
 	in, gone := newInbox(each), newInbox(each)
 	consume(t, d, other, queue.ConsumeOptions{Credit: each}, in)
 	consume(t, d, q, queue.ConsumeOptions{Credit: each}, gone)

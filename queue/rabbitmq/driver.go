@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,28 +80,25 @@ func (d *Driver) Publish(ctx context.Context, e *queue.Envelope) queue.Receipt {
 	return d.publish.send(ctx, d.outgoing(e))
 }
 
-// outgoing addresses a message to its queue, or to the ladder.
+// outgoing makes a message for its queue, or for the ladder.
 func (d *Driver) outgoing(e *queue.Envelope) *outgoing {
-	m := &outgoing{queue: e.Queue, key: d.names.work(e.Queue), msg: publishing(e, e.Fields)}
-	d.address(m, e)
-	return m
+	return &outgoing{queue: e.Queue, key: d.names.work(e.Queue), due: e.At, msg: publishing(e, e.Fields)}
 }
 
-// address sends a message that is not due yet onto the ladder.
-func (d *Driver) address(m *outgoing, e *queue.Envelope) {
-	if e.At.IsZero() {
+// address sends a message that is not due yet onto the ladder. That is done
+// when it is written: it may have waited for a broker that was away or blocked.
+func (m *outgoing) address(n names, now time.Time) {
+	if m.due.IsZero() {
 		return
 	}
-	d.postpone(m, time.Until(e.At))
-}
-
-func (d *Driver) postpone(m *outgoing, wait time.Duration) {
-	units, left := delayUnits(wait)
+	m.exchange, m.key, m.ladder = "", n.work(m.queue), false
+	delete(m.msg.Headers, fieldRest)
+	units, left := delayUnits(m.due.Sub(now))
 	if units == 0 {
 		return
 	}
 	key, level := delayKey(units, m.queue)
-	m.exchange, m.key, m.ladder = d.names.delay(level), key, true
+	m.exchange, m.key, m.ladder = n.delay(level), key, true
 	if left > 0 {
 		m.msg.Headers[fieldRest] = left.String()
 	}
@@ -225,7 +223,7 @@ func (d *Driver) Purge(ctx context.Context, q string) (int64, error) {
 	for level := range levels {
 		var removed int64
 		err := d.walk(ctx, d.names.delay(level), func(m *amqp.Delivery) (bool, bool, error) {
-			ours := len(m.RoutingKey) == 2*levels-1+len(suffix) && m.RoutingKey[2*levels-1:] == suffix
+			ours := strings.HasSuffix(m.RoutingKey, suffix)
 			if ours {
 				removed++
 			}

@@ -40,7 +40,7 @@ func work(url, q string) error {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		<-time.After(time.Millisecond) // so that the killer has something to do
+		<-time.After(time.Millisecond) // real: work, for the killer to fall into
 		_, err := fmt.Println(d.ID)
 		return err
 	}, queue.HandleOptions{Concurrency: 20, Backoff: queue.Backoff{Min: 100 * time.Millisecond}})
@@ -74,7 +74,7 @@ func TestWorkerKilled(t *testing.T) {
 		}
 		runWorker(t, self, broker.URL(), q, l)
 	}
-	await(t, "the queue to be empty", func() bool {
+	testenv.Eventually(t, patience, "the queue to be empty", func() bool {
 		depth, err := d.Inspect(t.Context(), q)
 		if err == nil && depth.Waiting > 0 { // done, and not acknowledged before the end
 			runWorker(t, self, broker.URL(), q, l)

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for what must come.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // options are quick to come back.
 func options(url string) Options {
@@ -149,16 +149,6 @@ func publish(t testing.TB, d *Driver, es ...*queue.Envelope) {
 	for i, r := range receipts {
 		if err := r.Wait(ctx); err != nil {
 			t.Fatalf("publishing %q: %v", es[i].ID, err)
-		}
-	}
-}
-
-// await waits until ok.
-func await(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); <-time.After(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
 		}
 	}
 }

@@ -70,25 +70,27 @@ func delayUnits(d time.Duration) (units int, rest time.Duration) {
 }
 
 // delayKey is the routing key of a message on the ladder: a word for each
-// level, the longest first, and one for the queue. It enters at the exchange of
-// the level that is returned.
+// level up to the one at whose exchange it enters, the shortest level first,
+// and one for the queue. What a broker does to find a key's way grows with its
+// words, so short delays have few.
 func delayKey(units int, q string) (key string, level int) {
 	var b strings.Builder
-	for l := levels - 1; l >= 0; l-- {
-		b.WriteByte('0' + byte(units>>l&1))
+	for ; units > 0; units >>= 1 {
+		b.WriteByte('0' + byte(units&1))
 		b.WriteByte('.')
+		level++
 	}
 	b.WriteString(word(q))
-	return b.String(), bits.Len(uint(units)) - 1
+	return b.String(), level - 1
 }
 
 // stepPattern matches the keys whose word for the level is bit.
 func stepPattern(level int, bit byte) string {
-	return strings.Repeat("*.", levels-1-level) + string(rune(bit)) + ".#"
+	return strings.Repeat("*.", level) + string(rune(bit)) + ".#"
 }
 
 // duePattern matches the keys of a queue.
-func duePattern(q string) string { return strings.Repeat("*.", levels) + word(q) }
+func duePattern(q string) string { return "#." + word(q) }
 
 // word makes a queue's name one word of a routing key, without wildcards. No
 // two names have the same.

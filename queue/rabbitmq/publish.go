@@ -36,7 +36,8 @@ type publisher struct {
 type outgoing struct {
 	exchange, key string
 	msg           amqp.Publishing
-	queue         string // to be made when it is missing; empty: none
+	queue         string    // to be made when it is missing; empty: none
+	due           time.Time // not before; zero: at once
 	ladder        bool
 
 	stage  atomic.Int32
@@ -267,6 +268,7 @@ func (f *flight) write(m *outgoing) {
 		f.p.end(m, fmt.Errorf("%w: given up before it was sent", queue.ErrUnavailable))
 		return
 	}
+	m.address(names{f.p.o.Prefix}, time.Now())
 	fresh, err := f.prepare(m)
 	if err != nil {
 		f.p.end(m, err)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 )
 
@@ -29,7 +30,7 @@ func TestFullQueue(t *testing.T) {
 	if err := in.next(t).Claim.Ack(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "room", func() bool {
+	testenv.Eventually(t, patience, "room", func() bool {
 		select {
 		case got := <-in.come:
 			_ = got.Claim.Ack(t.Context())

@@ -118,9 +118,41 @@ func TestDelayWalk(t *testing.T) {
 	}
 }
 
-// topicMatches is a topic exchange's rule for "*" anywhere and "#" at the end.
+// TestAddressIsWrittenLate has a message wait for its broker: what is left of
+// its delay counts, and none is left when it is due.
+func TestAddressIsWrittenLate(t *testing.T) {
+	n, now := names{prefix: "app "}, time.Now()
+	m := &outgoing{queue: "q", key: n.work("q"), due: now.Add(maxUnits*unit + time.Hour), msg: amqp.Publishing{Headers: amqp.Table{}}}
+	for _, c := range []struct {
+		wait          time.Duration
+		exchange, key string
+		rest          any
+	}{
+		{0, "app delay.24", strings.Repeat("0.", 24) + "1.q", "1h0m0s"},
+		{time.Hour - time.Minute, "app delay.24", strings.Repeat("0.", 24) + "1.q", "1m0s"},
+		{time.Hour, "app delay.24", strings.Repeat("0.", 24) + "1.q", nil},
+		{time.Hour + maxUnits*unit - time.Second, "app delay.2", "0.0.1.q", nil},
+		{time.Hour + maxUnits*unit - 1, "app delay.0", "1.q", nil},
+		{time.Hour + maxUnits*unit, "", "app q", nil},
+		{2*time.Hour + maxUnits*unit, "", "app q", nil},
+	} {
+		m.address(n, now.Add(c.wait))
+		if m.exchange != c.exchange || m.key != c.key || m.ladder != (c.exchange != "") || m.msg.Headers[fieldRest] != c.rest {
+			t.Errorf("after %v: exchange %q, key %q, ladder %v, headers %v", c.wait, m.exchange, m.key, m.ladder, m.msg.Headers)
+		}
+	}
+	m = &outgoing{exchange: "e", key: "k"}
+	if m.address(n, now); m.exchange != "e" || m.key != "k" || m.ladder {
+		t.Errorf("without a time: %+v", m)
+	}
+}
+
+// topicMatches is a topic exchange's rule for "*" anywhere and "#" at one end.
 func topicMatches(pattern, key string) bool {
 	p, k := strings.Split(pattern, "."), strings.Split(key, ".")
+	if p[0] == "#" {
+		p, k = p[1:], k[max(0, len(k)-len(p)+1):]
+	}
 	for i, w := range p {
 		if w == "#" {
 			return true
