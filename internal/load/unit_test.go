@@ -166,11 +166,19 @@ func TestProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for began := time.Now(); time.Since(began) < 20*time.Millisecond; {
+	const work = time.Millisecond
+	for began := time.Now(); ; {
 		bucket(rand.Uint64())
-	}
-	if after, err := ProcessCPU(os.Getpid()); err != nil || after-before < time.Millisecond {
-		t.Errorf("20 ms of work took %v of CPU time, %v", after-before, err)
+		after, err := ProcessCPU(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after-before >= work {
+			break
+		}
+		if busy := time.Since(began); busy > time.Minute { // others have the processors, but not that long
+			t.Fatalf("%v of work took %v of CPU time", busy, after-before)
+		}
 	}
 	if n, err := ProcessMemory(os.Getpid()); err != nil || n < 1<<20 {
 		t.Errorf("%d bytes of memory, %v", n, err)
