@@ -23,8 +23,18 @@ var shared rabbittest.Shared
 
 func TestMain(m *testing.M) {
 	if url := os.Getenv(workerURL); url != "" {
-		fmt.Fprintln(os.Stderr, work(url, os.Getenv(workerQueue)))
-		os.Exit(1)
+		var err error
+		switch q, kind := os.Getenv(workerQueue), os.Getenv(workerStart); kind {
+		case "":
+			err = work(url, q)
+		default:
+			err = start(kind, url, q)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	goleak.VerifyTestMain(shared.Main(m))
 }
