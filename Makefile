@@ -26,16 +26,11 @@ help: ## list the targets
 setup: ## install what the tests need beyond Go, or say what is missing
 	@scripts/setup.sh
 
-test: setup test-go test-bench test-js ## all tests but test-rabbitmq's (runs setup first)
+test: setup test-go test-bench test-js ## all tests (runs setup first)
 
 test-go: setup
 	POLYWIRE_TEST_FULL=1 $(GO) test $(together)
-	POLYWIRE_TEST_FULL=1 $(GO) test -p 1 -timeout 20m $(filter-out ./queue/rabbitmq,$(alone))
-	POLYWIRE_TEST_FULL=1 $(GO) test -short ./queue/rabbitmq
-
-test-rabbitmq: ## the tests of RabbitMQ that take minutes, until its driver is finished
-	@scripts/setup.sh rabbitmq
-	POLYWIRE_TEST_FULL=1 $(GO) test -timeout 20m ./queue/rabbitmq
+	POLYWIRE_TEST_FULL=1 $(GO) test -p 1 -timeout 20m $(alone)
 
 test-cluster: ## three processes as one: killed, cut off, stormed
 	POLYWIRE_TEST_FULL=1 $(GO) test -count=1 -v ./internal/e2ecluster
