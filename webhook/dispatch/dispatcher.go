@@ -3,10 +3,10 @@ package dispatch
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -38,9 +38,11 @@ type Dispatcher struct {
 	closed   bool
 	targets  map[string]*target
 	wanted   map[string][]*target // by type, made on demand, dropped with each change
-	ordered  map[string]bool      // endpoints whose queue has a handler here
+	ordered  map[string]*ownQueue // by endpoint
 	begun    map[string]bool      // those whose queue has brought something
 	watching error                // why changes are not seen for now
+	gone     uint64               // how many removals have been seen
+	removed  map[string]uint64    // which number those had that were seen of late
 }
 
 // sender makes one attempt: webhook's Destination.Deliver.
@@ -56,6 +58,7 @@ const (
 	watchWait    = time.Second      // before a broken watch is tried again
 	healthEvery  = 10 * time.Second
 	maxWanted    = 1000 // types that are remembered
+	maxRemoved   = 1000 // endpoints
 )
 
 // New returns a running dispatcher. It waits until the endpoints are known; when
@@ -70,7 +73,8 @@ func start(ctx context.Context, o Options, send sender) (*Dispatcher, error) {
 	}
 	d := &Dispatcher{
 		o: o, send: send, hooks: mergeHooks(o.Hooks), crowd: &crowd{most: max(o.Concurrency/2, 1)}, closing: make(chan struct{}),
-		targets: make(map[string]*target), wanted: make(map[string][]*target), ordered: make(map[string]bool), begun: make(map[string]bool),
+		targets: make(map[string]*target), wanted: make(map[string][]*target), ordered: make(map[string]*ownQueue), begun: make(map[string]bool),
+		removed: make(map[string]uint64),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	ready := make(chan struct{})
@@ -111,11 +115,6 @@ const (
 	queueLate   = "late"
 	queueFanout = "fanout"
 )
-
-func orderedPart(endpoint string) string {
-	sum := sha256.Sum256([]byte(endpoint))
-	return "o-" + hex.EncodeToString(sum[:10])
-}
 
 // handleQueues begins to make deliveries.
 func (d *Dispatcher) handleQueues() error {
@@ -209,14 +208,15 @@ func (d *Dispatcher) forget(told map[string]bool) {
 // been added again.
 func (d *Dispatcher) follow(c Change) {
 	if c.Record != nil {
-		d.apply(*c.Record)
+		d.apply(*c.Record, watched)
 		return
 	}
+	seen := d.removals()
 	ctx, cancel := context.WithTimeout(d.ctx, storeTimeout)
 	defer cancel()
 	switch r, err := d.o.Endpoints.Load(ctx, c.ID); {
 	case err == nil:
-		d.apply(r)
+		d.apply(r, seen)
 	case errors.Is(err, ErrNotFound):
 		d.remove(c.ID)
 	default:
@@ -225,19 +225,20 @@ func (d *Dispatcher) follow(c Change) {
 }
 
 // apply takes what a store says about an endpoint, unless newer is known, and
-// returns its target.
-func (d *Dispatcher) apply(r Record) *target {
+// returns its target. What was read or saved when so many removals had been seen
+// (see removals) means nothing if the endpoint was removed since: then it is nil.
+func (d *Dispatcher) apply(r Record, seen uint64) *target {
+	id := r.Endpoint.ID
 	d.mu.Lock()
-	t := d.targets[r.Endpoint.ID]
+	if d.removed[id] > seen {
+		d.mu.Unlock()
+		return nil
+	}
+	t := d.targets[id]
 	if t == nil {
-		id := r.Endpoint.ID
 		t = &target{id: id, changed: make(chan struct{})}
 		t.gate = newGate(d.crowd, d.o.Breaker, func(from, to BreakerState) { d.hooks.BreakerChanged(id, from, to) })
-		d.targets[id] = t
 	}
-	clear(d.wanted)
-	d.mu.Unlock()
-
 	t.mu.Lock()
 	if r.Revision > t.rec.Revision {
 		t.rec = r.clone()
@@ -249,10 +250,23 @@ func (d *Dispatcher) apply(r Record) *target {
 	}
 	ordered := t.rec.Endpoint.Ordered
 	t.mu.Unlock()
+	d.targets[id] = t // nobody finds it, or remembers who wants what, before it is complete
+	clear(d.wanted)
 	if ordered {
-		d.handleOrdered(t.id)
+		d.wantOrdered(id, true)
 	}
+	d.mu.Unlock()
 	return t
+}
+
+// watched is for apply: a watch tells changes in their order.
+const watched = math.MaxUint64
+
+// removals is how many removals have been seen here.
+func (d *Dispatcher) removals() uint64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.gone
 }
 
 // wake tells those who wait that the endpoint has changed. t.mu is held.
@@ -278,48 +292,24 @@ func (t *target) destination(c *webhook.Client) (*webhook.Destination, error) {
 	return t.dest, t.why
 }
 
-// handleOrdered gives an endpoint's own queue a handler.
-func (d *Dispatcher) handleOrdered(id string) {
-	d.mu.Lock()
-	had := d.ordered[id]
-	closed := d.closed
-	d.ordered[id] = true
-	d.mu.Unlock()
-	if had || closed || d.o.PublishOnly {
-		return
-	}
-	name := d.queueName(orderedPart(id))
-	err := d.o.Broker.Handle(name, d.deliverOrdered, queue.HandleOptions{
-		Concurrency: 1, Prefetch: 7, Ordered: true, Timeout: -1, Lease: d.o.Lease, MaxAttempts: -1, MaxLost: -1,
-	})
-	if err != nil { // it was removed, and added again
-		err = d.o.Broker.Resume(name)
-	}
-	if err != nil {
-		d.hooks.Trouble(fmt.Errorf("webhook: the queue of an ordered endpoint: %w", err))
-	}
-}
-
 // remove forgets an endpoint.
 func (d *Dispatcher) remove(id string) {
 	d.mu.Lock()
 	t := d.targets[id]
 	delete(d.targets, id)
-	clear(d.wanted)
-	ordered := d.ordered[id] && !d.closed
-	delete(d.ordered, id)
 	delete(d.begun, id)
+	clear(d.wanted)
+	d.gone++
+	if d.removed[id] = d.gone; len(d.removed) > maxRemoved {
+		maps.DeleteFunc(d.removed, func(_ string, at uint64) bool { return at+maxRemoved/2 < d.gone })
+	}
+	d.wantOrdered(id, false)
 	d.mu.Unlock()
 	if t != nil {
 		t.mu.Lock()
 		t.removed = true
 		t.wake()
 		t.mu.Unlock()
-	}
-	if ordered && !d.o.PublishOnly {
-		ctx, cancel := context.WithTimeout(d.ctx, storeTimeout)
-		defer cancel()
-		_ = d.o.Broker.Pause(ctx, d.queueName(orderedPart(id))) // it is paused in any case
 	}
 }
 
@@ -332,6 +322,7 @@ func (d *Dispatcher) find(ctx context.Context, id string) (*target, error) {
 	if t != nil {
 		return t, nil
 	}
+	seen := d.removals()
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	r, err := d.o.Endpoints.Load(ctx, id)
@@ -341,7 +332,7 @@ func (d *Dispatcher) find(ctx context.Context, id string) (*target, error) {
 	case err != nil:
 		return nil, err
 	}
-	return d.apply(r), nil
+	return d.apply(r, seen), nil
 }
 
 // wanting returns the endpoints that want a type, sorted by id.
@@ -383,8 +374,10 @@ func (d *Dispatcher) close(ctx context.Context) error {
 	d.mu.Lock()
 	d.closed = true
 	names := []string{d.queueName(queueFanout), d.queueName(queueFirst), d.queueName(queueLate)}
-	for id := range d.ordered {
-		names = append(names, d.queueName(orderedPart(id)))
+	for id, q := range d.ordered {
+		if q.runs && !q.changes { // who is at it will see that it is not wanted any more
+			names = append(names, d.queueName(orderedPart(id)))
+		}
 	}
 	d.mu.Unlock()
 	close(d.closing)

@@ -38,12 +38,13 @@ func (d *Dispatcher) Add(ctx context.Context, e webhook.Endpoint) (Record, webho
 	if _, err := d.o.Client.Prepare(e); err != nil {
 		return Record{}, webhook.Secret{}, err
 	}
+	seen := d.removals()
 	revision, err := d.o.Endpoints.Save(ctx, r)
 	if err != nil {
 		return Record{}, webhook.Secret{}, err
 	}
 	r.Revision = revision
-	d.apply(r)
+	d.apply(r, seen)
 	return r, made, nil
 }
 
@@ -119,11 +120,12 @@ func (d *Dispatcher) change(ctx context.Context, id string, f func(r *Record) er
 				return Record{}, err
 			}
 		}
+		seen := d.removals()
 		revision, err := d.o.Endpoints.Save(ctx, r)
 		switch {
 		case err == nil:
 			r.Revision = revision
-			d.apply(r)
+			d.apply(r, seen)
 			return r, nil
 		case !errors.Is(err, ErrConflict):
 			return Record{}, err

@@ -18,7 +18,6 @@ const (
 	patientHold = 10 * time.Second // another delivery, as far as can be told
 	maxWait     = time.Minute      // and if it takes longer
 	maxPark     = 5 * time.Minute  // and in the queue, to be asked again
-	slowTook    = 250 * time.Millisecond
 	firstGuess  = 20 * time.Millisecond
 )
 
@@ -277,12 +276,9 @@ func (g *gate) full(hold time.Duration) bool {
 // stalled reports whether the attempts that run take long. g.mu is held.
 func (g *gate) stalled() bool { return g.running >= g.limit && time.Since(g.progress) > maxHold }
 
-// slow reports whether what waits is not to wait in hand: it would for too long, and in
-// the way of others. Of endpoints whose attempts are short that is never so: the time
-// until their turn could not be told well, and their line moves on. g.mu is held.
-func (g *gate) slow() bool {
-	return g.stalled() || (g.rate > 0 || g.took > slowTook) && g.full(patientHold)
-}
+// slow reports whether what waits is not to wait in hand: it would for too long, and
+// leave no room for deliveries to others. g.mu is held.
+func (g *gate) slow() bool { return g.stalled() || g.full(patientHold) }
 
 // elsewhere returns for how long a first try that cannot go soon waits: not at all where
 // others wait in hand, or until its turn is likely. g.mu is held.

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,7 +136,7 @@ func (d *Dispatcher) flushHealth(ctx context.Context) {
 func (d *Dispatcher) save(ctx context.Context, t *target) {
 	t.mu.Lock()
 	h := t.health
-	t.health.dirty = false
+	t.health.dirty, t.health.tell = false, "" // nobody else is to tell it too
 	t.mu.Unlock()
 	var err error
 	if h.dirty {
@@ -157,14 +158,11 @@ func (d *Dispatcher) save(ctx context.Context, t *target) {
 	if err == nil && h.tell != "" {
 		err = d.tellOperations(ctx, t.id, h)
 	}
-	t.mu.Lock()
 	if err != nil {
+		t.mu.Lock()
 		t.health.dirty = t.health.dirty || h.dirty
-	} else {
-		t.health.tell = ""
-	}
-	t.mu.Unlock()
-	if err != nil {
+		t.health.tell = cmp.Or(t.health.tell, h.tell)
+		t.mu.Unlock()
 		d.hooks.Trouble(fmt.Errorf("webhook: the state of endpoint %q could not be saved: %w", t.id, err))
 	}
 }

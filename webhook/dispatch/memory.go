@@ -3,6 +3,7 @@ package dispatch
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -49,8 +50,18 @@ type MemoryEndpoints struct {
 	mu       sync.Mutex
 	records  map[string]Record
 	revision uint64
+	removals []removal // of late, oldest first
+	dropped  uint64    // the revision of the last one that is not in removals any more
 	changed  chan struct{}
 }
+
+type removal struct {
+	id       string
+	revision uint64
+}
+
+// maxRemovals is how many removals a watch may lag behind.
+const maxRemovals = 1000
 
 // Load implements Endpoints.
 func (m *MemoryEndpoints) Load(_ context.Context, id string) (Record, error) {
@@ -94,6 +105,11 @@ func (m *MemoryEndpoints) Delete(_ context.Context, id string, revision uint64) 
 	}
 	m.revision++
 	delete(m.records, id)
+	m.removals = append(m.removals, removal{id, m.revision})
+	if len(m.removals) > maxRemovals {
+		m.dropped = m.removals[0].revision
+		m.removals = slices.Clone(m.removals[1:])
+	}
 	m.tell()
 	return nil
 }
@@ -106,27 +122,17 @@ func (m *MemoryEndpoints) tell() {
 
 // Watch implements Endpoints. Several changes of one endpoint may become one.
 func (m *MemoryEndpoints) Watch(ctx context.Context, f func(Change)) error {
-	told := make(map[string]uint64)
+	var seen uint64
 	for first := true; ; first = false {
 		m.mu.Lock()
+		if !first && m.dropped > seen {
+			m.mu.Unlock()
+			return errors.New("webhook: the watch fell behind")
+		}
 		changed := m.changed
-		var news []Change
-		for _, id := range slices.Sorted(maps.Keys(m.records)) {
-			if r := m.records[id].clone(); r.Revision != told[id] {
-				told[id] = r.Revision
-				news = append(news, Change{id, &r})
-			}
-		}
-		for id := range told {
-			if _, ok := m.records[id]; !ok {
-				delete(told, id)
-				news = append(news, Change{ID: id})
-			}
-		}
+		news := m.news(seen, first)
+		seen = m.revision
 		m.mu.Unlock()
-		if first {
-			news = append(news, Change{})
-		}
 		for _, c := range news {
 			f(c)
 		}
@@ -136,6 +142,25 @@ func (m *MemoryEndpoints) Watch(ctx context.Context, f func(Change)) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// news is what has changed since a revision. m.mu is held.
+func (m *MemoryEndpoints) news(since uint64, first bool) []Change {
+	var news []Change
+	for _, id := range slices.Sorted(maps.Keys(m.records)) {
+		if r := m.records[id].clone(); r.Revision > since {
+			news = append(news, Change{id, &r})
+		}
+	}
+	if first {
+		return append(news, Change{})
+	}
+	for _, r := range m.removals { // also of endpoints that came and went since
+		if _, again := m.records[r.id]; r.revision > since && !again {
+			news = append(news, Change{ID: r.id})
+		}
+	}
+	return news
 }
 
 // clone returns a record that shares nothing that could be changed.

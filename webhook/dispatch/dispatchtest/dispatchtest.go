@@ -239,6 +239,15 @@ func watch(t *testing.T, open func(t *testing.T) Stores) {
 	if c := next(); c.ID != "b" || c.Record != nil {
 		t.Errorf("got %+v, want that b is removed", c)
 	}
+	// One that comes and goes is told to be gone: whoever has saved it may know it.
+	b.Revision, err = s.Save(ctx, dispatch.Record{Endpoint: b.Endpoint})
+	check(t, err)
+	check(t, s.Delete(ctx, "b", b.Revision))
+	for c := next(); c.ID != "b" || c.Record != nil; c = next() {
+		if c.ID != "b" {
+			t.Errorf("got %+v, want that b comes or goes", c)
+		}
+	}
 	stop()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the watch ended with %v", err)
