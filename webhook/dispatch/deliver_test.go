@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -144,6 +145,9 @@ func TestPublishWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.d = w.another(w.broker, nil)
+		defer w.close()
+		free := sync.OnceFunc(func() { close(slow.confirm) })
+		defer free()
 		w.endpoint("a", nil)
 		w.endpoint("b", nil, func(e *webhook.Endpoint) { e.Ordered = true })
 		w.endpoint("c", nil)
@@ -163,14 +167,13 @@ func TestPublishWaits(t *testing.T) {
 		if !done.Load() {
 			t.Error("Publish has not returned")
 		}
-		close(slow.confirm)
+		free()
 		synctest.Wait()
 		for _, id := range []string{"a", "b", "c"} {
 			if len(w.made(id)) != 1 {
 				t.Errorf("%s: %d attempts", id, len(w.made(id)))
 			}
 		}
-		w.close()
 	})
 }
 
@@ -258,7 +261,8 @@ func TestFanoutOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		dying := w.another(b, nil)
-		w.d = dying
+		w.d, w.broker = dying, b
+		defer w.close() // of whichever it is then
 		const endpoints = 60
 		for i := range endpoints {
 			w.endpoint(fmt.Sprint("e", i), nil)
@@ -281,7 +285,6 @@ func TestFanoutOnce(t *testing.T) {
 		if n := len(w.attempts); n > endpoints+40 {
 			t.Errorf("%d attempts for %d endpoints", n, endpoints)
 		}
-		w.close()
 	})
 }
 

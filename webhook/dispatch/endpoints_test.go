@@ -362,6 +362,11 @@ func TestStart(t *testing.T) {
 		if _, err := New(ctx, silent); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("without endpoints: %v", err)
 		}
+		defer func() {
+			if err := b.Shutdown(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}()
 		d, err := New(t.Context(), good)
 		if err != nil {
 			t.Fatal(err)
@@ -369,7 +374,7 @@ func TestStart(t *testing.T) {
 		if _, err := New(t.Context(), good); !errors.Is(err, queue.ErrInvalid) {
 			t.Errorf("two with one name: %v", err)
 		}
-		if err := errors.Join(d.Close(t.Context()), d.Close(t.Context()), b.Shutdown(t.Context())); err != nil {
+		if err := errors.Join(d.Close(t.Context()), d.Close(t.Context())); err != nil {
 			t.Error(err)
 		}
 		if _, err := d.Publish(t.Context(), webhook.Event{Type: "a"}); !errors.Is(err, ErrClosed) {

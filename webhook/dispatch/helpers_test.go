@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-
 	"fmt"
 	"sync"
 	"testing"
@@ -46,8 +45,8 @@ func virtual(t *testing.T, change func(o *Options), test func(w *world)) {
 		w := &world{T: t, mem: NewMemory(MemoryOptions{Age: 365 * 24 * time.Hour}), receive: make(map[string]receiver)}
 		w.driver = queue.NewMemory(queue.MemoryOptions{})
 		w.open(change)
+		defer w.close() // also when the test gives up: what runs on would be taken for a deadlock
 		test(w)
-		w.close()
 	})
 }
 
