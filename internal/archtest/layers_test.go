@@ -70,7 +70,9 @@ var layers = []layer{
 var homes = map[string][]string{
 	"connectrpc.com/connect":             {"cmd/..."},
 	"github.com/failsafe-go/failsafe-go": {"service", "webhook/dispatch", "cmd/..."},
+	"github.com/go-jose/go-jose/v4":      {"auth"},
 	"github.com/gobwas/ws":               {"transport/websocket"},
+	"github.com/golang-jwt/jwt/v5":       {"auth"},
 	"github.com/nats-io/nats-server/v2":  {"natsembed"},
 	"github.com/nats-io/nats.go":         {"natsembed", "cluster/nats", "queue/jetstream", "webhook/natsstore", "cmd/...", "examples/..."},
 	"github.com/rabbitmq/amqp091-go":     {"queue/rabbitmq"},

@@ -1,0 +1,201 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/polywire/polywire"
+)
+
+// Config is tokens and rooms as plain data, as files of configuration have it.
+// At least one of Secret, PublicKeys and KeySet is needed. It says nothing of
+// the secret when it is printed.
+type Config struct {
+	Secret     string // for HS256 and so on; see [Secret]
+	PublicKeys string // PEM; see [ParsePEM]
+	KeySet     string // a URL or a path; see [JWKS]
+	// KeySetInterval and KeySetMaxAge are those of [JWKSOptions].
+	KeySetInterval, KeySetMaxAge time.Duration
+
+	// These are as in [Options].
+	Issuers, Audiences                         []string
+	AnyIssuer, AnyAudience, NoExpiry, Optional bool
+	Algorithms                                 []string
+	Leeway                                     time.Duration
+	MaxTokenBytes                              int
+	UserClaim, Query                           string
+
+	// Rooms are rules as [ParseRule] reads them. With none, and no claims,
+	// there is no policy.
+	Rooms []string
+	// SubscribeClaim and PublishClaim are those of [Policy].
+	SubscribeClaim, PublishClaim string
+}
+
+// String says which kinds of keys there are, and nothing more.
+func (c Config) String() string {
+	var kinds []string
+	for kind, there := range map[string]bool{"secret": c.Secret != "", "public keys": c.PublicKeys != "", "key set": c.KeySet != ""} {
+		if there {
+			kinds = append(kinds, kind)
+		}
+	}
+	slices.Sort(kinds)
+	return "auth with " + strings.Join(kinds, ", ")
+}
+
+// GoString returns what String does.
+func (c Config) GoString() string { return c.String() }
+
+// LogValue implements [slog.LogValuer].
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// Open returns the tokens, to be closed with the server, and the options that a
+// server needs: those of [Tokens.Options], and of [Rooms] where there are rules
+// or claims for that. The error is about the configuration.
+func (c Config) Open(logger *slog.Logger) (*Tokens, []polywire.Option, error) {
+	keys, err := c.keys()
+	if err != nil {
+		return nil, nil, err
+	}
+	rooms, err := c.rooms()
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := JWT(keys, Options{
+		Issuers: c.Issuers, Audiences: c.Audiences, AnyIssuer: c.AnyIssuer, AnyAudience: c.AnyAudience,
+		NoExpiry: c.NoExpiry, Algorithms: c.Algorithms, Leeway: c.Leeway, MaxTokenBytes: c.MaxTokenBytes,
+		UserClaim: c.UserClaim, Query: c.Query, Optional: c.Optional, Logger: logger,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	opts := t.Options()
+	if rooms != nil {
+		opts = append(opts, rooms.Options()...)
+	}
+	return t, opts, nil
+}
+
+func (c Config) keys() (Keys, error) {
+	var all several
+	var fixed []Key
+	if c.Secret != "" {
+		k, err := Secret([]byte(c.Secret))
+		if err != nil {
+			return nil, err
+		}
+		fixed = append(fixed, k)
+	}
+	if c.PublicKeys != "" {
+		keys, err := ParsePEM([]byte(c.PublicKeys))
+		if err != nil {
+			return nil, err
+		}
+		fixed = append(fixed, keys...)
+	}
+	if len(fixed) > 0 {
+		all = append(all, Static(fixed...))
+	}
+	if c.KeySet != "" {
+		all = append(all, JWKS(c.KeySet, JWKSOptions{Interval: c.KeySetInterval, MaxAge: c.KeySetMaxAge}))
+	}
+	if len(all) == 0 {
+		return nil, errors.New("auth: want a secret, public keys or a key set")
+	}
+	return all, nil
+}
+
+func (c Config) rooms() (*Rooms, error) {
+	if len(c.Rooms) == 0 && c.SubscribeClaim == "" && c.PublishClaim == "" {
+		return nil, nil //nolint:nilnil // there is no policy
+	}
+	p := Policy{SubscribeClaim: c.SubscribeClaim, PublishClaim: c.PublishClaim}
+	for _, text := range c.Rooms {
+		r, err := ParseRule(text)
+		if err != nil {
+			return nil, err
+		}
+		p.Rules = append(p.Rules, r)
+	}
+	return NewRooms(p)
+}
+
+// ParseRule reads a rule in one line: the pattern, "=", and what is allowed, of
+// subscribe, publish, users (with a user only) and kind=K for each of Kinds:
+//
+//	user-{sub}=subscribe
+//	team:*=subscribe,publish,kind=chat.*,users
+func ParseRule(text string) (Rule, error) {
+	pattern, words, ok := strings.Cut(text, "=")
+	if !ok {
+		return Rule{}, fmt.Errorf("auth: rule %q: want PATTERN=subscribe,publish", text)
+	}
+	r := Rule{Pattern: pattern}
+	for word := range strings.SplitSeq(words, ",") {
+		kind, isKind := strings.CutPrefix(word, "kind=")
+		switch {
+		case isKind:
+			r.Kinds = append(r.Kinds, kind)
+		case word == "subscribe":
+			r.Subscribe = true
+		case word == "publish":
+			r.Publish = true
+		case word == "users":
+			r.UsersOnly = true
+		default:
+			return Rule{}, fmt.Errorf("auth: rule %q: %q is none of subscribe, publish, users, kind=K", text, word)
+		}
+	}
+	if _, err := newRule(r); err != nil {
+		return Rule{}, fmt.Errorf("auth: rule %q: %w", text, err)
+	}
+	return r, nil
+}
+
+// several are keys of several places.
+type several []Keys
+
+// Any returns the keys of several places, which are asked in this order.
+func Any(keys ...Keys) Keys { return several(slices.Clone(keys)) }
+
+func (s several) check() error {
+	if len(s) == 0 {
+		return errors.New("auth: no keys")
+	}
+	for _, k := range s {
+		if k == nil {
+			return errors.New("auth: no keys")
+		}
+		if err := k.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s several) close() {
+	for _, k := range s {
+		k.close()
+	}
+}
+
+func (s several) lookup(ctx context.Context, kid, alg string) ([]Key, error) {
+	var found []Key
+	var failed error
+	for _, k := range s {
+		some, err := k.lookup(ctx, kid, alg)
+		if found = append(found, some...); err != nil {
+			failed = errors.Join(failed, err)
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	return nil, failed
+}
