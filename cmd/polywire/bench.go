@@ -43,10 +43,7 @@ answered with itself, and anybody may broadcast.
   polywire bench serve --listen 127.0.0.1:8080 --listen tcp://127.0.0.1:7000`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			logger, err := f.logger(c.ErrOrStderr())
-			if err != nil {
-				return err
-			}
+			logger, _ := f.logger(c.ErrOrStderr())
 			srv, err := polywire.New(append(baseOptions(logger), polywire.WithBroadcastPolicy(
 				func(context.Context, *polywire.Conn, string) error { return nil }))...)
 			if err != nil {
@@ -66,10 +63,8 @@ answered with itself, and anybody may broadcast.
 			})
 		},
 	}
-	f.register(c, "127.0.0.1:8080")
+	f.register(c, "warn", "127.0.0.1:8080")
 	prof.register(c)
-	c.Flag("log-level").DefValue = "warn"
-	f.logLevel = "warn"
 	return c
 }
 

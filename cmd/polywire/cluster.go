@@ -1,20 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/spf13/cobra"
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/cluster"
@@ -40,36 +37,11 @@ type clusterFlags struct {
 	dataDir   string
 	noSync    bool
 	natsAt    string // where other programs connect to the NATS inside
+	natsToken string // that they show
 	clusterAt string // where other nodes connect
 	advertise string
 	peers     []string
 	secret    string
-}
-
-func (f *clusterFlags) register(c *cobra.Command) {
-	flags := c.Flags()
-	flags.StringVar(&f.nodeName, "node-name", "", "`name` of this server in a cluster, for people; default: made once, kept in --data-dir")
-	flags.StringVar(&f.nats, "nats", "", "`URL` of a NATS server that connects the servers, or several with commas ("+natsVariable+"); default: the one inside")
-	flags.StringVar(&f.natsCreds, "nats-creds", "", "credentials `file` for --nats")
-	flags.StringVar(&f.dataDir, "data-dir", "", "`directory` of the NATS server inside: histories and what is on disk; one process at a time")
-	flags.BoolVar(&f.noSync, "no-sync", false, "with --data-dir: faster, and a power cut may lose the last two minutes of what is on disk")
-	flags.StringVar(&f.natsAt, "nats-listen", "", "`host:port` at which other programs, such as polywire queue, reach the NATS server inside;\n"+
-		"they show the token in "+tokenVariable+", if it is set")
-	flags.StringSliceVar(&f.peers, "cluster-peers", nil,
-		"`addresses` of all servers of the cluster, host:port; the same list for all, itself among them. Default port "+clusterPort)
-	flags.StringVar(&f.clusterAt, "cluster-listen", "", "`host:port` for the other servers; default: that of --cluster-peers which is this machine's")
-	flags.StringVar(&f.advertise, "cluster-advertise", "", "`host:port` at which the other servers reach this one, where that is another: behind a NAT, in a container")
-	flags.StringVar(&f.secret, "cluster-secret", "", "`password` among the servers ("+secretVariable+"); needed where other machines reach --cluster-listen")
-}
-
-// fromEnvironment takes what was not given as a flag.
-func (f *clusterFlags) fromEnvironment() {
-	if !f.embedded() {
-		f.nats = cmp.Or(f.nats, os.Getenv(natsVariable))
-	}
-	if f.clusterAt != "" || len(f.peers) > 0 {
-		f.secret = cmp.Or(f.secret, os.Getenv(secretVariable))
-	}
 }
 
 // embedded reports whether a NATS server inside is asked for.
@@ -92,8 +64,8 @@ func (f *clusterFlags) check(rooms *roomFlags) error {
 		return errors.New("--history and --recovery of a cluster are kept by NATS, which needs a --data-dir")
 	case f.nats == "" && f.dataDir == "" && rooms.onDisk():
 		return errors.New("--history with storage=disk needs a --data-dir, or --nats")
-	case f.natsAt != "" && reached(f.natsAt) && os.Getenv(tokenVariable) == "":
-		return fmt.Errorf("other machines may reach --nats-listen %s: set %s, which its clients must show", f.natsAt, tokenVariable)
+	case f.natsAt != "" && reached(f.natsAt) && f.natsToken == "":
+		return fmt.Errorf("other machines may reach --nats-listen %s: set --nats-token, or %s, which its clients must show", f.natsAt, tokenVariable)
 	case strings.ContainsAny(f.nodeName, " \t\r\n"):
 		return fmt.Errorf("--node-name %q has spaces", f.nodeName)
 	}
@@ -154,7 +126,7 @@ func (f *clusterFlags) natsOptions() []nats.Option {
 func (f *clusterFlags) natsServer(ctx context.Context, logger *slog.Logger) (natsembed.Options, error) {
 	o := natsembed.Options{Dir: f.dataDir, NoJetStream: f.dataDir == "", NoSync: f.noSync, Name: f.nodeName, Logger: quieter(logger)}
 	if f.natsAt != "" {
-		o.Listen, o.Auth.Token = f.natsAt, os.Getenv(tokenVariable)
+		o.Listen, o.Auth.Token = f.natsAt, f.natsToken
 	}
 	if f.clusterAt == "" && len(f.peers) == 0 {
 		return o, nil

@@ -244,10 +244,10 @@ func TestServeWrongClusters(t *testing.T) {
 		{[]string{"--node-name", "a b"}, "has spaces"},
 		{[]string{"--history", "a:storage=disk"}, "needs a --data-dir"},
 		{[]string{"--history", "a:storage=tape", "--data-dir", "x"}, "memory or disk"},
-		{[]string{"--history", "a:size=0"}, "more than nothing"},
-		{[]string{"--history", "a:size=9,age=-1s"}, "more than nothing"},
-		{[]string{"--history", "a:age=5"}, "missing unit"},
-		{[]string{"--history", "a:bytes=9000000000g"}, "out of range"},
+		{[]string{"--history", "a:size=0"}, "want a"},
+		{[]string{"--history", "a:size=9,age=-1s"}, "want a"},
+		{[]string{"--history", "a:age=5"}, "want a time with its unit"},
+		{[]string{"--history", "a:bytes=9000000000g"}, "want a size"},
 		{[]string{"--history", "a:weight=5"}, "want size, age, bytes or storage"},
 		{[]string{"--history", "*a"}, "prefix and '*'"},
 		{[]string{"--history", "a", "--history", "a:size=1"}, "twice"},
@@ -275,8 +275,12 @@ func TestParseHistory(t *testing.T) {
 		"a:bytes=1000":          {"a", polywire.History{Bytes: 1000}},
 		"a:bytes=3k":            {"a", polywire.History{Bytes: 3 << 10}},
 	} {
-		if pattern, h, err := parseHistory(text); err != nil || pattern != want.pattern || h != want.History {
-			t.Errorf("%s: %q %+v %v", text, pattern, h, err)
+		pairs, err := splitHistory(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := buildHistory(pairs); err != nil || r.pattern != want.pattern || r.History != want.History {
+			t.Errorf("%s: %+v %v", text, r, err)
 		}
 	}
 }

@@ -23,10 +23,7 @@ same room is there for every other wire:
   polywire call chat.say '{"room": "lobby", "text": "from a terminal"}'`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			logger, err := f.logger(c.ErrOrStderr())
-			if err != nil {
-				return err
-			}
+			logger, _ := f.logger(c.ErrOrStderr())
 			chat := demo.New(logger)
 			srv, err := polywire.New(append(baseOptions(logger), chat.Options()...)...)
 			if err != nil {
@@ -43,8 +40,6 @@ same room is there for every other wire:
 			})
 		},
 	}
-	f.register(c, "127.0.0.1:8080")
-	c.Flag("log-level").DefValue = "warn"
-	f.logLevel = "warn"
+	f.register(c, "warn", "127.0.0.1:8080")
 	return c
 }

@@ -145,8 +145,8 @@ func TestServeWithout(t *testing.T) {
 	for args, want := range map[string]string{
 		"--without smoke":     "there is no such wire",
 		"--without drs,drs":   "given twice",
-		"--ws-path rt":        "begin with a slash",
-		"--events-path /a?b":  "begin with a slash",
+		"--ws-path rt":        "begins with a slash",
+		"--events-path /a?b":  "begins with a slash",
 		"--ws-path /polywire": "both want path",
 
 		"--without native,socketio,drs,goomerang,sse": "no wire is left",

@@ -44,7 +44,7 @@ Then watch it from a second terminal, and speak from a third:
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newDemo(), newPub(), newSub(), newCall(), newWebhook(), newQueue(), newBench(), newVersion())
+	root.AddCommand(newServe(), newConfig(), newDemo(), newPub(), newSub(), newCall(), newWebhook(), newQueue(), newBench(), newVersion())
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w\n\n%s --help says more", err, c.CommandPath())
 	})

@@ -89,7 +89,7 @@ func TestWrongInput(t *testing.T) {
 		{[]string{"serve", "--listen", "127.0.0.1:0", "--tls-cert", "/nowhere", "--tls-key", "/nowhere"}, "no such file"},
 		{[]string{"serve", "--allow", "everything"}, "want publish or broadcast"},
 		{[]string{"serve", "--log-level", "loud"}, "want debug, info, warn or error"},
-		{[]string{"serve", "--max-message-bytes", "0"}, "MaxMessageBytes is 0"},
+		{[]string{"serve", "--max-message-bytes", "0"}, "want a size"},
 		{[]string{"serve", "--origin", "example.com"}, "https://host"},
 		{[]string{"call"}, "accepts between 1 and 2 arg"},
 		{[]string{"call", "echo", "{not json"}, "the payload is not JSON"},

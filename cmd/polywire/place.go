@@ -8,11 +8,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/polywire/polywire"
-	"github.com/polywire/polywire/wire/socketio"
+	"github.com/polywire/polywire/cmd/polywire/internal/config"
 )
 
 // placeFlags say where a server is to be reached and by which names: the
@@ -26,23 +25,6 @@ type placeFlags struct {
 	origins         []string
 	hostnames       []string
 	rejectHostnames bool
-}
-
-func (f *placeFlags) register(c *cobra.Command) {
-	flags := c.Flags()
-	flags.StringVar(&f.host, "host", "127.0.0.1", "`name` or address to listen on, in place of --listen; empty is every address")
-	flags.IntVar(&f.port, "port", 8080, "`port` to listen on, in place of --listen; 0 is any free one")
-	flags.BoolVar(&f.secure, "secure", false, "with --host and --port: listen for wss rather than ws")
-	flags.StringVar(&f.path, "path", socketio.DefaultPath, "HTTP `path` of the Socket.IO wire")
-	flags.StringVar(&f.tlsCert, "tls-cert", "", "certificate `file` (PEM) for wss and tls (also --ssl-cert)")
-	flags.StringVar(&f.tlsKey, "tls-key", "", "key `file` (PEM) of the certificate (also --ssl-key)")
-	flags.StringSliceVar(&f.origins, "origin", nil,
-		"web `origins` whose pages may connect, besides the server's own; * is all (also --cors)")
-	flags.BoolVar(&f.rejectHostnames, "reject-invalid-hostnames", false,
-		"refuse requests and TLS clients for hosts that are not in the certificate")
-	flags.StringSliceVar(&f.hostnames, "hostname", nil,
-		"host `names` and addresses to answer to, refusing others; *.example.com is one label of any name")
-	flags.SetNormalizeFunc(otherNames)
 }
 
 // otherNames are flags by the names that they have in GOSF's configuration.
@@ -60,16 +42,15 @@ func otherNames(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 	return pflag.NormalizedName(name)
 }
 
-// address returns the URL that the parts make, empty if none was given.
-func (f *placeFlags) address(c *cobra.Command) (string, error) {
-	given := c.Flags().Changed
+// address returns the URL that the parts make, empty if the listeners are
+// given as addresses, or not at all. What is given in the stronger way holds.
+func (f *placeFlags) address(s *config.Set) (string, error) {
+	parts, whole := s.Strongest("host", "port", "secure"), s.Source("listen")
 	switch {
-	case !given("host") && !given("port") && !given("secure"):
+	case parts == config.Default || whole > parts:
 		return "", nil
-	case given("listen"):
+	case whole == parts:
 		return "", errors.New("--host, --port and --secure say in parts what --listen says: use one or the other")
-	case f.port < 0 || f.port > 65535:
-		return "", fmt.Errorf("--port %d: want 0 to 65535", f.port)
 	}
 	host := strings.TrimSuffix(strings.TrimPrefix(f.host, "["), "]")
 	if _, err := netip.ParseAddr(host); err != nil && strings.ContainsAny(host, ":/@[]? ") {
@@ -95,8 +76,6 @@ func (f *placeFlags) options(addresses []string) ([]polywire.Option, error) {
 		secure = secure || base == "wss" || base == "https" || base == "tls"
 	}
 	switch {
-	case !isPath(f.path):
-		return nil, fmt.Errorf("--path %q: want a path that begins with a slash", f.path)
 	case (f.tlsCert == "") != (f.tlsKey == ""):
 		return nil, errors.New("--tls-cert and --tls-key go together")
 	case f.secure && f.tlsCert == "":

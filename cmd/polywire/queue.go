@@ -181,7 +181,7 @@ func jsonLine(w io.Writer, v any) error {
 
 // exitCode is the program's exit status after an error.
 func exitCode(err error) int {
-	if errors.Is(err, queue.ErrNotFound) {
+	if errors.Is(err, queue.ErrNotFound) || errors.Is(err, errSettings) {
 		return 2
 	}
 	return 1

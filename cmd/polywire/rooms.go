@@ -10,47 +10,37 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/cluster"
+	"github.com/polywire/polywire/cmd/polywire/internal/config"
 )
 
 // roomFlags say what is kept and told of rooms.
 type roomFlags struct {
-	history  []string
+	kept     []historyRule
 	presence []string
 	recovery bool
-
-	kept []polywire.History // of history
 }
 
-func (f *roomFlags) register(c *cobra.Command) {
-	flags := c.Flags()
-	flags.StringArrayVar(&f.history, "history", nil, "keep the latest messages of rooms, for who comes back: `pattern:size=100,age=5m,storage=memory`,\n"+
-		"also bytes=64m for all rooms together, storage=disk; a pattern is a room's name, or its beginning and *; may be repeated")
-	flags.StringArrayVar(&f.presence, "presence", nil, "tell the members of rooms who comes and goes; `pattern` as of --history; may be repeated")
-	flags.BoolVar(&f.recovery, "recovery", false, "let Socket.IO clients resume their sessions with what they have missed, at any server of a cluster")
+// historyRule is what is kept of the rooms of a pattern.
+type historyRule struct {
+	pattern string
+	polywire.History
 }
 
 // keep reports whether messages are kept.
-func (f *roomFlags) keep() bool { return f.recovery || len(f.history) > 0 }
+func (f *roomFlags) keep() bool { return f.recovery || len(f.kept) > 0 }
 
 // onDisk reports whether some are to be on a disk.
 func (f *roomFlags) onDisk() bool {
-	return slices.ContainsFunc(f.kept, func(h polywire.History) bool { return h.Storage == cluster.OnDisk })
+	return slices.ContainsFunc(f.kept, func(h historyRule) bool { return h.Storage == cluster.OnDisk })
 }
 
-// options takes the flags apart.
-func (f *roomFlags) options() ([]polywire.Option, error) {
+// options returns the server's.
+func (f *roomFlags) options() []polywire.Option {
 	var opts []polywire.Option
-	for _, text := range f.history {
-		pattern, h, err := parseHistory(text)
-		if err != nil {
-			return nil, fmt.Errorf("--history %q: %w", text, err)
-		}
-		f.kept = append(f.kept, h)
-		opts = append(opts, polywire.WithHistory(pattern, h))
+	for _, r := range f.kept {
+		opts = append(opts, polywire.WithHistory(r.pattern, r.History))
 	}
 	if len(f.presence) > 0 {
 		opts = append(opts, polywire.WithPresence(f.presence...))
@@ -58,65 +48,69 @@ func (f *roomFlags) options() ([]polywire.Option, error) {
 	if f.recovery {
 		opts = append(opts, polywire.WithRecovery(polywire.Recovery{}))
 	}
-	return opts, nil
+	return opts
 }
 
-// parseHistory takes pattern:name=value,... apart. A pattern may have colons.
-func parseHistory(text string) (pattern string, h polywire.History, err error) {
+func historyForm() config.Form {
+	return config.Form{
+		Want: "pattern:size=100,age=5m,bytes=64m,storage=memory",
+		Fields: []config.Field{
+			{Name: "pattern", Doc: "a room's name, or its beginning and *", Required: true},
+			{Name: "size", Doc: "how many messages of a room; 100 unless given", Check: config.PositiveInt},
+			{Name: "age", Doc: "how old they may be; 5m unless given", Check: config.PositiveDuration},
+			{Name: "bytes", Doc: "of all rooms of the pattern together", Check: config.PositiveBytes},
+			{Name: "storage", Doc: "memory or disk", Check: config.Words("memory", "disk")},
+		},
+		Split: splitHistory,
+	}
+}
+
+// splitHistory takes pattern:name=value,... apart. A pattern may have colons.
+func splitHistory(text string) ([]config.Pair, error) {
 	i := strings.LastIndexByte(text, ':')
 	if i < 0 || !strings.Contains(text[i:], "=") {
-		return text, h, nil
+		return []config.Pair{{Name: "pattern", Value: text}}, nil
 	}
+	pairs := []config.Pair{{Name: "pattern", Value: text[:i]}}
 	for setting := range strings.SplitSeq(text[i+1:], ",") {
 		name, value, _ := strings.Cut(setting, "=")
-		if err := setHistory(&h, name, value); err != nil {
-			return "", h, fmt.Errorf("%q: %w", setting, err)
+		pairs = append(pairs, config.Pair{Name: name, Value: value})
+	}
+	return pairs, nil
+}
+
+func buildHistory(pairs []config.Pair) (r historyRule, err error) {
+	r.pattern = pairs[0].Value
+	for _, p := range pairs[1:] {
+		if err := setHistory(&r.History, p.Name, p.Value); err != nil {
+			return r, fmt.Errorf("%q: %w", p.Name+"="+p.Value, err)
 		}
 	}
-	return text[:i], h, nil
+	return r, nil
 }
 
 func setHistory(h *polywire.History, name, value string) (err error) {
-	positive := true
 	switch name {
 	case "size":
-		h.Size, err = strconv.Atoi(value)
-		positive = h.Size > 0
+		if err = config.PositiveInt(value); err == nil {
+			h.Size, err = strconv.Atoi(value)
+		}
 	case "age":
-		h.Age, err = time.ParseDuration(value)
-		positive = h.Age > 0
+		if err = config.PositiveDuration(value); err == nil {
+			h.Age, err = time.ParseDuration(value)
+		}
 	case "bytes":
-		h.Bytes, err = parseBytes(value)
-		positive = h.Bytes > 0
+		if err = config.PositiveBytes(value); err == nil {
+			h.Bytes, err = config.ParseBytes(value)
+		}
 	case "storage":
-		switch value {
-		case "memory":
-		case "disk":
+		if err = config.Words("memory", "disk")(value); err == nil && value == "disk" {
 			h.Storage = cluster.OnDisk
-		default:
-			err = errors.New("want memory or disk")
 		}
 	default:
 		err = errors.New("want size, age, bytes or storage")
 	}
-	if err == nil && !positive {
-		err = errors.New("want more than nothing")
-	}
 	return err
-}
-
-// parseBytes reads a number with k, m or g behind it.
-func parseBytes(text string) (int64, error) {
-	shift := 0
-	if i := strings.IndexAny(text, "kmg"); i >= 0 && i == len(text)-1 {
-		shift = 10 * (1 + strings.IndexByte("kmg", text[i]))
-		text = text[:i]
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err == nil && n > 1<<62>>shift {
-		err = strconv.ErrRange
-	}
-	return n << shift, err
 }
 
 // handleRooms lets clients ask who is in a room into which they could come,

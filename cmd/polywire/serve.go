@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/cmd/polywire/internal/config"
 	"github.com/polywire/polywire/middleware"
 )
 
-// serveFlags configure `polywire serve`.
+// serveFlags are the settings of `polywire serve`; see settings.go.
 type serveFlags struct {
 	listenFlags
 	placeFlags
@@ -29,7 +32,14 @@ type serveFlags struct {
 	maxOutbox      int
 	maxConns       int
 	maxPerAddr     int
+	maxPerUser     int
+	maxOpening     int
+	messageRate    float64
+	messageBurst   int
 	handlerTimeout time.Duration
+
+	set  *config.Set
+	file string // --config
 }
 
 // The kinds that the server answers itself.
@@ -43,11 +53,14 @@ const (
 func ownKinds() []string { return []string{kindEcho, kindTime, kindPresence, kindPresenceSet} }
 
 func newServe() *cobra.Command {
-	var f serveFlags
+	f := newServeFlags()
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a server",
 		Long: `Run a server on which clients of any wire meet in rooms.
+
+Every setting is a flag, a variable and a key in a file, and the first of them
+that is given holds. polywire config shows and checks them.
 
 Clients subscribe to rooms by themselves. Publishing to rooms and broadcasting
 to everybody are refused unless allowed here. The kind "echo" answers with its
@@ -61,6 +74,7 @@ $unsubscribe(room), $publish(room, kind, ...) and $broadcast(kind, ...).
 Server-sent events of rooms are at /events: curl -N 'localhost:8080/events?room=news'.
 
   polywire serve
+  polywire serve --config polywire.yaml
   polywire serve --ws-path /api/v1/ws --without drs,goomerang
   polywire serve --port 9999 --cors https://app.example.com
   polywire serve --host 0.0.0.0 --port 443 --secure --ssl-cert cert.pem \
@@ -94,75 +108,102 @@ Ends on SIGINT and SIGTERM, after telling every peer.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.serve(c) },
 	}
-	f.listenFlags.register(c, "127.0.0.1:8080")
-	f.placeFlags.register(c)
-	f.wireFlags.register(c)
-	f.roomFlags.register(c)
-	f.clusterFlags.register(c)
-	f.queueRules.register(c)
-	f.hooks.register(c)
-	c.Flags().StringSliceVar(&f.allow, "allow", nil, "what clients may do besides subscribing: publish, broadcast")
-	c.Flags().IntVar(&f.maxMessage, "max-message-bytes", 1<<20, "largest inbound message")
-	c.Flags().IntVar(&f.maxOutbox, "max-outbox-bytes", 1<<20, "most that may wait for one slow reader")
-	c.Flags().IntVar(&f.maxConns, "max-connections", 0, "most connections; 0 is no limit")
-	c.Flags().IntVar(&f.maxPerAddr, "max-connections-per-address", 0, "most connections from one address; 0 is no limit")
-	c.Flags().DurationVar(&f.handlerTimeout, "handler-timeout", 30*time.Second, "time to handle a message")
+	f.register(c)
 	return c
 }
 
-func (f *serveFlags) serve(c *cobra.Command) error {
-	logger, err := f.logger(c.ErrOrStderr())
-	if err != nil {
-		return err
+// plan is what the settings mean, before anything is started.
+type plan struct {
+	logger  *slog.Logger
+	level   *slog.LevelVar
+	options []polywire.Option
+}
+
+// prepare makes a plan of the settings, or says all that is wrong with them.
+func (f *serveFlags) prepare(log io.Writer) (*plan, error) {
+	if err := f.load(); err != nil {
+		return nil, err
 	}
-	address, err := f.address(c)
-	if err != nil {
-		return err
-	}
+	f.leaveShared()
+	p := new(plan)
+	var errs []error
+	failed := func(err error) { errs = append(errs, err) }
+	p.logger, p.level = f.logger(log)
+	address, err := f.address(f.set)
+	failed(err)
 	if address != "" {
 		f.listen = []string{address}
 	}
 	f.at.socketio = f.path
 	wires, err := f.wires()
-	if err != nil {
-		return err
+	failed(err)
+	placed, err := f.placeFlags.options(f.addresses())
+	failed(err)
+	failed(f.clusterFlags.check(&f.roomFlags))
+	failed(f.queueRules.check(&f.clusterFlags))
+	failed(f.hooks.check(&f.clusterFlags, &f.queueRules))
+	p.options = slices.Concat(baseOptions(p.logger, wires...), f.limits(), f.policies(), placed, f.roomFlags.options())
+	if errors.Join(errs...) == nil {
+		_, err := polywire.New(p.options...)
+		failed(err)
 	}
-	opts := append(baseOptions(logger, wires...),
+	if err := errors.Join(errs...); err != nil {
+		return nil, f.set.Explain(err)
+	}
+	return p, nil
+}
+
+// leaveShared leaves out what stands in a variable that is shared with the
+// tools, and has no use here.
+func (f *serveFlags) leaveShared() {
+	shared := func(key string) bool { return f.set.Source(key) == config.Environment }
+	if shared("nats.url") && f.set.Strongest("data.dir", "data.no_sync", "nats.listen", "cluster.listen", "cluster.advertise", "cluster.peers", "cluster.secret") > config.Environment {
+		f.nats = ""
+	}
+	if shared("cluster.secret") && f.clusterAt == "" && len(f.peers) == 0 {
+		f.secret = ""
+	}
+	if shared("queues.amqp") && !f.queueRules.used() {
+		f.amqp = nil
+	}
+	if shared("webhooks.api_key") && !f.hooks.on {
+		f.hooks.apiKey = ""
+	}
+}
+
+func (f *serveFlags) limits() []polywire.Option {
+	opts := []polywire.Option{
 		polywire.WithMaxMessageBytes(f.maxMessage),
 		polywire.WithOutboxBytes(f.maxOutbox),
-		polywire.WithMaxConnections(f.maxConns, f.maxPerAddr, 0),
-		polywire.WithHandlerTimeout(f.handlerTimeout))
-	allowed, err := f.policies()
+		polywire.WithMaxConnections(f.maxConns, f.maxPerAddr, f.maxPerUser),
+		polywire.WithMaxOpening(f.maxOpening),
+		polywire.WithHandlerTimeout(f.handlerTimeout),
+	}
+	if f.messageRate > 0 {
+		opts = append(opts, polywire.WithMessageRate(f.messageRate, f.burst()))
+	}
+	return opts
+}
+
+// burst is how many messages may come at once over the rate.
+func (f *serveFlags) burst() int {
+	if f.messageBurst > 0 {
+		return f.messageBurst
+	}
+	return max(1, int(min(2*f.messageRate, math.MaxInt32)))
+}
+
+func (f *serveFlags) serve(c *cobra.Command) error {
+	p, err := f.prepare(c.ErrOrStderr())
 	if err != nil {
 		return err
 	}
-	placed, err := f.placeFlags.options(f.addresses())
+	f.warnStray(p.logger)
+	e, err := f.start(c.Context(), p.logger)
 	if err != nil {
 		return err
 	}
-	kept, err := f.roomFlags.options()
-	if err != nil {
-		return err
-	}
-	f.fromEnvironment()
-	if err := f.clusterFlags.check(&f.roomFlags); err != nil {
-		return err
-	}
-	if err := f.queueRules.check(&f.clusterFlags); err != nil {
-		return err
-	}
-	if err := f.hooks.check(&f.clusterFlags, &f.queueRules); err != nil {
-		return err
-	}
-	opts = slices.Concat(opts, allowed, placed, kept)
-	if _, err := polywire.New(opts...); err != nil { // before anything is started
-		return err
-	}
-	e, err := f.start(c.Context(), logger)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.serveWith(c, e, logger, opts), e.close(f.drain))
+	return errors.Join(f.serveWith(c, e, p.logger, p.options), e.close(f.drain))
 }
 
 // serveWith serves as one of the servers that an engine connects.
@@ -214,12 +255,7 @@ func (f *serveFlags) serveAs(c *cobra.Command, e *engine, s *sender, seen *seenH
 	})
 }
 
-func (f *serveFlags) policies() ([]polywire.Option, error) {
-	for _, a := range f.allow {
-		if a != "publish" && a != "broadcast" {
-			return nil, fmt.Errorf("--allow %q: want publish or broadcast", a)
-		}
-	}
+func (f *serveFlags) policies() []polywire.Option {
 	var opts []polywire.Option
 	if slices.Contains(f.allow, "publish") {
 		opts = append(opts, polywire.WithPublishPolicy(polywire.AllowAll))
@@ -227,7 +263,7 @@ func (f *serveFlags) policies() ([]polywire.Option, error) {
 	if slices.Contains(f.allow, "broadcast") {
 		opts = append(opts, polywire.WithBroadcastPolicy(polywire.AllowBroadcast))
 	}
-	return opts, nil
+	return opts
 }
 
 // echo answers with the payload as it came.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/cmd/polywire/internal/config"
 	"github.com/polywire/polywire/cmd/polywire/internal/webhookapi"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/queue"
@@ -35,14 +36,12 @@ const hookReadTimeout = 20 * time.Second
 // tries of a sender that had no answer.
 const hookKeep = 24 * time.Hour
 
-// parseInRules takes all apart. A queue needs a broker, or a place for one.
-func parseInRules(texts []string, broker, place bool) ([]inRule, error) {
-	var rules []inRule
+// checkInRules says which do not fit. A queue needs a broker, or a place for one.
+func checkInRules(rules []inRule, broker, place bool) error {
 	paths := make(map[string]bool)
-	for _, text := range texts {
-		r, err := parseInRule(text)
+	for _, r := range rules {
+		var err error
 		switch {
-		case err != nil:
 		case paths[r.path]:
 			err = errors.New("this path is there twice")
 		case r.path == webhookAPIPath || strings.HasPrefix(r.path, webhookAPIPath+"/"):
@@ -53,72 +52,100 @@ func parseInRules(texts []string, broker, place bool) ([]inRule, error) {
 			err = errors.New("a queue needs --webhooks, and --data-dir or --nats")
 		}
 		if err != nil {
-			path, _, _ := strings.Cut(text, "=") // what follows may be a secret
-			return nil, fmt.Errorf("--webhook-in %q: %w", path, err)
+			return fmt.Errorf("--webhook-in %q: %w", r.path, err)
 		}
 		paths[r.path] = true
-		rules = append(rules, r)
 	}
-	return rules, nil
+	return nil
 }
 
-// parseInRule takes /path=room:name,secret=env:NAME,... apart.
-func parseInRule(text string) (r inRule, err error) {
+func inForm() config.Form {
+	return config.Form{
+		Want: "/path=room:name,secret=env:NAME,kind=...,format=gost,tolerance=5m",
+		Fields: []config.Field{
+			{Name: "path", Doc: "HTTP path, as /hooks/payments", Required: true},
+			{Name: "room", Doc: "room that gets the messages; or:"},
+			{Name: "queue", Doc: "queue that gets them"},
+			{Name: "secret", Doc: "what to verify with: env:NAME, file:PATH, or a public key (whpk_...)", Required: true, Many: true},
+			{Name: "kind", Doc: "kind of the messages; without it the event's type"},
+			{Name: "format", Doc: "standard, or gost", Check: config.Words("standard", "gost")},
+			{Name: "tolerance", Doc: "by which the clocks may differ; 5m unless given", Check: config.PositiveDuration},
+		},
+		Split: splitIn,
+		Quote: func(line string) string { // what follows may be a secret
+			path, _, _ := strings.Cut(line, "=")
+			return path
+		},
+	}
+}
+
+// splitIn takes /path=room:name,secret=env:NAME,... apart.
+func splitIn(text string) ([]config.Pair, error) {
 	path, rest, ok := strings.Cut(text, "=")
 	if !ok {
-		return r, errors.New("want /path=room:name,secret=env:NAME")
-	}
-	if r.path = path; !isPath(path) || path == "/" || strings.ContainsAny(path, "{}") {
-		return r, errors.New("want a path that begins with a slash, as /hooks/payments")
+		return nil, errors.New("want /path=room:name,secret=env:NAME")
 	}
 	parts := strings.Split(rest, ",")
-	if r.room, r.queue, err = hookTarget(parts[0]); err != nil {
-		return r, err
+	what, name, _ := strings.Cut(parts[0], ":")
+	if what != "room" && what != "queue" {
+		return nil, errors.New("want room:name or queue:name after the path")
 	}
-	var o webhook.VerifierOptions
-	var secrets []string
+	pairs := []config.Pair{{Name: "path", Value: path}, {Name: what, Value: name}}
 	for _, part := range parts[1:] {
 		name, value, _ := strings.Cut(part, "=")
-		switch name {
+		pairs = append(pairs, config.Pair{Name: name, Value: value})
+	}
+	return pairs, nil
+}
+
+func buildIn(pairs []config.Pair) (r inRule, err error) {
+	var o webhook.VerifierOptions
+	var secrets []string
+	for _, p := range pairs {
+		switch p.Name {
+		case "path":
+			if r.path = p.Value; !isPath(r.path) || r.path == "/" || strings.ContainsAny(r.path, "{}") {
+				err = errors.New("want a path that begins with a slash, as /hooks/payments")
+			}
+		case "room":
+			if r.room = p.Value; r.room == "" || len(r.room) > 255 || strings.HasPrefix(r.room, "$") {
+				err = errors.New("a room's name has 1 to 255 bytes, and does not begin with $")
+			}
+		case "queue":
+			r.queue = p.Value
+			err = queue.CheckQueue(r.queue)
 		case "secret":
-			text := value
-			if !strings.HasPrefix(value, "whpk_") { // that one everybody may see
-				if text, err = readSecret(value); err != nil {
+			text := p.Value
+			if !strings.HasPrefix(text, "whpk_") { // that one everybody may see
+				if text, err = readSecret(text); err != nil {
 					return r, fmt.Errorf("secret: %w", err)
 				}
 			}
 			secrets = append(secrets, text)
 		case "kind":
-			if r.kind = value; value == "" {
-				return r, errors.New("kind: want a name")
+			if r.kind = p.Value; r.kind == "" {
+				err = errors.New("kind: want a name")
 			}
 		case "format":
-			if o.Format.UnmarshalText([]byte(value)) != nil {
-				return r, errors.New("format: want standard or gost")
+			if o.Format.UnmarshalText([]byte(p.Value)) != nil {
+				err = errors.New("format: want standard or gost")
 			}
 		case "tolerance":
-			if o.Tolerance, err = time.ParseDuration(value); err != nil || o.Tolerance <= 0 {
-				return r, errors.New("tolerance: want a time with its unit, as 5m")
+			if o.Tolerance, err = time.ParseDuration(p.Value); err != nil || o.Tolerance <= 0 {
+				err = errors.New("tolerance: want a time with its unit, as 5m")
 			}
 		default:
-			return r, fmt.Errorf("%q: want secret=, kind=, format= or tolerance=", name)
+			err = fmt.Errorf("%q: want secret=, kind=, format= or tolerance=", p.Name)
 		}
+		if err != nil {
+			return r, err
+		}
+	}
+	if (r.room == "") == (r.queue == "") {
+		return r, errors.New("want a room or a queue, one of them")
 	}
 	r.verifier, err = newVerifier(o, secrets)
 	return r, err
-}
-
-func hookTarget(text string) (room, queueName string, err error) {
-	what, name, _ := strings.Cut(text, ":")
-	switch {
-	case what == "room" && name != "" && len(name) <= 255 && !strings.HasPrefix(name, "$"):
-		return name, "", nil
-	case what == "room":
-		return "", "", errors.New("a room's name has 1 to 255 bytes, and does not begin with $")
-	case what == "queue":
-		return "", name, queue.CheckQueue(name)
-	}
-	return "", "", errors.New("want room:name or queue:name after the path")
 }
 
 func newVerifier(o webhook.VerifierOptions, texts []string) (*webhook.Verifier, error) {

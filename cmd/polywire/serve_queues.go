@@ -7,15 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/cluster"
+	"github.com/polywire/polywire/cmd/polywire/internal/config"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/jetstream"
@@ -27,14 +25,13 @@ const amqpVariable = "POLYWIRE_AMQP"
 
 // queueRules say which messages go to queues, and where those of queues go.
 type queueRules struct {
-	in, out  []string
 	amqp     []string
 	optional bool
 	replicas int
 	wait     time.Duration
 
-	takes []takeRule // of in
-	sends []sendRule // of out
+	takes []takeRule
+	sends []sendRule
 }
 
 // takeRule sends messages of a kind to a queue.
@@ -48,27 +45,11 @@ type sendRule struct {
 	options     queue.HandleOptions
 }
 
-func (f *queueRules) register(c *cobra.Command) {
-	flags := c.Flags()
-	flags.StringArrayVar(&f.in, "queue-in", nil, "put messages of a kind into a queue: `kind=queue`; a call is answered when the queue has it for good.\n"+
-		"A kind may be a beginning and *: 'order.*=orders'; may be repeated")
-	flags.StringArrayVar(&f.out, "queue-out", nil, "send the messages of a queue to a room: `queue=room`, or queue=room,kind=news,reach,ordered,concurrency=8;\n"+
-		"without kind it is the message's own, with reach they wait until somebody is in the room,\n"+
-		"with ordered those of one connection stay in order; may be repeated")
-	flags.StringSliceVar(&f.amqp, "amqp", nil, "`URLs` of a RabbitMQ for the queues ("+amqpVariable+"); default: the JetStream of --data-dir or --nats")
-	flags.BoolVar(&f.optional, "amqp-optional", false, "start without the RabbitMQ, and connect when it comes")
-	flags.IntVar(&f.replicas, "queue-replicas", 0, "on how many servers of a cluster messages are kept: 1, 3 or 5; default: 3 of three or more --cluster-peers, else 1")
-	flags.DurationVar(&f.wait, "queue-wait", 5*time.Second, "how long a message may wait for a broker that is away, before its sender is told")
-}
-
 // used reports whether there is a rule.
-func (f *queueRules) used() bool { return len(f.in)+len(f.out) > 0 }
+func (f *queueRules) used() bool { return len(f.takes)+len(f.sends) > 0 }
 
-// check takes the rules apart.
+// check says what does not go together.
 func (f *queueRules) check(c *clusterFlags) error {
-	if text := os.Getenv(amqpVariable); text != "" && f.used() && len(f.amqp) == 0 {
-		f.amqp = strings.Split(text, ",")
-	}
 	switch {
 	case !f.used() && (len(f.amqp) > 0 || f.optional || f.replicas != 0):
 		return errors.New("--amqp, --amqp-optional and --queue-replicas are for queues: --queue-in and --queue-out say which")
@@ -78,87 +59,122 @@ func (f *queueRules) check(c *clusterFlags) error {
 		return errors.New("--queue-in and --queue-out need a place for what is in the queues: --data-dir, --nats or --amqp")
 	case len(f.amqp) == 0 && f.optional:
 		return errors.New("--amqp-optional is for --amqp")
-	case f.replicas != 0 && f.replicas != 1 && f.replicas != 3 && f.replicas != 5:
-		return fmt.Errorf("--queue-replicas %d: want 1, 3 or 5", f.replicas)
-	case f.wait <= 0:
-		return fmt.Errorf("--queue-wait %v: want more than nothing", f.wait)
 	}
 	if f.replicas == 0 && len(c.peers) >= 3 && len(f.amqp) == 0 {
 		f.replicas = 3
 	}
-	return f.parse()
+	return f.checkTwice()
 }
 
-func (f *queueRules) parse() error {
+// checkTwice wants each kind and each queue in one rule.
+func (f *queueRules) checkTwice() error {
 	kinds := polywire.NewMux()
 	for _, own := range ownKinds() {
 		kinds.Handle(own, polywire.HandlerFunc(echo))
 	}
-	for _, text := range f.in {
-		pattern, name, ok := strings.Cut(text, "=")
-		if !ok {
-			return fmt.Errorf("--queue-in %q: want kind=queue", text)
+	for _, r := range f.takes {
+		if kinds.Handle(r.pattern, polywire.HandlerFunc(echo)); kinds.Err() != nil {
+			return fmt.Errorf("--queue-in %q: %w", r.pattern+"="+r.queue, kinds.Err())
 		}
-		if err := queue.CheckQueue(name); err != nil {
-			return fmt.Errorf("--queue-in %q: %w", text, err)
-		}
-		if kinds.Handle(pattern, polywire.HandlerFunc(echo)); kinds.Err() != nil {
-			return fmt.Errorf("--queue-in %q: %w", text, kinds.Err())
-		}
-		f.takes = append(f.takes, takeRule{pattern, name})
 	}
 	seen := make(map[string]bool)
-	for _, text := range f.out {
-		r, err := parseSend(text)
-		if err == nil && seen[r.queue] {
-			err = errors.New("this queue goes to a room already")
-		}
-		if err != nil {
-			return fmt.Errorf("--queue-out %q: %w", text, err)
+	for _, r := range f.sends {
+		if seen[r.queue] {
+			return fmt.Errorf("--queue-out %q: this queue goes to a room already", r.queue)
 		}
 		seen[r.queue] = true
-		f.sends = append(f.sends, r)
 	}
 	return nil
 }
 
-// parseSend takes queue=room,name=value,... apart.
-func parseSend(text string) (r sendRule, err error) {
-	name, rest, ok := strings.Cut(text, "=")
-	if !ok {
-		return r, errors.New("want queue=room")
+func takeForm() config.Form {
+	return config.Form{
+		Want: "kind=queue",
+		Fields: []config.Field{
+			{Name: "kind", Doc: "kind of the messages, or its beginning and *", Required: true},
+			{Name: "queue", Doc: "the queue's name", Required: true},
+		},
+		Split: func(line string) ([]config.Pair, error) {
+			pattern, name, ok := strings.Cut(line, "=")
+			if !ok {
+				return nil, errors.New("want kind=queue")
+			}
+			return []config.Pair{{Name: "kind", Value: pattern}, {Name: "queue", Value: name}}, nil
+		},
 	}
-	if err := queue.CheckQueue(name); err != nil {
+}
+
+func buildTake(pairs []config.Pair) (takeRule, error) {
+	r := takeRule{pairs[0].Value, pairs[1].Value}
+	if err := queue.CheckQueue(r.queue); err != nil {
 		return r, err
 	}
+	kinds := polywire.NewMux()
+	kinds.Handle(r.pattern, polywire.HandlerFunc(echo))
+	return r, kinds.Err()
+}
+
+func sendForm() config.Form {
+	return config.Form{
+		Want: "queue=room,kind=news,reach,ordered,concurrency=8",
+		Fields: []config.Field{
+			{Name: "queue", Doc: "the queue's name", Required: true},
+			{Name: "room", Doc: "the room's name", Required: true},
+			{Name: "kind", Doc: "kind that the room gets; without it the message's own"},
+			{Name: "reach", Doc: "messages wait until somebody is in the room", Word: true},
+			{Name: "ordered", Doc: "those of one connection stay in order", Word: true},
+			{Name: "concurrency", Doc: "how many at once, 1 to 1000"},
+		},
+		Split: splitSend,
+	}
+}
+
+// splitSend takes queue=room,name=value,... apart.
+func splitSend(text string) ([]config.Pair, error) {
+	name, rest, ok := strings.Cut(text, "=")
+	if !ok {
+		return nil, errors.New("want queue=room")
+	}
 	parts := strings.Split(rest, ",")
-	r.queue, r.room = name, parts[0]
+	pairs := []config.Pair{{Name: "queue", Value: name}, {Name: "room", Value: parts[0]}}
+	for _, part := range parts[1:] {
+		setting, value, has := strings.Cut(part, "=")
+		if has && (setting == "ordered" || setting == "reach") {
+			return nil, fmt.Errorf("%s has no value", setting)
+		}
+		pairs = append(pairs, config.Pair{Name: setting, Value: value})
+	}
+	return pairs, nil
+}
+
+func buildSend(pairs []config.Pair) (r sendRule, err error) {
+	r.queue, r.room = pairs[0].Value, pairs[1].Value
+	if err := queue.CheckQueue(r.queue); err != nil {
+		return r, err
+	}
 	// Whoever waits for a room's server to come back is no dead letter.
 	r.options = queue.HandleOptions{MaxAttempts: -1, Prefetch: 64, Backoff: queue.Backoff{Min: 500 * time.Millisecond, Max: 10 * time.Second}}
 	if r.room == "" || len(r.room) > 255 {
 		return r, errors.New("a room's name has 1 to 255 bytes")
 	}
-	for _, part := range parts[1:] {
-		setting, value, has := strings.Cut(part, "=")
-		switch setting {
+	for _, p := range pairs[2:] {
+		switch p.Name {
 		case "kind":
-			if r.kind = value; value == "" {
+			if r.kind = p.Value; r.kind == "" {
 				return r, errors.New("kind: want a name")
 			}
 		case "concurrency":
-			n, err := strconv.Atoi(value)
+			n, err := strconv.Atoi(p.Value)
 			if err != nil || n < 1 || n > 1000 {
-				return r, fmt.Errorf("concurrency %q: want 1 to 1000", value)
+				return r, fmt.Errorf("concurrency %q: want 1 to 1000", p.Value)
 			}
 			r.options.Concurrency = n
-		case "ordered", "reach":
-			if has {
-				return r, fmt.Errorf("%s has no value", setting)
-			}
-			r.options.Ordered = r.options.Ordered || setting == "ordered"
-			r.reach = r.reach || setting == "reach"
+		case "ordered":
+			r.options.Ordered = true
+		case "reach":
+			r.reach = true
 		default:
-			return r, fmt.Errorf("%q: want kind=NAME, reach, ordered or concurrency=N", part)
+			return r, fmt.Errorf("%q: want kind=NAME, reach, ordered or concurrency=N", p.Name)
 		}
 	}
 	return r, nil

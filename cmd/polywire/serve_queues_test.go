@@ -164,7 +164,7 @@ func TestServeWrongQueues(t *testing.T) {
 		{[]string{"--queue-in", "a=b", "--amqp-optional", "--data-dir", "x"}, "is for --amqp"},
 		{[]string{"--amqp", "amqp://x"}, "--queue-in and --queue-out say which"},
 		{[]string{"--queue-in", "a=b", "--amqp", "http://me:secret@x"}, "amqp://user:password@host"},
-		{append(in("a=b"), "--queue-replicas", "2"), "want 1, 3 or 5"},
+		{append(in("a=b"), "--queue-replicas", "2"), "want 0, 1, 3 or 5"},
 		{append(in("a=b"), "--queue-wait", "0s"), "more than nothing"},
 		{in("a"), "want kind=queue"},
 		{in("a="), "queue name"},
@@ -203,7 +203,11 @@ func TestParseSend(t *testing.T) {
 	} {
 		want.options.MaxAttempts, want.options.Prefetch = -1, 64
 		want.options.Backoff = queue.Backoff{Min: 500 * time.Millisecond, Max: 10 * time.Second}
-		if got, err := parseSend(text); err != nil || got != want {
+		pairs, err := splitSend(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := buildSend(pairs); err != nil || got != want {
 			t.Errorf("%s: %+v, %v", text, got, err)
 		}
 	}

@@ -53,9 +53,9 @@ func TestServeWrongPlaces(t *testing.T) {
 	}{
 		{"--listen 127.0.0.1:0 --port 1", "use one or the other"},
 		{"--listen 127.0.0.1:0 --secure", "use one or the other"},
-		{"--port 65536", "want 0 to 65535"},
-		{"--port -1", "want 0 to 65535"},
-		{"--port http", "invalid argument"},
+		{"--port 65536", "want a number from 0 to 65535"},
+		{"--port -1", "want a number from 0 to 65535"},
+		{"--port http", `--port "http": want a number`},
 		{"--host http://127.0.0.1", "without scheme and port"},
 		{"--host 127.0.0.1:80", "without scheme and port"},
 		{"--host 256.0.0.1 --port 0", "listen on"},

@@ -1,20 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/spf13/cobra"
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/cmd/polywire/internal/webhookapi"
@@ -37,38 +34,20 @@ const publishWait = 10 * time.Second
 // webhookRules make a server a sender and a receiver of webhooks.
 type webhookRules struct {
 	on       bool
-	out, in  []string
+	out      []string // kinds
+	hooks    []inRule // that come in
 	apiKey   string
 	replicas int
 	reach    reachFlags
-
-	hooks []inRule // of in
 }
 
-func (f *webhookRules) register(c *cobra.Command) {
-	flags := c.Flags()
-	flags.BoolVar(&f.on, "webhooks", false, "deliver outgoing webhooks, which --data-dir or --nats keeps; with a key, an API at "+webhookAPIPath)
-	flags.StringVar(&f.apiKey, "api-key", "", "`key` of the API, at least 16 characters ("+apiKeyVariable+"); without one there is no API")
-	flags.StringArrayVar(&f.out, "webhook-out", nil, "send messages of a `kind` out as webhook events of that type; a call is answered when every delivery is durable.\n"+
-		"A kind may be a beginning and .*: 'order.*'; may be repeated; needs --webhooks")
-	flags.StringArrayVar(&f.in, "webhook-in", nil, "receive webhooks: `/path=room:name,secret=env:NAME`, or queue:name; also kind=..., format=gost, tolerance=5m.\n"+
-		"Answered 2xx when the room's servers, or the queue, have the message; without kind it is the event's type; may be repeated")
-	flags.IntVar(&f.replicas, "webhook-replicas", 0, "on how many servers of a cluster webhooks are kept: 1, 3 or 5; default: 3 of three or more --cluster-peers, else as they are")
-	f.reach.register(flags, "webhook-")
-}
-
-// check takes the rules apart.
+// check says what does not go together.
 func (f *webhookRules) check(c *clusterFlags, queues *queueRules) error {
-	if f.on {
-		f.apiKey = cmp.Or(f.apiKey, os.Getenv(apiKeyVariable))
-	}
 	switch {
 	case !f.on && (f.apiKey != "" || len(f.out) > 0 || f.replicas != 0 || f.reach.given()):
 		return errors.New("--api-key, --webhook-out, --webhook-replicas and --webhook-allow-... are for outgoing webhooks: add --webhooks")
 	case f.on && c.nats == "" && c.dataDir == "":
 		return errors.New("--webhooks needs a place for what was accepted and is not delivered yet: --data-dir, or --nats")
-	case f.replicas != 0 && f.replicas != 1 && f.replicas != 3 && f.replicas != 5:
-		return fmt.Errorf("--webhook-replicas %d: want 1, 3 or 5", f.replicas)
 	}
 	if f.replicas == 0 && len(c.peers) >= 3 {
 		f.replicas = 3
@@ -86,8 +65,7 @@ func (f *webhookRules) check(c *clusterFlags, queues *queueRules) error {
 	if err := f.checkOut(queues); err != nil {
 		return err
 	}
-	f.hooks, err = parseInRules(f.in, f.on || queues.used(), c.nats != "" || c.dataDir != "")
-	return err
+	return checkInRules(f.hooks, f.on || queues.used(), c.nats != "" || c.dataDir != "")
 }
 
 // checkOut wants kinds that can be types, and that no other rule takes.
@@ -100,9 +78,6 @@ func (f *webhookRules) checkOut(queues *queueRules) error {
 		kinds.Handle(r.pattern, polywire.HandlerFunc(echo))
 	}
 	for _, pattern := range f.out {
-		if !webhook.ValidPattern(pattern) {
-			return fmt.Errorf("--webhook-out %q: want a type of events, as order.paid, order.* or *", pattern)
-		}
 		if kinds.Handle(pattern, polywire.HandlerFunc(echo)); kinds.Err() != nil {
 			return fmt.Errorf("--webhook-out %q: %w", pattern, kinds.Err())
 		}

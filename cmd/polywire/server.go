@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/cmd/polywire/internal/config"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/codec/msgpack"
 	"github.com/polywire/polywire/codec/protobuf"
@@ -21,16 +22,18 @@ import (
 
 // listenFlags are those of every command that serves.
 type listenFlags struct {
-	listen   []string
-	logLevel string
-	drain    time.Duration
+	listen    []string
+	logLevel  string
+	logFormat string
+	drain     time.Duration
+	delay     time.Duration // between not being ready and the drain
 }
 
-func (f *listenFlags) register(c *cobra.Command, listen ...string) {
-	c.Flags().StringArrayVarP(&f.listen, "listen", "l", listen,
-		"`address` to listen on: host:port, or a URL with ws, wss, tcp, tls, unix, drs+tcp, drs+tls or drs+unix; may be repeated")
-	c.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
-	c.Flags().DurationVar(&f.drain, "drain", 10*time.Second, "time for peers and handlers to finish at the end")
+// register gives a command that has no file of settings these flags.
+func (f *listenFlags) register(c *cobra.Command, level, listen string) {
+	set := config.New(variablePrefix)
+	f.declare(set, level, listen)
+	set.RegisterOnly(c.Flags())
 }
 
 // addresses returns the listeners as URLs.
@@ -45,12 +48,15 @@ func (f *listenFlags) addresses() []string {
 	return urls
 }
 
-func (f *listenFlags) logger(w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
-		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", f.logLevel)
+// logger returns one whose level can be changed.
+func (f *listenFlags) logger(w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	_ = level.UnmarshalText([]byte(f.logLevel)) // it was checked when it was read
+	o := &slog.HandlerOptions{Level: level}
+	if f.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o)), level
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
+	return slog.New(slog.NewTextHandler(w, o)), level
 }
 
 // baseOptions are those of every server that this program runs. Without wires

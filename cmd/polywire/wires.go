@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"github.com/polywire/polywire/wire"
 	"github.com/polywire/polywire/wire/drs"
 	"github.com/polywire/polywire/wire/goomerang"
@@ -48,22 +46,8 @@ type wireFlags struct {
 	without []string
 }
 
-func (f *wireFlags) register(c *cobra.Command) {
-	var names []string
-	for _, w := range everyWire(wirePlaces{}) {
-		names = append(names, w.Name())
-	}
-	c.Flags().StringSliceVar(&f.without, "without", nil, "`wires` not to speak, of "+strings.Join(names, ", "))
-	c.Flags().StringSliceVar(&f.at.native, "ws-path", nil,
-		"further HTTP `paths` of the native wire's WebSocket, such as /api/v1/ws, besides "+native.DefaultPath)
-	c.Flags().StringVar(&f.at.events, "events-path", sse.DefaultPath, "HTTP `path` of server-sent events")
-}
-
 // wires returns those that are left.
 func (f *wireFlags) wires() ([]wire.Protocol, error) {
-	if slices.ContainsFunc(f.at.native, func(p string) bool { return !isPath(p) }) || !isPath(f.at.events) {
-		return nil, errors.New("--ws-path and --events-path: want paths that begin with a slash")
-	}
 	wires := everyWire(f.at)
 	for _, name := range f.without {
 		left := slices.DeleteFunc(slices.Clone(wires), func(w wire.Protocol) bool { return w.Name() == name })
