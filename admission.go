@@ -118,11 +118,11 @@ func down(counts map[string]int, key string) {
 }
 
 // refuseHTTP answers a request for which there is no room, before any upgrade.
-func (s *Server) refuseHTTP(w http.ResponseWriter, message string) {
-	s.counters.refused.Add(1)
+func (s *Server) refuseHTTP(w http.ResponseWriter, r *http.Request, wireName, reason string, err *Error) {
+	s.refused(wireName, httpAddr(r.RemoteAddr), reason, err)
 	seconds := (s.cfg.RetryAfter + time.Second - 1) / time.Second
 	w.Header().Set("Retry-After", strconv.Itoa(int(seconds)))
-	http.Error(w, message, http.StatusServiceUnavailable)
+	http.Error(w, err.Message, http.StatusServiceUnavailable)
 }
 
 // hostOf returns what the limits for an address count by.

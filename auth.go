@@ -45,7 +45,7 @@ func (l *link) authenticate(r *http.Request, hello *wire.Packet) (opened bool) {
 	if l.srv.cfg.auth == nil && len(l.srv.spaces.main.admit) == 0 {
 		return l.open(nil)
 	}
-	h := &Handshake{Wire: l.wire, Namespace: mainNamespace, Request: r, RemoteAddr: l.conn.RemoteAddr(), TLS: l.conn.TLS(), Conn: &l.conn}
+	h := &Handshake{Wire: l.wire.name, Namespace: mainNamespace, Request: r, RemoteAddr: l.conn.RemoteAddr(), TLS: l.conn.TLS(), Conn: &l.conn}
 	if hello != nil {
 		h.Hello, h.Header, h.Payload = true, hello.Header, hello.Payload
 	}
@@ -58,8 +58,8 @@ func (l *link) authenticate(r *http.Request, hello *wire.Packet) (opened bool) {
 	case errors.Is(err, ErrAwaitHello) && hello == nil:
 		return false
 	}
-	l.srv.counters.refused.Add(1)
-	l.srv.cfg.logger.Info("polywire: connection refused", "wire", l.wire, "remote", h.RemoteAddr, "error", err)
+	l.srv.refused(l.wire.name, h.RemoteAddr, refusedBy(err), err)
+	l.srv.cfg.logger.Info("polywire: connection refused", "wire", l.wire.name, "remote", h.RemoteAddr, "error", err)
 	if hello != nil && (hello.ID != 0 || hello.Key != "") {
 		_ = l.send(&wire.Packet{Type: wire.Error, ID: hello.ID, Key: hello.Key, Err: l.refusalBody(err)}, sendAlways) // or it has gone
 	}
@@ -103,7 +103,7 @@ func (l *link) identify(c *Conn, id *Identity) error {
 // open makes the connection known.
 func (l *link) open(id *Identity) bool {
 	if err := l.identify(&l.conn, id); err != nil {
-		l.srv.counters.refused.Add(1)
+		l.srv.refused(l.wire.name, l.conn.RemoteAddr(), refusedLimit, err)
 		l.close(&CloseError{Code: CloseConnectionLimit, Reason: err.(*Error).Message}) //nolint:errorlint,forcetypeassert // made there
 		return false
 	}
@@ -111,7 +111,7 @@ func (l *link) open(id *Identity) bool {
 		return false
 	}
 	l.conn.known.Store(true)
-	l.srv.counters.accepted.Add(1)
+	l.wire.accepted.Add(1)
 	l.lookSoon()
 	if h := l.srv.hooks.Connect; h != nil {
 		h(&l.conn)

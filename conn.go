@@ -103,7 +103,7 @@ func (s *Server) tokenOf(id string) (token uint64, ok bool) {
 func (c *Conn) Server() *Server { return c.link.srv }
 
 // Wire returns the name of the wire, such as "native".
-func (c *Conn) Wire() string { return c.link.wire }
+func (c *Conn) Wire() string { return c.link.wire.name }
 
 // Dialled reports whether this side opened the connection.
 func (c *Conn) Dialled() bool { return c.link.dial != nil }
@@ -312,7 +312,7 @@ func (c *Conn) waitToSendBy(ctx context.Context, by time.Time) error {
 // sendPacket encodes a packet of the caller's into the outbox, with the
 // numeric code in place of the kind where the peer knows it.
 func (c *Conn) sendPacket(p wire.Packet, flags sendFlags) error {
-	l := c.link
+	l, kind := c.link, p.Kind
 	if c.shared != nil {
 		if c.phase.Load() == phaseEnded {
 			return c.Err()
@@ -325,6 +325,9 @@ func (c *Conn) sendPacket(p wire.Packet, flags sendFlags) error {
 	sc := l.srv.scratch.Get().(*scratch) //nolint:forcetypeassert // the pool has nothing else
 	sc.p, sc.flags = p, flags
 	err := l.sendWith(sc, sendOpen)
+	if err == nil {
+		l.srv.sent(kind, sc.bytes)
+	}
 	sc.p.Reset()
 	sc.flags = sendFlags{}
 	l.srv.scratch.Put(sc)

@@ -32,6 +32,7 @@ type encoding struct {
 	coded  bool   // with the numeric code in place of the kind
 	bytes  []byte
 	err    error
+	got    int // receivers
 }
 
 func (s *Server) newFanout(o *Outgoing, room string) *fanout {
@@ -56,6 +57,13 @@ func (f *fanout) start(s *Server, o *Outgoing, room string) {
 // done gives the encoded bytes up; those queued by reference stay with their links.
 func (f *fanout) done() {
 	srv := f.srv
+	if h := srv.hooks.Sent; h != nil {
+		for i := range f.encoded {
+			if e := &f.encoded[i]; e.got > 0 {
+				h(f.out.Kind, e.got, len(e.bytes))
+			}
+		}
+	}
 	clear(f.encoded)
 	clear(f.failed)
 	*f = fanout{encoded: f.encoded[:0], failed: f.failed[:0]}
@@ -77,7 +85,9 @@ func (f *fanout) send(c *Conn) {
 	default:
 		e := f.encoding(c)
 		if err = e.err; err == nil {
-			err = l.sendBytes(e.bytes)
+			if err = l.sendBytes(e.bytes); err == nil {
+				e.got++
+			}
 		}
 	}
 	if err == nil {

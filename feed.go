@@ -41,6 +41,7 @@ type entry struct {
 	flags       sendFlags
 	exceptRooms []string
 	exceptIDs   []string
+	sent        uint64 // as the envelope has it
 }
 
 // entryOverhead is about what an entry costs besides its bytes.
@@ -231,7 +232,9 @@ func (f *feed) addMessage(m *cluster.Message) {
 		return
 	}
 	fan := f.add(e)
+	from := m.From
 	f.later(func() {
+		f.n.hop(from, e.kind, []string{f.room}, e.header, e.sent)
 		if err := f.finish(fan, e.kind); err != nil {
 			f.h.srv.reportError(nil, fmt.Errorf("polywire: history of room %q: %w", f.room, err))
 		}
@@ -248,7 +251,7 @@ func entryOf(m *cluster.Message) (entry, error) {
 	}
 	return entry{offset: m.At.Offset, kind: env.Kind, header: env.Header, value: argsOf(env.Args),
 		bytes: bytesOf(env.Args), flags: flagsOf(env.Flags),
-		exceptRooms: env.Target.ExceptRooms, exceptIDs: env.Target.ExceptIDs}, nil
+		exceptRooms: env.Target.ExceptRooms, exceptIDs: env.Target.ExceptIDs, sent: env.Sent}, nil
 }
 
 // begin implements [followed].

@@ -323,6 +323,7 @@ func (h *history) append(ctx context.Context, k *keeping, t Target, room string,
 		Op: envelope.Send, Kind: e.kind, Header: e.header, Args: payloads, Flags: flagBits(e.flags),
 		Target: envelope.Target{Namespace: namespace, Rooms: []string{room}, ExceptRooms: e.exceptRooms, ExceptIDs: e.exceptIDs},
 	}
+	h.srv.node.stamp(&env)
 	if _, err := k.log.Append(ctx, topicRoom(namespace, room), envelope.Append(nil, &env)); err != nil {
 		h.srv.node.counters.failed.Add(1)
 		return fmt.Errorf("polywire: to the history of room %q: %w", room, err)

@@ -1,7 +1,9 @@
 package polywire
 
 import (
+	"net"
 	"reflect"
+	"time"
 
 	"github.com/polywire/polywire/cluster"
 )
@@ -16,6 +18,8 @@ type Hooks struct {
 	// Configuration is called once, when the server starts.
 	Configuration func(Configuration)
 
+	// Refused is called for each connection that was not let in.
+	Refused func(r Refusal)
 	// Connect is called when a connection is open and known, before its first message.
 	Connect func(c *Conn)
 	// Disconnecting is called when a connection has ended and is in its rooms still.
@@ -27,6 +31,12 @@ type Hooks struct {
 	BeforeRequest func(m *Message)
 	// AfterRequest is called when the handler and all middleware returned.
 	AfterRequest func(m *Message, result any, err error)
+	// Handled is AfterRequest with how long the handler and all middleware took,
+	// and is called after a panic, too: err says so then.
+	Handled func(m *Message, took time.Duration, result any, err error)
+	// Sent is called when a message, a call or its answer is in the outboxes of its
+	// receivers: how many of one form, and the bytes for each, with the framing.
+	Sent func(kind string, receivers, bytes int)
 	// BeforeReply and AfterReply surround the sending of an answer to a call.
 	BeforeReply func(m *Message, result any, err error)
 	AfterReply  func(m *Message, result any, err error)
@@ -59,6 +69,9 @@ type Hooks struct {
 	NodeLeft   func(n cluster.Node)
 	// NodeChanged tells that another node offers something else now.
 	NodeChanged func(n cluster.Node)
+	// Hop is called for each message to connections that came from another node. Nodes with this hook put the time of sending
+	// into what they send: give it to all nodes, or to none.
+	Hop func(h Hop)
 	// ClusterAvailable tells that the cluster's engine has gone, or is back.
 	ClusterAvailable func(up bool)
 
@@ -76,6 +89,29 @@ type Broadcast struct {
 	Header  map[string]string
 	// Receivers is how many connections of this node got it; set in After hooks.
 	Receivers int
+	// Took is how long it took to give it to them, and to the cluster; set in
+	// After hooks.
+	Took time.Duration
+}
+
+// Refusal is a connection that was not let in, as hooks see it.
+type Refusal struct {
+	Wire   string   // empty where it was refused before that was known
+	Remote net.Addr // nil where there is none
+	// Reason is one of few words: "limit" (too many connections), "host" (a name
+	// that the server does not have), "handshake" (TLS, or the wire's opening),
+	// or the [Code] of the authenticator's error.
+	Reason string
+	Err    error // more about it; may be nil
+}
+
+// Hop is a message that came from another node, as hooks see it.
+type Hop struct {
+	From   string // the ID of the node that sent it
+	Kind   string
+	Rooms  []string // nil: everybody, or given connections
+	Header map[string]string
+	Sent   time.Time // by that node's clock; zero: it does not tell
 }
 
 // DropReason says why a message was not delivered.
@@ -116,5 +152,77 @@ func mergeHooks(all []Hooks) Hooks {
 			}))
 		}
 	}
+	if len(all) > 1 { // what each message passes goes without reflection
+		merged.BeforeRequest = each1(all, func(h *Hooks) func(*Message) { return h.BeforeRequest })
+		merged.AfterRequest = each3(all, func(h *Hooks) func(*Message, any, error) { return h.AfterRequest })
+		merged.Handled = each4(all, func(h *Hooks) func(*Message, time.Duration, any, error) { return h.Handled })
+		merged.Sent = each3(all, func(h *Hooks) func(string, int, int) { return h.Sent })
+		merged.BeforeReply = each3(all, func(h *Hooks) func(*Message, any, error) { return h.BeforeReply })
+		merged.AfterReply = each3(all, func(h *Hooks) func(*Message, any, error) { return h.AfterReply })
+		merged.BeforeBroadcast = each1(all, func(h *Hooks) func(*Broadcast) { return h.BeforeBroadcast })
+		merged.AfterBroadcast = each1(all, func(h *Hooks) func(*Broadcast) { return h.AfterBroadcast })
+		merged.Hop = each1(all, func(h *Hooks) func(Hop) { return h.Hop })
+	}
 	return merged
+}
+
+// each1 makes one function of a field of all; nil where all are.
+func each1[A any](all []Hooks, field func(*Hooks) func(A)) func(A) {
+	var funcs []func(A)
+	for i := range all {
+		if f := field(&all[i]); f != nil {
+			funcs = append(funcs, f)
+		}
+	}
+	switch len(funcs) {
+	case 0:
+		return nil
+	case 1:
+		return funcs[0]
+	}
+	return func(a A) {
+		for _, f := range funcs {
+			f(a)
+		}
+	}
+}
+
+func each3[A, B, C any](all []Hooks, field func(*Hooks) func(A, B, C)) func(A, B, C) {
+	var funcs []func(A, B, C)
+	for i := range all {
+		if f := field(&all[i]); f != nil {
+			funcs = append(funcs, f)
+		}
+	}
+	switch len(funcs) {
+	case 0:
+		return nil
+	case 1:
+		return funcs[0]
+	}
+	return func(a A, b B, c C) {
+		for _, f := range funcs {
+			f(a, b, c)
+		}
+	}
+}
+
+func each4[A, B, C, D any](all []Hooks, field func(*Hooks) func(A, B, C, D)) func(A, B, C, D) {
+	var funcs []func(A, B, C, D)
+	for i := range all {
+		if f := field(&all[i]); f != nil {
+			funcs = append(funcs, f)
+		}
+	}
+	switch len(funcs) {
+	case 0:
+		return nil
+	case 1:
+		return funcs[0]
+	}
+	return func(a A, b B, c C, d D) {
+		for _, f := range funcs {
+			f(a, b, c, d)
+		}
+	}
 }

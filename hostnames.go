@@ -152,7 +152,7 @@ func (s *Server) misdirected(w http.ResponseWriter, r *http.Request) bool {
 	if s.cfg.hosts == nil || s.cfg.hosts.allow(r.Host) {
 		return false
 	}
-	s.counters.refused.Add(1)
+	s.refused("", httpAddr(r.RemoteAddr), refusedHost, nil)
 	w.Header().Set("Connection", "close")
 	http.Error(w, "this server does not answer to that host name", http.StatusMisdirectedRequest)
 	return true

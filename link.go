@@ -23,7 +23,7 @@ type link struct {
 	srv       *Server
 	t         transport.Conn
 	sess      wire.Session
-	wire      string
+	wire      *wireCounters
 	dial      *dial  // what only a dialled link has; nil: accepted
 	watchedAt uint32 // place in the watch, while a batch is handled
 	format    uint32 // links of the same non-zero format share encoded bytes
@@ -52,7 +52,8 @@ type link struct {
 	pinged    atomic.Uint32 // wheel clock; 0: no answer is due
 	lastBeat  atomic.Uint32 // wheel clock of the last heartbeat, where they are prescribed
 	closeBy   atomic.Uint32 // wheel clock; 0: not closing
-	authorize uint32        // wheel clock: identity due by then
+	counts    linkCounters
+	authorize uint32 // wheel clock: identity due by then
 	timer     wheel.Entry
 	cause     atomic.Pointer[CloseError]
 

@@ -73,7 +73,7 @@ func (l *link) read(turn uint64) {
 	r := l.srv.readers.Get().(*reader) //nolint:forcetypeassert // the pool has nothing else
 	r.l, r.turn = l, turn
 	ended := r.run()
-	l.counted().received(r.messages, r.bytes)
+	l.received(r.messages, r.bytes)
 	if ended {
 		l.end()
 	}
@@ -182,7 +182,7 @@ func (r *reader) batch() (goOn bool, err error) {
 			break
 		}
 	}
-	l.counted().received(r.messages, r.bytes)
+	l.received(r.messages, r.bytes)
 	r.messages, r.bytes = 0, 0
 	if r.watched && !r.endBatch() {
 		return false, nil

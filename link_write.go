@@ -48,6 +48,7 @@ type scratch struct {
 	w     transport.Writer
 	p     wire.Packet
 	flags sendFlags
+	bytes int // of the frames that were made last
 }
 
 // sendMode says what may be sent when.
@@ -95,9 +96,10 @@ func (l *link) sendWith(sc *scratch, mode sendMode) error {
 	if err != nil {
 		l.trim()
 		o.mu.Unlock()
-		return fmt.Errorf("polywire: %s cannot say this %s: %w", l.wire, sc.p.Type, err)
+		return fmt.Errorf("polywire: %s cannot say this %s: %w", l.wire.name, sc.p.Type, err)
 	}
-	return l.queuedMore(len(b.b)-before, 1)
+	sc.bytes = len(b.b) - before
+	return l.queuedMore(sc.bytes, 1)
 }
 
 // writable reports whether what is sent now would leave at once: a volatile
@@ -299,7 +301,7 @@ func (l *link) flush() {
 			l.srv.recycle(buf)
 		}
 		o.queued.Add(-int64(n))
-		l.counted().sent(messages, n)
+		l.sent(messages, n)
 		if err != nil {
 			l.writeFailed(err)
 			return

@@ -73,7 +73,7 @@ func (s *Server) httpDoor(path string) (door, bool) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := s.Start(); err != nil {
 		if errors.Is(err, ErrClosed) {
-			s.refuseHTTP(w, "shutting down")
+			s.refuseHTTP(w, r, "", string(CodeUnavailable), Errorf(CodeUnavailable, "shutting down"))
 			return
 		}
 		s.reportError(nil, err)
@@ -103,7 +103,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}()
 	}
 	if err := s.check(addressOf(r.RemoteAddr)); err != nil {
-		s.refuseHTTP(w, err.(*Error).Message) //nolint:errorlint,forcetypeassert // made there
+		s.refuseHTTP(w, r, d.host.wire, refusedLimit, err.(*Error)) //nolint:errorlint,forcetypeassert // made there
 		return
 	}
 	d.HTTP(d.host, w, r)
@@ -375,7 +375,7 @@ func (s *Server) acceptStreams(l net.Listener, by served) error {
 // goroutine of its own. False: the server is closing.
 func (s *Server) openStream(nc net.Conn, by served) bool {
 	if err := s.check(hostOf(nc.RemoteAddr())); err != nil {
-		s.counters.refused.Add(1)
+		s.refused(by.stream.host.wire, nc.RemoteAddr(), refusedLimit, err)
 		nc.Close() //nolint:errcheck // refused
 		return true
 	}
@@ -391,6 +391,7 @@ func (s *Server) openStream(nc net.Conn, by served) bool {
 			secure := tls.Server(nc, s.cfg.tls)
 			if err := secure.HandshakeContext(ctx); err != nil {
 				nc.Close() //nolint:errcheck // failed
+				s.refused(by.stream.host.wire, nc.RemoteAddr(), refusedHandshake, err)
 				s.cfg.logger.Debug("polywire: TLS handshake", "remote", nc.RemoteAddr(), "error", err)
 				return
 			}

@@ -175,7 +175,7 @@ func (l *link) askDoorkeepers(hello *wire.Packet, k *knock) error {
 	defer cancel()
 	c := l.newConn(hello)
 	h := &Handshake{
-		Wire: l.wire, Request: l.multi.request(l), RemoteAddr: l.conn.RemoteAddr(), TLS: l.conn.TLS(),
+		Wire: l.wire.name, Request: l.multi.request(l), RemoteAddr: l.conn.RemoteAddr(), TLS: l.conn.TLS(),
 		Namespace: hello.Namespace, Hello: true, Header: l.credentials(hello), Payload: hello.Payload, Conn: c,
 	}
 	if c.ns = l.srv.enter(h, c); c.ns == nil {
@@ -184,7 +184,7 @@ func (l *link) askDoorkeepers(hello *wire.Packet, k *knock) error {
 	}
 	id, err := l.srv.authorized(ctx, h, c)
 	if err != nil {
-		l.srv.cfg.logger.Info("polywire: connection refused", "wire", l.wire, "remote", h.RemoteAddr,
+		l.srv.cfg.logger.Info("polywire: connection refused", "wire", l.wire.name, "remote", h.RemoteAddr,
 			"namespace", hello.Namespace, "error", err)
 		return l.decline(c, k, err)
 	}
@@ -248,7 +248,7 @@ func (l *link) decline(c *Conn, k *knock, why error) error {
 // turnAway tells the peer that it may not come in. One that goes on knocking
 // is shown out.
 func (l *link) turnAway(label string, why error) error {
-	l.srv.counters.refused.Add(1)
+	l.srv.refused(l.wire.name, l.conn.RemoteAddr(), refusedBy(why), why)
 	l.multi.mu.Lock()
 	l.multi.refused++
 	enough := l.multi.refused > maxRefused
@@ -365,7 +365,7 @@ func (l *link) welcomeIn(c *Conn, hello *wire.Packet, k *knock) bool {
 		m.asked = false
 	}
 	m.mu.Unlock()
-	l.srv.counters.accepted.Add(1)
+	l.wire.accepted.Add(1)
 	if l.begin() {
 		l.lookSoon()
 	}

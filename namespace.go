@@ -315,6 +315,18 @@ func (n *Namespace) made() []*Namespace {
 	return all
 }
 
+// populated returns how many rooms have members, and how many those are.
+func (s *spaces) populated() (rooms, members int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	rooms, members = s.main.rooms.size()
+	for _, n := range s.named {
+		moreRooms, moreMembers := n.rooms.size()
+		rooms, members = rooms+moreRooms, members+moreMembers
+	}
+	return rooms, members
+}
+
 // everyNamespace returns all that have handlers: the main one, those with
 // names, and the templates.
 func (s *Server) everyNamespace() []*Namespace {

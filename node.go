@@ -74,12 +74,14 @@ func (n *node) stats() ClusterStats {
 	return ClusterStats{
 		Nodes: len(n.list()), Available: n.up.Load(), Published: c.published.Load(),
 		Received: c.received.Load(), Failed: c.failed.Load(), Malformed: c.malformed.Load(),
+		Questions: c.questions.Load(), Missing: c.missing.Load(),
 	}
 }
 
 // nodeCounters are a node's figures.
 type nodeCounters struct {
 	published, received, failed, malformed atomic.Uint64
+	questions, missing                     atomic.Uint64
 }
 
 // probeKey is a question of another node.
@@ -225,12 +227,33 @@ func (n *node) publish(ctx context.Context, topics []string, e *envelope.Envelop
 	if len(topics) == 0 {
 		return nil
 	}
+	n.stamp(e)
 	if err := n.bus.Publish(ctx, topics, envelope.Append(nil, e)); err != nil {
 		n.counters.failed.Add(1)
 		return fmt.Errorf("polywire: to the cluster: %w", err)
 	}
 	n.counters.published.Add(1)
 	return nil
+}
+
+// stamp notes when an envelope leaves, where somebody wants to know.
+func (n *node) stamp(e *envelope.Envelope) {
+	if n.srv.hooks.Hop != nil {
+		e.Sent = uint64(time.Now().UnixMicro())
+	}
+}
+
+// hop tells of a message that came from another node.
+func (n *node) hop(from, kind string, rooms []string, header map[string]string, sent uint64) {
+	h := n.srv.hooks.Hop
+	if h == nil || from == n.srv.id {
+		return
+	}
+	about := Hop{From: from, Kind: kind, Rooms: rooms, Header: header}
+	if sent != 0 {
+		about.Sent = time.UnixMicro(int64(sent))
+	}
+	h(about)
 }
 
 // interest says that a room has members here, or none any more.
@@ -369,8 +392,10 @@ func (n *node) malformed(from string, err error) {
 func (n *node) handle(from string, e *envelope.Envelope) {
 	switch e.Op {
 	case envelope.Send:
+		n.hop(from, e.Kind, e.Target.Rooms, e.Header, e.Sent)
 		n.sendHere(e)
 	case envelope.Call:
+		n.hop(from, e.Kind, e.Target.Rooms, e.Header, e.Sent)
 		n.noteCall(from, e.ID)
 		n.callHere(from, e)
 	case envelope.Probe:

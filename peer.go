@@ -59,6 +59,9 @@ func (s *Server) subscribe(ctx context.Context, r *request) error {
 		return err
 	}
 	if p != (place{}) {
+		if r.Offset() != "" {
+			s.counters.recovery(&s.counters.roomHits, &s.counters.roomMisses, p.recovered)
+		}
 		r.extra().place = p
 	}
 	s.settle()

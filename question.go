@@ -61,6 +61,7 @@ func (n *node) ask(ctx context.Context, e *envelope.Envelope, topics, nodes []st
 		q.close()
 		return q, nil
 	}
+	n.counters.questions.Add(1)
 	e.ID = q.id
 	if until, ok := ctx.Deadline(); ok {
 		e.Millis = uint64(max(time.Until(until), time.Millisecond) / time.Millisecond)
@@ -164,6 +165,7 @@ func (q *question) wait(ctx context.Context) error {
 		err = ctx.Err()
 	}
 	if missing := q.forget(); len(missing) > 0 {
+		q.n.counters.missing.Add(uint64(len(missing)))
 		return &PartialError{Nodes: missing, Err: err}
 	}
 	return nil

@@ -24,6 +24,9 @@ func WithQueues(b *queue.Broker) Option {
 // Queues returns the broker that the server was given, nil if none.
 func (s *Server) Queues() *queue.Broker { return s.cfg.queues }
 
+// errPanicked is what hooks get to know; the broker keeps value and stack.
+const errPanicked = faultError("polywire: the handler of a delivery panicked")
+
 // queueHandler is a registration that takes effect when the server starts.
 type queueHandler struct {
 	queue   string
@@ -73,7 +76,20 @@ func (s *Server) deliver(ctx context.Context, h Handler, d *queue.Delivery) erro
 	if hook := s.hooks.BeforeRequest; hook != nil {
 		hook(m)
 	}
-	result, err := h.Handle(context.WithValue(ctx, messageKey{}, m), m)
+	began := s.clock()
+	done := false
+	var result any
+	var err error
+	defer func() { // also when it panics, which the broker takes care of
+		if hook := s.hooks.Handled; hook != nil {
+			if !done {
+				err = errPanicked
+			}
+			hook(m, s.clock()-began, result, err)
+		}
+	}()
+	result, err = h.Handle(context.WithValue(ctx, messageKey{}, m), m)
+	done = true
 	if hook := s.hooks.AfterRequest; hook != nil {
 		hook(m, result, err)
 	}

@@ -340,6 +340,10 @@ func (r *recovery) cutOff(old *Conn) {
 // connection is open and not announced; r.mu is held.
 func (r *recovery) begin(c *Conn, hello *wire.Packet) {
 	s, after := r.find(c, hello)
+	if hello.Resume != "" {
+		n := &r.srv.counters
+		n.recovery(&n.sessionHits, &n.sessionMisses, s != nil)
+	}
 	if s == nil {
 		c.shared.secret = newSecret()
 		r.live[c.shared.secret] = c

@@ -84,8 +84,26 @@ func (l *link) serve(r *request) {
 	}
 }
 
-// invoke runs what the request asks for. A panic becomes an error.
+// invoke runs what the request asks for, and tells how it went.
 func (s *Server) invoke(r *request) (result any, err error) {
+	h := s.hooks.Handled
+	if h == nil || r.kind == "" || r.op != wire.Message && r.op != wire.Call {
+		return s.run(r)
+	}
+	began := s.clock()
+	result, err = s.run(r)
+	took := s.clock() - began
+	defer func() {
+		if p := recover(); p != nil {
+			result, err = nil, s.panicked(r, p)
+		}
+	}()
+	h(&r.Message, took, result, err)
+	return result, err
+}
+
+// run is invoke without a word. A panic becomes an error.
+func (s *Server) run(r *request) (result any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			result, err = nil, s.panicked(r, p)
@@ -231,6 +249,7 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 			err = l.sendWith(sc, sendOpen)
 		}
 		if err == nil {
+			l.srv.sent(r.kind, sc.bytes)
 			return
 		}
 		if errors.Is(err, ErrConnClosed) || errors.Is(err, ErrSlowConsumer) {
@@ -245,7 +264,9 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 	*p = wire.Packet{Type: wire.Error, Namespace: r.conn.label(), ID: r.id, Key: r.key, Err: l.errorBody(err)}
 	if l.sendWith(sc, sendOpen) != nil {
 		l.srv.dropped(r.conn, r.kind, DropClosed)
+		return
 	}
+	l.srv.sent(r.kind, sc.bytes)
 }
 
 // begin is the beginning of the handling off the reading goroutine. The time

@@ -25,8 +25,9 @@ const (
 )
 
 type roomShard struct {
-	mu    sync.RWMutex
-	rooms map[string]*room
+	mu      sync.RWMutex
+	rooms   map[string]*room
+	members int // of all of them
 }
 
 type room struct {
@@ -95,6 +96,18 @@ func (r *rooms) names() []string {
 	return all
 }
 
+// size returns the number of rooms, and of their members together.
+func (r *rooms) size() (rooms, members int) {
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.RLock()
+		rooms += len(s.rooms)
+		members += s.members
+		s.mu.RUnlock()
+	}
+	return rooms, members
+}
+
 func (r *rooms) add(c *Conn, name string) *membership {
 	s := r.shard(name)
 	s.mu.Lock()
@@ -109,6 +122,7 @@ func (r *rooms) add(c *Conn, name string) *membership {
 	}
 	m := &membership{room: rm, conn: c, at: uint32(len(rm.members))}
 	rm.members = append(rm.members, m)
+	s.members++
 	return m
 }
 
@@ -122,6 +136,7 @@ func (r *rooms) remove(m *membership) {
 	members[m.at].at = m.at
 	members[last] = nil
 	m.room.members = members[:last]
+	s.members--
 	if last == 0 {
 		delete(s.rooms, m.room.name)
 		if r.peopled != nil {

@@ -231,7 +231,7 @@ func (s *Server) prepare() error {
 
 // attach makes a connection of a link, in state opening.
 func (s *Server) attach(wl wire.Link, name string, d *dial) (*link, error) {
-	l := &link{srv: s, t: wl.Transport, sess: wl.Session, wire: name, dial: d, arguments: wl.Arguments, curt: wl.Unanswered}
+	l := &link{srv: s, t: wl.Transport, sess: wl.Session, wire: s.counters.wire(name), dial: d, arguments: wl.Arguments, curt: wl.Unanswered}
 	_, l.paced = l.t.(transport.Heart)
 	l.conn.link, l.conn.ns = l, s.spaces.main
 	if wl.Namespaces {

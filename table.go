@@ -1,6 +1,8 @@
 package polywire
 
 import (
+	"context"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,7 +80,7 @@ func (s *Server) find(token uint64) *Conn {
 func (s *Server) register(l *link) error {
 	addr := hostOf(l.conn.RemoteAddr())
 	if err := s.limits.add(&s.cfg, addr, l.dial != nil); err != nil {
-		s.counters.refused.Add(1)
+		s.refused(l.wire.name, l.conn.RemoteAddr(), refusedLimit, err)
 		return err
 	}
 	s.conns.mu.Lock()
@@ -89,6 +91,7 @@ func (s *Server) register(l *link) error {
 	}
 	s.conns.put(&l.conn)
 	s.counters.open.Add(1)
+	l.wire.open.Add(1)
 	s.goes.Add(1)
 	return nil
 }
@@ -102,6 +105,7 @@ func (s *Server) seat(c *Conn) error {
 	}
 	s.conns.put(c)
 	s.counters.open.Add(1)
+	c.link.wire.open.Add(1)
 	return nil
 }
 
@@ -124,11 +128,26 @@ func (s *Server) forget(c *Conn, why *CloseError) {
 		if h := s.hooks.Disconnect; h != nil {
 			h(c, why)
 		}
-		s.cfg.logger.Info("polywire: connection ended", "conn", c.ID(), "wire", c.link.wire,
-			"code", why.Code, "reason", why.Reason, "remote_closed", why.Remote, "lasted", time.Since(c.OpenedAt()))
+		c.logEnd(why)
 	}
 	// Who sees it gone may rely on all hooks having run and on its place being free.
+	c.link.wire.open.Add(-1)
 	s.counters.open.Add(-1)
+}
+
+// logEnd writes the one line about a connection that has been open.
+func (c *Conn) logEnd(why *CloseError) {
+	ctx, logger := context.Background(), c.link.srv.cfg.logger
+	if !logger.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	stats := c.Stats()
+	logger.LogAttrs(ctx, slog.LevelInfo, "polywire: connection ended", slog.String("conn", c.ID()),
+		slog.String("wire", c.Wire()), slog.Any("remote", c.RemoteAddr()), slog.String("user", c.User()),
+		slog.Int("code", int(why.Code)), slog.String("reason", why.Reason), slog.Bool("remote_closed", why.Remote),
+		slog.Duration("lasted", time.Since(c.OpenedAt())),
+		slog.Uint64("messages_in", stats.MessagesIn), slog.Uint64("messages_out", stats.MessagesOut),
+		slog.Uint64("bytes_in", stats.BytesIn), slog.Uint64("bytes_out", stats.BytesOut))
 }
 
 // unregister is the end of a link that was registered.

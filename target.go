@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 )
 
 // Target is a selection of connections to send to, on all nodes of a cluster.
@@ -125,8 +126,13 @@ func (t Target) deliver(ctx context.Context, sender *Conn, o *Outgoing, flags se
 	if h.BeforeBroadcast != nil {
 		h.BeforeBroadcast(b)
 	}
+	var began time.Duration
+	if h.AfterBroadcast != nil {
+		began = t.srv.clock()
+	}
 	err := t.distribute(ctx, o, flags, b)
 	if h.AfterBroadcast != nil {
+		b.Took = t.srv.clock() - began
 		h.AfterBroadcast(b)
 	}
 	if sender != nil && h.AfterPeerBroadcast != nil {

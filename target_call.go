@@ -169,6 +169,9 @@ func (t Target) call(ctx context.Context, o *Outgoing, out any) error {
 	into.mu.Lock()
 	answers := slices.Clone(into.answers)
 	into.mu.Unlock()
+	if len(absent) > 0 {
+		t.srv.node.counters.missing.Add(uint64(len(absent)))
+	}
 	if len(absent) > 0 && err == nil {
 		err = &PartialError{Nodes: absent, Err: late}
 	}

@@ -75,6 +75,7 @@ type Envelope struct {
 	Expect  uint64 // Answer: one more than the number of Items that come in all; 0: not said here
 	Items   []Item
 	Secrets []string
+	Sent    uint64 // Unix microseconds, by the sender's clock; 0: it does not tell
 }
 
 // ErrMalformed is wrapped by the errors of Parse.
@@ -104,6 +105,7 @@ const (
 	fieldExpect
 	fieldItem
 	fieldSecret
+	fieldSent
 )
 
 // Append appends the bytes of e.
@@ -128,6 +130,7 @@ func Append(b []byte, e *Envelope) []byte {
 	b = appendText(b, fieldText, e.Text)
 	b = appendNumber(b, fieldMillis, e.Millis)
 	b = appendNumber(b, fieldExpect, e.Expect)
+	b = appendNumber(b, fieldSent, e.Sent)
 	for i := range e.Items {
 		b = appendItem(b, &e.Items[i])
 	}
@@ -308,6 +311,8 @@ func (p *parser) field(e *Envelope) {
 		e.Items = append(e.Items, p.item())
 	case fieldSecret:
 		e.Secrets = append(e.Secrets, p.text())
+	case fieldSent:
+		e.Sent = p.bounded(math.MaxInt64)
 	default:
 		p.fail(fmt.Sprintf("field %d", f))
 	}

@@ -12,7 +12,7 @@ import (
 
 func samples() []Envelope {
 	return []Envelope{
-		{Op: Send, Target: Target{Namespace: "/", Rooms: []string{"a", ""}}, Kind: "k", Args: []codec.Payload{{Type: "application/json", Data: []byte("1")}}},
+		{Op: Send, Target: Target{Namespace: "/", Rooms: []string{"a", ""}}, Kind: "k", Sent: 1_767_225_600_000_000, Args: []codec.Payload{{Type: "application/json", Data: []byte("1")}}},
 		{Op: Call, ID: 1 << 60, Flags: 3, Millis: 30_000, Target: Target{Template: 2, Everybody: true, ExceptIDs: []string{"x-1"}, ExceptRooms: []string{"muted"}}},
 		{Op: Disconnect, Target: Target{IDs: []string{"a-1", "b-2"}}, Code: 3503, Text: "out"},
 		{Op: Answer, ID: 7, Expect: 3, Items: []Item{
