@@ -249,6 +249,56 @@ func TestPublishRefused(t *testing.T) {
 	})
 }
 
+// fullEvents is a store without room.
+type fullEvents struct {
+	Events
+
+	full atomic.Bool
+}
+
+func (e *fullEvents) Bounded() bool { return true }
+
+func (e *fullEvents) Append(ctx context.Context, s Stored) error {
+	if e.full.Load() {
+		return ErrFull
+	}
+	return e.Events.Append(ctx, s)
+}
+
+// TestFull wants an event that the store has no room for to be refused and not delivered,
+// and what was accepted before to be delivered all the same.
+func TestFull(t *testing.T) {
+	var store *fullEvents
+	virtual(t, func(o *Options) {
+		store = &fullEvents{Events: o.Events}
+		o.Events = store
+	}, func(w *world) {
+		w.endpoint("a", nil)
+		w.endpoint("o", func(_ context.Context, n int, _ made) webhook.Attempt {
+			return answer(map[bool]int{true: 500, false: 200}[n == 1])
+		}, schedule(0, time.Minute), func(e *webhook.Endpoint) { e.Ordered = true })
+		w.publish("before", "a")
+		synctest.Wait()
+		store.full.Store(true)
+		if _, err := w.d.Publish(w.Context(), webhook.Event{ID: "refused", Type: "a"}); !errors.Is(err, ErrFull) {
+			t.Errorf("got %v, want ErrFull", err)
+		}
+		elapse(time.Hour)
+		store.full.Store(false)
+		w.publish("after", "a")
+		elapse(time.Hour)
+		for id, want := range map[string][]string{"a": {"before", "after"}, "o": {"before", "before", "after"}} {
+			var got []string
+			for _, m := range w.made(id) {
+				got = append(got, m.event)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s got %v, want %v", id, got, want)
+			}
+		}
+	})
+}
+
 // TestFanoutOnce ends a program in the middle of a fan-out.
 func TestFanoutOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

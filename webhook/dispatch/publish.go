@@ -26,7 +26,7 @@ type Receipt struct {
 // is of now. Of several endpoints all or none have it even if this program ends
 // meanwhile, except that those whose order matters are by themselves. After an error
 // some may have it or not: publish again with the same ID, within the queue's window
-// nothing is delivered twice for that.
+// nothing is delivered twice for that. After ErrFull nobody has it.
 //
 // The endpoints are those that are enabled and want the type when Publish is called.
 // Ordered endpoints get events in the order in which calls of Publish ended; calls at
@@ -84,23 +84,42 @@ func (d *Dispatcher) publish(ctx context.Context, s Stored, ts []*target, replay
 	if err != nil {
 		return err
 	}
+	if b, ok := d.o.Events.(BoundedEvents); keep && ok && b.Bounded() {
+		if err := d.keep(ctx, s); errors.Is(err, ErrFull) {
+			return err
+		} else if err != nil {
+			return unsure(err)
+		}
+		keep = false
+	}
 	pending := make([]*queue.Pending, len(ms))
 	for i, m := range ms {
 		pending[i] = d.o.Broker.Send(ctx, m)
 	}
 	var errs []error
 	if keep {
-		storing, cancel := context.WithTimeout(ctx, storeTimeout)
-		errs = append(errs, d.o.Events.Append(storing, s))
-		cancel()
+		errs = append(errs, d.keep(ctx, s))
 	}
 	for _, p := range pending {
 		errs = append(errs, p.Wait(ctx))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("webhook: the event may not be accepted: %w", err)
+		return unsure(err)
 	}
 	return nil
+}
+
+func unsure(err error) error { return fmt.Errorf("webhook: the event may not be accepted: %w", err) }
+
+// keep gives an event to its store.
+func (d *Dispatcher) keep(ctx context.Context, s Stored) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	err := d.o.Events.Append(ctx, s)
+	if err == nil || errors.Is(err, ErrFull) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", queue.ErrUnavailable, err)
 }
 
 // messages returns those of an event's deliveries: one endpoint, one message;

@@ -21,6 +21,8 @@ var (
 	ErrConflict = errors.New("webhook: the endpoint was changed by somebody else")
 	// ErrInvalid says that an argument or an option cannot be used.
 	ErrInvalid = errors.New("webhook: invalid")
+	// ErrFull says that there is no room for more events. Nothing became of this one.
+	ErrFull = errors.New("webhook: there is no room for more events")
 	// ErrClosed says that the dispatcher has been closed.
 	ErrClosed = errors.New("webhook: the dispatcher is closed")
 )
@@ -171,6 +173,11 @@ type Events interface {
 	// which they were accepted, until it returns false.
 	Scan(ctx context.Context, pattern string, since, until time.Time, visit func(Stored) (next bool)) error
 }
+
+// BoundedEvents is an optional power of [Events]. Where Bounded is true, Append may
+// refuse with ErrFull, and Publish waits for it before it queues deliveries, so that
+// what is refused is not delivered; else it does both at once.
+type BoundedEvents interface{ Bounded() bool }
 
 // Stored is an event as it is kept.
 type Stored struct {

@@ -3,12 +3,14 @@ package natsstore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/polywire/polywire/webhook"
 	"github.com/polywire/polywire/webhook/dispatch"
@@ -19,9 +21,16 @@ const skew = 5 * time.Minute
 
 // Events implements dispatch.Events. Their subjects are prefix.webhook.event., the
 // drawer and the type.
-type Events struct{ stream }
+type Events struct {
+	stream
+
+	bounded bool
+}
 
 var _ dispatch.Events = (*Events)(nil)
+
+// Bounded implements dispatch.BoundedEvents: with Options.EventMaxBytes it is true.
+func (s *Events) Bounded() bool { return s.bounded }
 
 // Append implements dispatch.Events.
 func (s *Events) Append(ctx context.Context, e dispatch.Stored) error {
@@ -31,10 +40,22 @@ func (s *Events) Append(ctx context.Context, e dispatch.Stored) error {
 	}
 	m := &nats.Msg{Subject: s.prefix + drawer(e.ID) + "." + e.Type, Data: data, Header: nats.Header{}}
 	m.Header.Set("Nats-Msg-Id", escape(e.ID))
-	if _, err := s.js.PublishMsg(ctx, m); err != nil {
+	_, err = s.js.PublishMsg(ctx, m)
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && s.bounded && full(api) {
+		return fmt.Errorf("%w: %w", dispatch.ErrFull, err)
+	}
+	if err != nil {
 		return fmt.Errorf("webhook: the event cannot be kept: %w", err)
 	}
 	return nil
+}
+
+// full reports whether the server refused a message because it has no room for it. The
+// codes are those of its errors JSStreamStoreFailedF, which says what the bound is, and
+// JSInsufficientResourcesErr, of nats-server 2.12 to 2.15.
+func full(err *jetstream.APIError) bool {
+	const storeFailed, insufficientResources = 10077, 10023
+	return err.ErrorCode == insufficientResources || err.ErrorCode == storeFailed && strings.Contains(err.Description, "maximum")
 }
 
 // Load implements dispatch.Events.

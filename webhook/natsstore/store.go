@@ -40,9 +40,16 @@ type Options struct {
 	// Age is for how long attempts are kept, EventAge for events. Zero: seven days. At
 	// least the longest schedule, or what fails last cannot be replayed.
 	Age, EventAge time.Duration
-	// MaxBytes bounds the stream of attempts and, by itself, that of events: the oldest
-	// go first. Zero: no bound but the server's.
+	// MaxBytes bounds the stream of attempts: the oldest go first. Zero: no bound but
+	// the server's.
 	MaxBytes int64
+	// EventMaxBytes bounds the stream of events. What was accepted stays for EventAge,
+	// so that a full stream takes no more: Publish says dispatch.ErrFull, and nobody
+	// gets the event. Zero: no bound but the server's.
+	EventMaxBytes int64
+	// AsIs opens what is there as it is, and changes and makes nothing: Replicas, ages
+	// and bounds count for nothing then. Where it is not there, Open says ErrMissing.
+	AsIs bool
 	// LazyAttempts lets the server write attempts to the disk a moment later: kill -9 of
 	// the server, or a power cut, can take the last ones with it. No delivery is lost for
 	// that, but those are repeated that a dispatcher then does not know to be done. It
@@ -59,11 +66,14 @@ type Store struct {
 
 const minAge = time.Minute
 
+// ErrMissing says that webhooks are not kept there, or only a part of what keeps them.
+var ErrMissing = errors.New("webhook: no webhooks are kept there")
+
 func (o Options) withDefaults() (Options, error) {
 	o.Prefix = cmp.Or(o.Prefix, "polywire")
 	o.Replicas = cmp.Or(o.Replicas, 1)
 	o.Age, o.EventAge = cmp.Or(o.Age, dispatch.DefaultAge), cmp.Or(o.EventAge, dispatch.DefaultAge)
-	o.MaxBytes = cmp.Or(o.MaxBytes, -1)
+	o.MaxBytes, o.EventMaxBytes = cmp.Or(o.MaxBytes, -1), cmp.Or(o.EventMaxBytes, -1)
 	var why string
 	switch {
 	case o.Conn == nil:
@@ -74,6 +84,8 @@ func (o Options) withDefaults() (Options, error) {
 		why = fmt.Sprintf("%d replicas: 1, 3 or 5", o.Replicas)
 	case o.Age < minAge || o.EventAge < minAge:
 		why = "an age of less than a minute"
+	case o.MaxBytes < -1 || o.EventMaxBytes < -1:
+		why = "a bound of less than nothing"
 	case strings.ContainsAny(o.Domain, ".*> \t\r\n"):
 		why = fmt.Sprintf("domain %.100q", o.Domain)
 	default:
@@ -82,8 +94,8 @@ func (o Options) withDefaults() (Options, error) {
 	return o, fmt.Errorf("%w: %s", dispatch.ErrInvalid, why)
 }
 
-// Open returns the stores, and makes what is not there yet. Age, Replicas and MaxBytes
-// of what is there become those of o.
+// Open returns the stores, and makes what is not there yet. Ages, Replicas and bounds
+// of what is there become those of o, except with AsIs.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -98,43 +110,69 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhook: %w", err)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: o.Prefix + "-webhook-endpoints", Description: "endpoints of webhooks, with secrets",
-		Storage: jetstream.FileStorage, Replicas: o.Replicas, History: 1,
-	})
+	kv, err := openBucket(ctx, js, o)
 	if err != nil {
 		return nil, fmt.Errorf("webhook: the bucket of endpoints: %w", err)
 	}
 	events := stream{nc: o.Conn, js: js, name: o.Prefix + "-webhook-events", prefix: o.Prefix + ".webhook.event."}
 	attempts := stream{nc: o.Conn, js: js, name: o.Prefix + "-webhook-attempts", prefix: o.Prefix + ".webhook.attempt."}
 	events.direct, attempts.direct = api+"DIRECT.GET."+events.name, api+"DIRECT.GET."+attempts.name
-	if err := events.open(ctx, o, o.EventAge, false); err != nil {
+	bounded, err := events.open(ctx, o, jetstream.StreamConfig{
+		MaxAge: o.EventAge, MaxBytes: o.EventMaxBytes, Discard: jetstream.DiscardNew,
+	})
+	if err != nil {
 		return nil, fmt.Errorf("webhook: the stream of events: %w", err)
 	}
-	if err := attempts.open(ctx, o, o.Age, o.LazyAttempts); err != nil {
+	config := jetstream.StreamConfig{MaxAge: o.Age, MaxBytes: o.MaxBytes, Discard: jetstream.DiscardOld}
+	if o.LazyAttempts && o.Replicas == 1 {
+		config.PersistMode = jetstream.AsyncPersistMode
+	}
+	if _, err := attempts.open(ctx, o, config); err != nil {
 		return nil, fmt.Errorf("webhook: the stream of attempts: %w", err)
 	}
-	return &Store{Endpoints: &Endpoints{kv}, Events: &Events{events}, Attempts: &Attempts{attempts}}, nil
+	return &Store{Endpoints: &Endpoints{kv}, Events: &Events{events, bounded}, Attempts: &Attempts{attempts}}, nil
+}
+
+func openBucket(ctx context.Context, js jetstream.JetStream, o Options) (jetstream.KeyValue, error) {
+	config := jetstream.KeyValueConfig{
+		Bucket: o.Prefix + "-webhook-endpoints", Description: "endpoints of webhooks, with secrets",
+		Storage: jetstream.FileStorage, Replicas: o.Replicas, History: 1,
+	}
+	if !o.AsIs {
+		return js.CreateOrUpdateKeyValue(ctx, config)
+	}
+	kv, err := js.KeyValue(ctx, config.Bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		err = fmt.Errorf("%w: no bucket %s", ErrMissing, config.Bucket)
+	}
+	return kv, err
 }
 
 // open makes the stream, or changes it. How it is written to the disk is decided when
-// it is made: the server does not change that.
-func (s *stream) open(ctx context.Context, o Options, age time.Duration, lazy bool) error {
-	config := jetstream.StreamConfig{
-		Name: s.name, Subjects: []string{s.prefix + ">"}, Storage: jetstream.FileStorage, Replicas: o.Replicas,
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxAge: age, MaxBytes: o.MaxBytes,
-		AllowDirect: true, Duplicates: dedup,
-	}
-	if lazy && o.Replicas == 1 {
-		config.PersistMode = jetstream.AsyncPersistMode
-	}
-	if there, err := s.js.Stream(ctx, s.name); err == nil {
+// it is made: the server does not change that. It reports whether there is a bound at
+// which the stream takes no more.
+func (s *stream) open(ctx context.Context, o Options, config jetstream.StreamConfig) (bounded bool, err error) {
+	config.Name, config.Subjects = s.name, []string{s.prefix + ">"}
+	config.Storage, config.Replicas, config.Retention = jetstream.FileStorage, o.Replicas, jetstream.LimitsPolicy
+	config.AllowDirect, config.Duplicates = true, dedup
+	there, err := s.js.Stream(ctx, s.name)
+	switch {
+	case err == nil:
 		config.PersistMode = there.CachedInfo().Config.PersistMode
-	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return err
+	case !errors.Is(err, jetstream.ErrStreamNotFound):
+		return false, err
+	case o.AsIs:
+		return false, fmt.Errorf("%w: no stream %s", ErrMissing, s.name)
 	}
-	_, err := s.js.CreateOrUpdateStream(ctx, config)
-	return err
+	if o.AsIs {
+		config = there.CachedInfo().Config
+		if !config.AllowDirect {
+			return false, fmt.Errorf("%w: the stream %s does not allow direct gets", dispatch.ErrInvalid, s.name)
+		}
+	} else if _, err = s.js.CreateOrUpdateStream(ctx, config); err != nil {
+		return false, err
+	}
+	return config.Discard == jetstream.DiscardNew && config.MaxBytes > 0, nil
 }
 
 // dedup is the window in which an event with the same id is kept once.
