@@ -48,6 +48,9 @@ func (l *link) authenticate(r *http.Request, hello *wire.Packet) (opened bool) {
 	h := &Handshake{Wire: l.wire.name, Namespace: mainNamespace, Request: r, RemoteAddr: l.conn.RemoteAddr(), TLS: l.conn.TLS(), Conn: &l.conn}
 	if hello != nil {
 		h.Hello, h.Header, h.Payload = true, hello.Header, hello.Payload
+		if hello.Kind == KindHello {
+			h.Header = l.credentials(hello)
+		}
 	}
 	ctx, cancel := context.WithTimeout(l.srv.cfg.base, l.srv.cfg.AuthTimeout)
 	defer cancel()
@@ -151,7 +154,8 @@ func (l *link) hello(p *wire.Packet) error {
 // KindHello is the kind of the message by which clients of wires without a
 // hello (DRS, Goomerang) may introduce themselves, where the [Authenticator]
 // waits for one. It must be their first; the authenticator finds what it says
-// in the [Handshake], and a call is answered with {"id": ...}, the connection's.
+// in the [Handshake] (in Header what is text in the object that it brings), and
+// a call is answered with {"id": ...}, the connection's.
 const KindHello = "polywire.hello"
 
 // helloByMessage is hello on wires without one.
