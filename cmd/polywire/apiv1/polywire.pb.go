@@ -3346,7 +3346,7 @@ type ReplayDeadLettersRequest struct {
 	Filter *DeadFilter `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Whether all are meant, in place of a filter.
 	All bool `protobuf:"varint,3,opt,name=all,proto3" json:"all,omitempty"`
-	// How many at most; default: no limit.
+	// How many at most, 1 to 10000. Default: 10000.
 	Limit         int32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
