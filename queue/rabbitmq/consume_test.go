@@ -197,6 +197,7 @@ func TestCutGivesBackInOrder(t *testing.T) {
 
 // TestOrderedBesideOthers does not take a queue that somebody reads without order.
 func TestOrderedBesideOthers(t *testing.T) {
+	t.Parallel() // it is told after seconds
 	d, q := openShared(t), fresh("beside")
 	plain, ordered := newInbox(10), newInbox(10)
 	sub := consume(t, d, q, queue.ConsumeOptions{Credit: 1}, plain)

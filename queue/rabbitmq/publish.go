@@ -280,7 +280,7 @@ func (f *flight) write(m *outgoing) {
 			f.p.end(m, unavailable(err))
 			return
 		}
-		if fresh && f.isRefused(confirmation) && m.nacks < nackTries {
+		if fresh && m.nacks < firstNos && f.isRefused(confirmation) {
 			m.nacks++
 			_ = pause(f.p.link.ctx, nackWait<<m.nacks)
 			continue
@@ -340,13 +340,13 @@ func (f *flight) await(m *outgoing, confirmation *amqp.DeferredConfirmation) {
 			return
 		}
 		m.again = true
-		f.resend(m, remakeWait)
+		f.resend(m, remakeWait, true)
 	case f.ch.IsClosed():
 		// The library calls everything refused that is open when the channel ends.
 		f.p.end(m, fmt.Errorf("%w: the connection ended before the confirmation", queue.ErrUnavailable))
-	case m.nacks < nackTries && f.p.link.ctx.Err() == nil:
+	case (m.nacks < nackTries || f.s.young(m.queue)) && f.p.link.ctx.Err() == nil:
 		m.nacks++
-		f.resend(m, nackWait<<m.nacks)
+		f.resend(m, nackWait<<min(m.nacks, nackMax), f.s.young(m.queue))
 	default:
 		f.p.end(m, fmt.Errorf("%w: the queue is full or cannot store the message", queue.ErrRefused))
 	}
@@ -354,10 +354,14 @@ func (f *flight) await(m *outgoing, confirmation *amqp.DeferredConfirmation) {
 
 // A broker says no to what comes to a quorum queue in the moment in which the
 // queue is made by somebody else, or finds a new leader: the message is sent
-// again, after 50 ms, 100 ms, 200 ms, before no is taken for an answer.
+// again, after 50 ms, 100 ms and so on, before no is taken for an answer. The
+// making takes a busy broker seconds.
 const (
-	nackTries = 3
+	nackTries = 5
+	nackMax   = 5 // doublings
 	nackWait  = 25 * time.Millisecond
+	firstNos  = 3 // that others wait for, too
+	youth     = 10 * time.Second
 )
 
 // remakeWait is how long a queue that was deleted is not made anew. RabbitMQ
@@ -366,10 +370,11 @@ const (
 // their channels then swallow.
 const remakeWait = 500 * time.Millisecond
 
-// resend sends a message once more, and makes its queue if that is gone.
-func (f *flight) resend(m *outgoing, wait time.Duration) {
+// resend sends a message once more. anew: its queue is seen to as if it were not
+// known.
+func (f *flight) resend(m *outgoing, wait time.Duration, anew bool) {
 	_ = pause(f.p.link.ctx, wait)
-	if m.queue != "" {
+	if anew && m.queue != "" {
 		f.s.forget(m.queue)
 	}
 	m.stage.Store(stageWaiting)

@@ -12,6 +12,7 @@ import (
 
 // TestFullQueue meets a bound that an operator has set.
 func TestFullQueue(t *testing.T) {
+	t.Parallel() // no is taken for an answer after seconds
 	broker := shared.Broker(t)
 	d, q := openShared(t), fresh("full")
 	broker.Eval(t, fmt.Sprintf(`rabbit_policy:set(<<"/">>, <<%q>>, <<"^%s$">>, [{<<"max-length">>, 3}], 0, <<"queues">>, <<"test">>)`, q, q))

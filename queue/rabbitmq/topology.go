@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -181,6 +182,9 @@ type admin struct {
 	ch      *amqp.Channel
 	ensured map[string]struct{} // queues that are there, as far as this session knows
 	ladder  bool
+
+	firsts sync.Mutex
+	first  map[string]time.Time // when the session first saw to the queues
 }
 
 // do runs f with the channel. Calls take place one after the other.
@@ -232,6 +236,7 @@ func (s *session) ensure(q string, ladder bool) (fresh bool, err error) {
 			a.ensured = make(map[string]struct{})
 		}
 		a.ensured[q] = struct{}{}
+		s.meet(q)
 		fresh = true
 	}
 	if ladder && !a.ladder {
@@ -241,6 +246,29 @@ func (s *session) ensure(q string, ladder bool) (fresh bool, err error) {
 		a.ladder = true
 	}
 	return fresh, nil
+}
+
+// meet notes when the session first saw to a queue.
+func (s *session) meet(q string) {
+	a := &s.admin
+	a.firsts.Lock()
+	defer a.firsts.Unlock()
+	if _, known := a.first[q]; known {
+		return
+	}
+	if a.first == nil || len(a.first) >= maxKnown {
+		a.first = make(map[string]time.Time)
+	}
+	a.first[q] = time.Now()
+}
+
+// young reports whether the session first saw to the queue within youth.
+func (s *session) young(q string) bool {
+	a := &s.admin
+	a.firsts.Lock()
+	defer a.firsts.Unlock()
+	since, known := a.first[q]
+	return known && time.Since(since) < youth
 }
 
 // maxKnown bounds the names that a session remembers.

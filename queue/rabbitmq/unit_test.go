@@ -2,8 +2,10 @@ package rabbitmq
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -145,6 +147,33 @@ func TestAddressIsWrittenLate(t *testing.T) {
 	if m.address(n, now); m.exchange != "e" || m.key != "k" || m.ladder {
 		t.Errorf("without a time: %+v", m)
 	}
+}
+
+// TestYouth is that of a queue in a session, however often it is made again.
+func TestYouth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s session
+		if s.young("q") {
+			t.Error("a queue that was never seen is young")
+		}
+		s.meet("q")
+		time.Sleep(youth - 1)
+		s.forget("q")
+		s.meet("q")
+		if !s.young("q") || s.young("other") {
+			t.Errorf("shortly before its time: %v; another one: %v", s.young("q"), s.young("other"))
+		}
+		time.Sleep(1)
+		if s.young("q") {
+			t.Error("after its time it is young")
+		}
+		for n := range 2 * maxKnown {
+			s.meet(strconv.Itoa(n))
+		}
+		if n := len(s.admin.first); n > maxKnown {
+			t.Errorf("%d queues are remembered", n)
+		}
+	})
 }
 
 // topicMatches is a topic exchange's rule for "*" anywhere and "#" at one end.
