@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -34,28 +35,40 @@ func (e Event) Body(f Format) ([]byte, error) {
 	if !ValidType(e.Type) {
 		return nil, fmt.Errorf("%w: %.150q", ErrType, e.Type)
 	}
-	var v any
-	switch f {
-	case FormatStandard:
-		v = struct {
-			Type      string    `json:"type"`
-			Timestamp time.Time `json:"timestamp"`
-			Data      any       `json:"data"`
-		}{e.Type, e.Time.UTC(), e.Data}
-	case FormatGost:
-		v = struct {
-			Event     string `json:"event"`
-			Timestamp int64  `json:"timestamp"`
-			Data      any    `json:"data"`
-		}{e.Type, e.Time.Unix(), e.Data}
-	default:
+	if f != FormatStandard && f != FormatGost {
 		return nil, errors.New("webhook: no such format")
 	}
+	data, err := encodeData(e.Data)
+	if err != nil {
+		return nil, fmt.Errorf("webhook: the event's data cannot be encoded: %w", err)
+	}
+	b := make([]byte, 0, len(e.Type)+len(data)+96)
+	if f == FormatGost {
+		b = append(append(b, `{"event":"`...), e.Type...) // a type needs no escapes
+		b = strconv.AppendInt(append(b, `","timestamp":`...), e.Time.Unix(), 10)
+	} else {
+		b = append(append(b, `{"type":"`...), e.Type...)
+		at := e.Time.UTC()
+		if at.Year() < 0 || at.Year() > 9999 {
+			return nil, fmt.Errorf("webhook: the event's time %v cannot be encoded", at)
+		}
+		b = append(at.AppendFormat(append(b, `","timestamp":"`...), time.RFC3339Nano), '"')
+	}
+	return append(append(append(b, `,"data":`...), data...), '}'), nil
+}
+
+// encodeData returns data as compact JSON. Letters that mean something in HTML stay.
+func encodeData(v any) ([]byte, error) {
 	var b bytes.Buffer
+	if raw, ok := v.(json.RawMessage); ok && raw != nil {
+		b.Grow(len(raw))
+		err := json.Compact(&b, raw)
+		return b.Bytes(), err
+	}
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		return nil, fmt.Errorf("webhook: the event's data cannot be encoded: %w", err)
+		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -20,6 +20,8 @@ func TestBody(t *testing.T) {
 			`{"type":"contact.created","timestamp":"2022-11-03T20:26:10.344522Z","data":{"id":"1f81<&>"}}`,
 		},
 		{Event{Type: "a", Time: at, Data: json.RawMessage(`{"b": 1}`)}, FormatGost, `{"event":"a","timestamp":1667507170,"data":{"b":1}}`},
+		{Event{Type: "a", Time: at, Data: json.RawMessage(" [ \"x <y> \u2028\" , 1e2 ]\n")}, FormatStandard, `{"type":"a","timestamp":"2022-11-03T20:26:10.344522Z","data":["x <y> ` + "\u2028" + `",1e2]}`},
+		{Event{Type: "a", Time: at, Data: json.RawMessage(nil)}, FormatGost, `{"event":"a","timestamp":1667507170,"data":null}`},
 		{Event{Type: "a", Time: at}, FormatGost, `{"event":"a","timestamp":1667507170,"data":null}`},
 	} {
 		got, err := tt.event.Body(tt.format)
@@ -34,6 +36,9 @@ func TestBody(t *testing.T) {
 		"no format":  {Event{Type: "a"}, 0},
 		"no type":    {Event{}, FormatStandard},
 		"no JSON":    {Event{Type: "a", Data: make(chan int)}, FormatStandard},
+		"no year":    {Event{Type: "a", Time: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)}, FormatStandard},
+		"empty JSON": {Event{Type: "a", Data: json.RawMessage("")}, FormatStandard},
+		"two values": {Event{Type: "a", Data: json.RawMessage("1 2")}, FormatStandard},
 		"wrong JSON": {Event{Type: "a", Data: json.RawMessage(`{`)}, FormatGost},
 	} {
 		if b, err := tt.event.Body(tt.format); err == nil {

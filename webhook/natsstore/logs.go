@@ -34,13 +34,10 @@ func (s *Events) Bounded() bool { return s.bounded }
 
 // Append implements dispatch.Events.
 func (s *Events) Append(ctx context.Context, e dispatch.Stored) error {
-	data, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("webhook: the event cannot be encoded: %w", err)
-	}
+	data := appendStored(make([]byte, 0, len(e.Data)+256), e)
 	m := &nats.Msg{Subject: s.prefix + drawer(e.ID) + "." + e.Type, Data: data, Header: nats.Header{}}
 	m.Header.Set("Nats-Msg-Id", escape(e.ID))
-	_, err = s.js.PublishMsg(ctx, m)
+	_, err := s.js.PublishMsg(ctx, m)
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && s.bounded && full(api) {
 		return fmt.Errorf("%w: %w", dispatch.ErrFull, err)
 	}
@@ -117,7 +114,7 @@ var _ dispatch.Attempts = (*Attempts)(nil)
 
 // Append implements dispatch.Attempts.
 func (s *Attempts) Append(ctx context.Context, e dispatch.Entry) error {
-	data, err := json.Marshal(e)
+	data, err := appendEntry(make([]byte, 0, 512), e)
 	if err != nil {
 		return fmt.Errorf("webhook: the attempt cannot be encoded: %w", err)
 	}
