@@ -161,6 +161,18 @@ func (b *bench) send(id string) {
 	}
 }
 
+// loseAck lets the first acknowledgement get lost.
+func (b *bench) loseAck() {
+	lost := false
+	b.d.ack = func(c queue.Claim) error {
+		if !lost {
+			lost = true
+			return nil
+		}
+		return c.Ack(b.Context())
+	}
+}
+
 // empty checks that the queue holds nothing but dead letters.
 func (b *bench) empty(dead int64) {
 	b.Helper()
@@ -237,14 +249,7 @@ func TestReplayThatOvertakesTheBurial(t *testing.T) {
 // A lost acknowledgement makes the message come again; its id tells.
 func TestLostAck(t *testing.T) {
 	inBubble(t, queue.Options{}, func(b *bench) {
-		lost := false
-		b.d.ack = func(c queue.Claim) error {
-			if !lost {
-				lost = true
-				return nil
-			}
-			return c.Ack(b.Context())
-		}
+		b.loseAck()
 		b.handle(queue.HandleOptions{}, ok)
 		b.send("a")
 		pass(time.Minute)
@@ -255,14 +260,7 @@ func TestLostAck(t *testing.T) {
 
 func TestWithoutDedup(t *testing.T) {
 	inBubble(t, queue.Options{Dedup: -1}, func(b *bench) {
-		lost := false
-		b.d.ack = func(c queue.Claim) error {
-			if !lost {
-				lost = true
-				return nil
-			}
-			return c.Ack(b.Context())
-		}
+		b.loseAck()
 		b.handle(queue.HandleOptions{}, ok)
 		b.send("a")
 		pass(time.Minute)

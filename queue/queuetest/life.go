@@ -121,6 +121,7 @@ func shutdownInterrupts(r *run) {
 	g := newGate()
 	defer g.open()
 	deaf := newGate()
+	defer deaf.open()
 	var told atomic.Int64
 	r.publish(b, queue.Message{ID: "listens"}, queue.Message{ID: "deaf"})
 	r.handle(b, func(ctx context.Context, d *queue.Delivery) error {
@@ -181,5 +182,75 @@ func closed(r *run) {
 	}
 	if h := b.Health(); h.Live || h.Ready {
 		r.Errorf("%+v", h)
+	}
+}
+
+// pauseUnderLoad pauses and resumes while messages are published and handled:
+// each is handled once, for nothing is lost in a pause.
+func pauseUnderLoad(r *run) {
+	const rounds, each = 8, 60
+	b := r.open()
+	var running, most atomic.Int64
+	r.handle(b, func(ctx context.Context, d *queue.Delivery) error {
+		most.Store(max(most.Load(), running.Add(1)))
+		defer running.Add(-1)
+		return nap(ctx, time.Millisecond)
+	}, queue.HandleOptions{Concurrency: 4, Prefetch: 10})
+	for round := range rounds {
+		r.publish(b, numbered(fmt.Sprint("r", round), each)...)
+		r.until("some are done", func() bool { return r.ledger.runs() > round*each/2 })
+		if err := b.Pause(r.Context(), r.queue); err != nil {
+			r.Fatal(err)
+		}
+		if n := running.Load(); n != 0 {
+			r.Errorf("%d handlers run in a pause", n)
+		}
+		runs := r.ledger.runs()
+		r.watch(20*time.Millisecond, "nothing is handled in a pause", func() bool { return r.ledger.runs() == runs })
+		if err := b.Resume(r.queue); err != nil {
+			r.Fatal(err)
+		}
+	}
+	r.settled()
+	r.empty(b, 0)
+	if n := r.ledger.runs(); n != rounds*each || most.Load() > 4 {
+		r.Errorf("%d runs of %d messages, %d at a time", n, rounds*each, most.Load())
+	}
+}
+
+// shutdownUnderLoad ends one program after the other while messages come in
+// bursts: what one had in hand the next one does, and nothing is done twice.
+func shutdownUnderLoad(r *run) {
+	const programs, each = 5, 80
+	publisher := r.open()
+	for i := range programs {
+		b := r.open()
+		r.handle(b, func(ctx context.Context, d *queue.Delivery) error { return nap(ctx, time.Millisecond) },
+			queue.HandleOptions{Concurrency: 6, Prefetch: 20})
+		r.publish(publisher, numbered(fmt.Sprint("p", i), each)...)
+		r.until("some are done", func() bool { return r.ledger.runs() > i*each })
+		if err := b.Shutdown(r.Context()); err != nil {
+			r.Fatal(err)
+		}
+		runs := r.ledger.runs()
+		r.watch(20*time.Millisecond, "nothing is handled after it", func() bool { return r.ledger.runs() == runs })
+	}
+	r.handle(publisher, done, queue.HandleOptions{Concurrency: 6})
+	r.settled()
+	r.empty(publisher, 0)
+	if n := r.ledger.runs(); n != programs*each {
+		r.Errorf("%d runs of %d messages", n, programs*each)
+	}
+}
+
+// nap is a handler's work.
+func nap(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

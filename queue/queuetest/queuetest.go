@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -96,6 +97,7 @@ func scenarios() []scenario {
 		{name: "StormOfFailures", run: storm},
 
 		{name: "Concurrency", run: concurrency},
+		{name: "BurstsReachTheConcurrency", run: bursts},
 		{name: "TwoConsumers", run: twoConsumers},
 		{name: "Order", run: order},
 		{name: "OrderedConsumersTakeTurns", run: orderedTurns},
@@ -113,9 +115,11 @@ func scenarios() []scenario {
 		{name: "LookingAndPurging", run: admin},
 
 		{name: "PauseAndResume", run: pauseResume},
+		{name: "PauseAndResumeUnderLoad", run: pauseUnderLoad},
 		{name: "ShutdownFinishes", run: shutdownFinishes},
 		{name: "ShutdownReturns", run: shutdownReturns},
 		{name: "ShutdownInterrupts", run: shutdownInterrupts},
+		{name: "ShutdownUnderLoad", run: shutdownUnderLoad},
 		{name: "Closed", run: closed},
 
 		{name: "KilledInTheMiddle", run: killed, needs: func(h *Harness) bool { return h.Kill != nil }},
@@ -275,12 +279,13 @@ func (r *run) deadLetters(b *queue.Broker, f queue.DeadFilter) []queue.Dead {
 // gate holds handlers until it is opened.
 type gate struct {
 	c       chan struct{}
+	once    sync.Once
 	waiting atomic.Int64
 }
 
 func newGate() *gate { return &gate{c: make(chan struct{})} }
 
-func (g *gate) open() { close(g.c) }
+func (g *gate) open() { g.once.Do(func() { close(g.c) }) }
 
 // pass waits for the gate, or the handler's time.
 func (g *gate) pass(ctx context.Context) error {

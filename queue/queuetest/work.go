@@ -31,6 +31,41 @@ func concurrency(r *run) {
 	}
 }
 
+// bursts brings messages when no handler, or only some, have work: as many run
+// as there are messages, or hands.
+func bursts(r *run) {
+	const hands, held, rounds = 6, 2, 20
+	b := r.open()
+	stuck := newGate()
+	defer stuck.open()
+	var current atomic.Pointer[gate]
+	current.Store(newGate())
+	r.handle(b, func(ctx context.Context, d *queue.Delivery) error {
+		if d.Kind == "stuck" {
+			return stuck.pass(ctx)
+		}
+		return current.Load().pass(ctx)
+	}, queue.HandleOptions{Concurrency: hands, Prefetch: 2})
+	for round := range rounds {
+		if round == rounds/2 {
+			for range held {
+				r.publish(b, queue.Message{Kind: "stuck"})
+			}
+			r.until("two are stuck", func() bool { return stuck.waiting.Load() == held })
+		}
+		free := hands - int(stuck.waiting.Load())
+		g := current.Load()
+		n := 1 + rand.IntN(free) //nolint:gosec // chance, no secret
+		r.publish(b, numbered(fmt.Sprint("r", round), n)...)
+		r.until(fmt.Sprintf("%d of %d hands work, round %d", n, free, round), func() bool { return g.waiting.Load() == int64(n) })
+		current.Store(newGate())
+		g.open()
+		r.until("they have ended", func() bool { return b.Stats().Queues[r.queue].Running == stuck.waiting.Load() })
+	}
+	stuck.open()
+	r.settled()
+}
+
 func twoConsumers(r *run) {
 	a, b := r.open(), r.open()
 	g := newGate()
