@@ -152,7 +152,7 @@ func (s *sdkServer) control(w http.ResponseWriter, r *http.Request) {
 	case "send":
 		err = s.send(ctx, q.Get("room"), number("from"), number("to"), number("size"))
 	case "kick":
-		err = srv.To(q.Get("id")).Disconnect(ctx, polywire.CloseCode(number("code")), "kicked") //nolint:gosec // the scenarios' own
+		err = srv.To(q.Get("id")).Disconnect(ctx, polywire.CloseCode(number("code")), "kicked")
 	case "reason":
 		answer["reason"], err = ends.wait(ctx, q.Get("id"))
 	default:
