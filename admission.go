@@ -29,10 +29,13 @@ func (s *Server) check(addr string) error {
 	a := &s.limits
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.full(&s.cfg, addr); err != nil {
+	if s.leaving.Load() {
+		return Errorf(CodeUnavailable, "shutting down")
+	}
+	if err := a.full(s.now(), addr); err != nil {
 		return err
 	}
-	if !a.accept.allows(&s.cfg, addr, s.watch.now()) {
+	if !a.accept.allows(s.now(), addr, s.watch.now()) {
 		return errTooMany("at once")
 	}
 	return nil
@@ -51,11 +54,11 @@ func (a *admissions) full(cfg *config, addr string) error {
 	return nil
 }
 
-// add counts a connection; dialled ones are not limited.
-func (a *admissions) add(cfg *config, addr string, dialled bool) error {
+// add counts a link; dialled ones are not limited.
+func (a *admissions) add(cfg *config, addr string, l *link) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !dialled {
+	if l.dial == nil {
 		if err := a.full(cfg, addr); err != nil {
 			return err
 		}
@@ -67,14 +70,16 @@ func (a *admissions) add(cfg *config, addr string, dialled bool) error {
 			a.byAddr = make(map[string]int)
 		}
 		a.byAddr[addr]++
+		l.perAddr = true
 	}
 	return nil
 }
 
 // admitUser counts a user's connection, if there is room for it. Nil: nothing counts it.
 func (s *Server) admitUser(user string) (u *userLimit, ok bool) {
-	most := s.cfg.MaxConnectionsPerUser
-	if user == "" || most == 0 && s.cfg.UserMessageRate == 0 {
+	cfg := s.now()
+	most := cfg.MaxConnectionsPerUser
+	if user == "" || most == 0 && cfg.UserMessageRate == 0 {
 		return nil, true
 	}
 	a := &s.limits
@@ -84,7 +89,7 @@ func (s *Server) admitUser(user string) (u *userLimit, ok bool) {
 		if a.byUser == nil {
 			a.byUser = make(map[string]*userLimit)
 		}
-		u = &userLimit{user: user, bucket: bucket{tokens: float64(s.cfg.UserMessageBurst), last: s.watch.now()}}
+		u = &userLimit{user: user, bucket: bucket{tokens: float64(cfg.UserMessageBurst), last: s.watch.now()}}
 		a.byUser[user] = u
 	}
 	if most > 0 && u.conns >= most {
@@ -94,11 +99,13 @@ func (s *Server) admitUser(user string) (u *userLimit, ok bool) {
 	return u, true
 }
 
-func (a *admissions) remove(addr string) {
+func (a *admissions) remove(addr string, l *link) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.total--
-	down(a.byAddr, addr)
+	if l.perAddr { // there was a limit when it came
+		down(a.byAddr, addr)
+	}
 }
 
 func (a *admissions) removeUser(u *userLimit) {
@@ -120,7 +127,7 @@ func down(counts map[string]int, key string) {
 // refuseHTTP answers a request for which there is no room, before any upgrade.
 func (s *Server) refuseHTTP(w http.ResponseWriter, r *http.Request, wireName, reason string, err *Error) {
 	s.refused(wireName, httpAddr(r.RemoteAddr), reason, err)
-	seconds := (s.cfg.RetryAfter + time.Second - 1) / time.Second
+	seconds := (s.now().RetryAfter + time.Second - 1) / time.Second
 	w.Header().Set("Retry-After", strconv.Itoa(int(seconds)))
 	http.Error(w, err.Message, http.StatusServiceUnavailable)
 }

@@ -26,8 +26,8 @@ type hostnames struct {
 //
 // It holds for every listener and for [Server.ServeHTTP]; a plain tcp:// or
 // unix:// stream names no host.
-func WithHostnames(names ...string) Option {
-	return optionFunc(func(c *config) error {
+func WithHostnames(names ...string) LiveOption {
+	return liveOption{func(c *config) error {
 		if c.hosts == nil {
 			c.hosts = &hostnames{names: make(map[string]bool)}
 		}
@@ -40,7 +40,7 @@ func WithHostnames(names ...string) Option {
 			}
 		}
 		return nil
-	})
+	}, func(c *config) { c.hosts = nil }}
 }
 
 // add adds a name in the form in which it is looked up.
@@ -89,22 +89,23 @@ func (h *hostnames) allowAddresses() bool {
 	return false
 }
 
+// certificateNames adds those of the certificates, where they are asked for.
+func (c *config) certificateNames() error {
+	if c.hosts == nil || !c.hosts.certificate {
+		return nil
+	}
+	return c.hosts.addCertificates(c.tls)
+}
+
 // finishHostnames adds the certificates' names and has TLS refuse the others.
 func (c *config) finishHostnames() error {
-	if c.hosts == nil {
-		return nil
+	if err := c.certificateNames(); err != nil || c.tls == nil {
+		return err
 	}
-	if c.hosts.certificate {
-		if err := c.hosts.addCertificates(c.tls); err != nil {
-			return err
-		}
-	}
-	if c.tls == nil {
-		return nil
-	}
-	byAddress, next := c.hosts.allowAddresses(), c.tls.GetConfigForClient
+	next := c.tls.GetConfigForClient
 	c.tls.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if hello.ServerName == "" && !byAddress || hello.ServerName != "" && !c.hosts.allow(hello.ServerName) {
+		hosts := c.live.Load().hosts
+		if hosts != nil && (hello.ServerName == "" && !hosts.allowAddresses() || hello.ServerName != "" && !hosts.allow(hello.ServerName)) {
 			return nil, fmt.Errorf("polywire: no host %q here", hello.ServerName)
 		}
 		if next == nil {
@@ -149,7 +150,7 @@ func (h *hostnames) addCertificates(t *tls.Config) error {
 
 // misdirected answers a request for another host; false: it is for this one.
 func (s *Server) misdirected(w http.ResponseWriter, r *http.Request) bool {
-	if s.cfg.hosts == nil || s.cfg.hosts.allow(r.Host) {
+	if hosts := s.now().hosts; hosts == nil || hosts.allow(r.Host) {
 		return false
 	}
 	s.refused("", httpAddr(r.RemoteAddr), refusedHost, nil)

@@ -31,6 +31,7 @@ type link struct {
 	paced     bool   // the transport prescribes the heartbeat
 	arguments bool   // the session takes several arguments
 	curt      bool   // the peer does not answer room operations
+	perAddr   bool   // counted among those of its address
 	multi     *multi // what links with namespaces have; nil on others
 	rate      *rate  // bounds the messages; nil: nothing does
 	codes     atomic.Pointer[codeTable]

@@ -91,6 +91,7 @@ type config struct {
 	presence   []string        // patterns of rooms
 	base       context.Context //nolint:containedctx // the parent of every handler's context, given once
 	httpServer func(*http.Server)
+	live       *live
 }
 
 func defaultConfig() config {
@@ -217,8 +218,8 @@ func WithBaseContext(ctx context.Context) Option {
 // WithOrigins lists the web origins whose pages may connect, such as
 // "https://example.com", besides the server's own; "*" allows all. Requests
 // without an Origin header are not from browsers and always allowed.
-func WithOrigins(origins ...string) Option {
-	return optionFunc(func(c *config) error {
+func WithOrigins(origins ...string) LiveOption {
+	return liveOption{func(c *config) error {
 		if c.origins == nil {
 			c.origins = make(map[string]bool)
 		}
@@ -230,7 +231,7 @@ func WithOrigins(origins ...string) Option {
 			c.origins[strings.ToLower(strings.TrimRight(o, "/"))] = true
 		}
 		return nil
-	})
+	}, func(c *config) { c.origins = nil }}
 }
 
 func (c *config) allowOrigin(r *http.Request) bool {
@@ -266,14 +267,14 @@ func AllowAll(context.Context, *Conn, string, string) error { return nil }
 func AllowBroadcast(context.Context, *Conn, string) error { return nil }
 
 // number makes an option of a bound that must be at least low.
-func number[T int | int64 | time.Duration](name string, v, low T, field func(c *config) *T) Option {
-	return optionFunc(func(c *config) error {
+func number[T int | int64 | time.Duration](name string, v, low T, field func(c *config) *T) liveOption {
+	return liveOption{set: func(c *config) error {
 		if v < low {
 			return fmt.Errorf("%s is %v, must be at least %v", name, v, low)
 		}
 		*field(c) = v
 		return nil
-	})
+	}}
 }
 
 // WithMaxMessageBytes bounds an inbound message, put together and inflated.
@@ -398,14 +399,14 @@ func WithMaxRoomNameBytes(n int) Option {
 // two an HTTP client gets 503 with Retry-After before any upgrade (see
 // [WithRetryAfter]), and a stream is closed at once; over the last one a user
 // gets [CloseConnectionLimit].
-func WithMaxConnections(total, perAddress, perUser int) Option {
-	return optionFunc(func(c *config) error {
+func WithMaxConnections(total, perAddress, perUser int) LiveOption {
+	return liveOption{set: func(c *config) error {
 		if total < 0 || perAddress < 0 || perUser < 0 {
 			return errors.New("connection limits must not be negative")
 		}
 		c.MaxConnections, c.MaxConnectionsPerAddr, c.MaxConnectionsPerUser = total, perAddress, perUser
 		return nil
-	})
+	}}
 }
 
 // WithMaxNamespaces bounds the connections that share one link, on wires with
@@ -424,7 +425,7 @@ func WithMaxNamespaces(joined, connecting int) Option {
 // WithMaxOpening bounds the links that are being opened: accepted, and without
 // an identity yet. Default 10,000; 0 is no limit. One more is refused as by
 // [WithMaxConnections].
-func WithMaxOpening(n int) Option {
+func WithMaxOpening(n int) LiveOption {
 	return number("MaxOpening", n, 0, func(c *config) *int { return &c.MaxOpening })
 }
 
@@ -438,6 +439,6 @@ func WithEndpointReplies() Option {
 
 // WithRetryAfter sets when an HTTP client that was refused for a limit may try
 // again, in whole seconds. Default 5 s.
-func WithRetryAfter(d time.Duration) Option {
+func WithRetryAfter(d time.Duration) LiveOption {
 	return number("RetryAfter", d, 0, func(c *config) *time.Duration { return &c.RetryAfter })
 }

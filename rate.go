@@ -31,12 +31,13 @@ type rate struct {
 }
 
 func newRate(s *Server) *rate {
-	return &rate{s, bucket{tokens: float64(s.cfg.MessageBurst), last: s.watch.now()}}
+	return &rate{s, bucket{tokens: float64(s.now().MessageBurst), last: s.watch.now()}}
 }
 
 // allows takes a token, if there is one.
 func (r *rate) allows() bool {
-	return r.bucket.allows(r.srv.cfg.MessageRate, r.srv.cfg.MessageBurst, r.srv.watch.now())
+	cfg := r.srv.now()
+	return cfg.MessageRate == 0 || r.bucket.allows(cfg.MessageRate, cfg.MessageBurst, r.srv.watch.now())
 }
 
 // userLimit is what a user's connections share on this server.
@@ -112,43 +113,43 @@ func (a *acceptance) sweep(cfg *config, now time.Duration) {
 }
 
 // pace makes an option of a rate and its burst.
-func pace(what string, perSecond float64, burst int, set func(c *config)) Option {
-	return optionFunc(func(c *config) error {
-		if !(perSecond > 0) || burst < 1 {
-			return errors.New(what + " must be positive, its burst at least 1")
+func pace(what string, perSecond float64, burst int, set func(c *config)) LiveOption {
+	return liveOption{set: func(c *config) error {
+		if (perSecond != 0 || burst != 0) && (!(perSecond > 0) || burst < 1) {
+			return errors.New(what + " must be positive, its burst at least 1; or both zero")
 		}
 		set(c)
 		return nil
-	})
+	}}
 }
 
 // WithMessageRate bounds the messages that one link may send: so many a
 // second in the long run, and burst at once. One more closes it with
-// [CloseTooManyRequests]. Default: no limit.
-func WithMessageRate(perSecond float64, burst int) Option {
+// [CloseTooManyRequests]. Default 0, 0: no limit.
+func WithMessageRate(perSecond float64, burst int) LiveOption {
 	return pace("a message rate", perSecond, burst, func(c *config) { c.MessageRate, c.MessageBurst = perSecond, burst })
 }
 
 // WithUserMessageRate bounds the requests (messages, calls, room operations)
 // that the connections of one user may send together to this server. One more
 // closes the connection that sends it with [CloseTooManyRequests]. Connections
-// without a user are not bounded by it. Default: no limit.
-func WithUserMessageRate(perSecond float64, burst int) Option {
+// without a user are not bounded by it. Default 0, 0: no limit.
+func WithUserMessageRate(perSecond float64, burst int) LiveOption {
 	return pace("a message rate", perSecond, burst, func(c *config) { c.UserMessageRate, c.UserMessageBurst = perSecond, burst })
 }
 
 // WithAcceptRate bounds how fast connections may come: so many a second in the
 // long run, and burst at once. One more is refused as by [WithMaxConnections].
-// Default: no limit.
-func WithAcceptRate(perSecond float64, burst int) Option {
+// Default 0, 0: no limit.
+func WithAcceptRate(perSecond float64, burst int) LiveOption {
 	return pace("an accept rate", perSecond, burst, func(c *config) {
 		c.AcceptRate, c.AcceptBurst = perSecond, burst
 	})
 }
 
 // WithAcceptRatePerAddress is [WithAcceptRate] for the connections of one
-// address; see [WithMaxConnections] for what that is. Default: no limit.
-func WithAcceptRatePerAddress(perSecond float64, burst int) Option {
+// address; see [WithMaxConnections] for what that is. Default 0, 0: no limit.
+func WithAcceptRatePerAddress(perSecond float64, burst int) LiveOption {
 	return pace("an accept rate", perSecond, burst, func(c *config) {
 		c.AcceptRatePerAddr, c.AcceptBurstPerAddr = perSecond, burst
 	})

@@ -29,6 +29,7 @@ type Server struct {
 	cfg           config
 	id            string
 	state         atomic.Int32
+	leaving       atomic.Bool // no new connections: see Drain
 	hooks         Hooks
 	spaces        spaces
 	kinds         kinds
@@ -88,6 +89,8 @@ func New(opts ...Option) (*Server, error) {
 	s.calls.New = func() any { return &call{done: make(chan struct{}, 1)} }
 	s.fanouts.New = func() any { return new(fanout) }
 	var errs []error
+	s.cfg.live = new(live)
+	s.cfg.live.Store(&s.cfg)
 	for _, o := range opts {
 		if err := o.apply(&s.cfg); err != nil {
 			errs = append(errs, fmt.Errorf("%w: %w", ErrConfig, err))
@@ -165,8 +168,8 @@ func (s *Server) HandleHTTP(pattern string, h http.Handler) {
 	s.routes.Handle(pattern, h)
 }
 
-// Configuration returns the server's bounds.
-func (s *Server) Configuration() Configuration { return s.cfg.Configuration }
+// Configuration returns the server's bounds, as they are now.
+func (s *Server) Configuration() Configuration { return s.now().Configuration }
 
 // Start makes the server ready without serving anything yet; the Serve methods
 // do it by themselves. Errors wrap [ErrConfig], or are a plugin's, or [ErrClosed].
@@ -237,7 +240,7 @@ func (s *Server) attach(wl wire.Link, name string, d *dial) (*link, error) {
 	if wl.Namespaces {
 		l.multi = s.newMulti(wl.Request)
 	}
-	if s.cfg.MessageRate > 0 {
+	if s.now().MessageRate > 0 {
 		l.rate = newRate(s)
 	}
 	if from := s.cfg.proxies.from(wl.Request); from != nil {
@@ -301,7 +304,7 @@ func (h host) Attach(wl wire.Link) error {
 func (h host) Kind(b []byte) string { return h.s.kinds.intern(b) }
 
 // AllowOrigin implements [wire.Host].
-func (h host) AllowOrigin(r *http.Request) bool { return h.s.cfg.allowOrigin(r) }
+func (h host) AllowOrigin(r *http.Request) bool { return h.s.now().allowOrigin(r) }
 
 // ContentTypes implements [wire.Host].
 func (h host) ContentTypes() []string { return h.s.cfg.ContentTypes }

@@ -79,14 +79,14 @@ func (s *Server) find(token uint64) *Conn {
 // register gives a link's first connection a place, if there is one for the link.
 func (s *Server) register(l *link) error {
 	addr := hostOf(l.conn.RemoteAddr())
-	if err := s.limits.add(&s.cfg, addr, l.dial != nil); err != nil {
+	if err := s.limits.add(s.now(), addr, l); err != nil {
 		s.refused(l.wire.name, l.conn.RemoteAddr(), refusedLimit, err)
 		return err
 	}
 	s.conns.mu.Lock()
 	defer s.conns.mu.Unlock()
 	if s.State() != StateRunning { // under the lock: Shutdown sees all links or none comes
-		s.limits.remove(addr)
+		s.limits.remove(addr, l)
 		return ErrNotRunning
 	}
 	s.conns.put(&l.conn)
@@ -118,7 +118,7 @@ func (s *Server) forget(c *Conn, why *CloseError) {
 		s.limits.removeUser(a.user)
 	}
 	if c.link.multi == nil {
-		s.limits.remove(hostOf(c.link.conn.RemoteAddr()))
+		s.limits.remove(hostOf(c.link.conn.RemoteAddr()), c.link)
 	}
 	s.aliases.remove(c)
 	if s.node != nil && c.shared != nil && c.shared.id != "" && c.ns.rooms.count(c.shared.id) == 0 {
@@ -154,7 +154,7 @@ func (c *Conn) logEnd(why *CloseError) {
 func (s *Server) unregister(l *link) {
 	s.conns.remove(&l.conn)
 	if l.multi != nil { // its place outlives the connections on it
-		s.limits.remove(hostOf(l.conn.RemoteAddr()))
+		s.limits.remove(hostOf(l.conn.RemoteAddr()), l)
 	}
 	s.goes.Done()
 }

@@ -200,7 +200,7 @@ queues:
 
 func TestBadFiles(t *testing.T) {
 	for file, want := range map[string]string{
-		"nmae: x":                       "a.yaml:1:1: nmae: no such setting; did you mean name?",
+		"nmea: x":                       "a.yaml:1:1: nmea: no such setting; did you mean name?",
 		"a: 1\nlog:\n  lvl: x":          "a.yaml:1:1: a: no such setting; did you mean name?\na.yaml:3:3: log.lvl: no such setting; did you mean log.level?",
 		"level: warn":                   "a.yaml:1:1: level: no such setting; did you mean log.level?",
 		"log_level: warn":               "a.yaml:1:1: log_level: no such setting; did you mean log.level?",
