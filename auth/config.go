@@ -55,17 +55,31 @@ func (c Config) GoString() string { return c.String() }
 // LogValue implements [slog.LogValuer].
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// Open returns the tokens, to be closed with the server, and the options that a
-// server needs: those of [Tokens.Options], and of [Rooms] where there are rules
-// or claims for that. The error is about the configuration.
-func (c Config) Open(logger *slog.Logger) (*Tokens, []polywire.Option, error) {
+// Opened is a [Config] in use.
+type Opened struct {
+	Tokens *Tokens
+	Rooms  *Rooms // nil: there is no policy
+}
+
+// Options returns what a server needs.
+func (o *Opened) Options() []polywire.Option {
+	opts := o.Tokens.Options()
+	if o.Rooms != nil {
+		opts = append(opts, o.Rooms.Options()...)
+	}
+	return opts
+}
+
+// Open returns the tokens, to be closed where no server does, and the policy of
+// rooms. The error is about the configuration.
+func (c Config) Open(logger *slog.Logger) (*Opened, error) {
 	keys, err := c.keys()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	rooms, err := c.rooms()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	t, err := JWT(keys, Options{
 		Issuers: c.Issuers, Audiences: c.Audiences, AnyIssuer: c.AnyIssuer, AnyAudience: c.AnyAudience,
@@ -73,13 +87,9 @@ func (c Config) Open(logger *slog.Logger) (*Tokens, []polywire.Option, error) {
 		UserClaim: c.UserClaim, Query: c.Query, Optional: c.Optional, Logger: logger,
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	opts := t.Options()
-	if rooms != nil {
-		opts = append(opts, rooms.Options()...)
-	}
-	return t, opts, nil
+	return &Opened{t, rooms}, nil
 }
 
 func (c Config) keys() (Keys, error) {

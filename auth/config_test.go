@@ -39,10 +39,11 @@ func TestConfig(t *testing.T) {
 		Secret: string(secret()), PublicKeys: string(pemOf(signing().p256.Public())), KeySet: file,
 		Issuers: []string{issuer}, Audiences: []string{audience},
 	}
-	got, opts, err := cfg.Open(nil)
-	if err != nil || len(opts) != 2 {
-		t.Fatalf("%d options, %v", len(opts), err)
+	opened, err := cfg.Open(nil)
+	if err != nil || opened.Rooms != nil || len(opened.Options()) != 2 {
+		t.Fatalf("%+v, %v", opened, err)
 	}
+	got := opened.Tokens
 	defer got.Close()
 	for _, alg := range []string{"HS256", "ES256", "EdDSA"} {
 		raw := sign(alg, signer(alg), map[string]any{"kid": "e"}, claims(nil))
@@ -66,17 +67,17 @@ func TestConfig(t *testing.T) {
 	} {
 		bad := cfg
 		change(&bad)
-		if _, _, err := bad.Open(nil); err == nil || strings.Contains(err.Error(), "hunter2") {
+		if _, err := bad.Open(nil); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	cfg.SubscribeClaim = "rooms"
-	other, opts, err := cfg.Open(nil)
-	if err != nil || len(opts) != 4 {
-		t.Errorf("%d options, %v", len(opts), err)
+	other, err := cfg.Open(nil)
+	if err != nil || other.Rooms == nil {
+		t.Fatalf("%+v, %v", other, err)
 	}
-	defer other.Close()
-	srv, err := polywire.New(opts...)
+	defer other.Tokens.Close()
+	srv, err := polywire.New(other.Options()...)
 	if err != nil {
 		t.Fatal(err)
 	}

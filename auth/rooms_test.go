@@ -161,12 +161,11 @@ func TestRoomsOfServer(t *testing.T) {
 			Secret: string(secret()), Issuers: []string{issuer}, Audiences: []string{audience}, Query: "access_token",
 			Rooms: []string{"user-{sub}=subscribe", "team:*=subscribe,publish"},
 		}
-		got, opts, err := cfg.Open(nil)
+		opened, err := cfg.Open(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer got.Close()
-		s := newSite(t, opts...)
+		s := newSite(t, opened.Options()...)
 		for _, at := range []string{"ws://memory", "tcp://memory:1", "drs+ws://memory"} {
 			raw := good("ann", time.Hour)
 			c, err := s.dial(at, raw, bearerHeader(raw))

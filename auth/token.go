@@ -145,7 +145,7 @@ func (t *Tokens) parse(ctx context.Context, raw string) (*Token, error) {
 func signatureFault(parsed *jwt.Token) string {
 	alg, _ := parsed.Header["alg"].(string)
 	if !slices.Contains(knownAlgorithms(), alg) {
-		return fmt.Sprintf("algorithm %s", short(alg))
+		return "algorithm " + short(alg)
 	}
 	return "the signature is not right"
 }

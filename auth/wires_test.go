@@ -257,11 +257,12 @@ func TestSubprotocol(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer nc.Close()
-		go io.WriteString(nc, upgrade("polywire.v1.json, polywire.token."+raw)) //nolint:errcheck // what comes back shows it
+		go io.WriteString(nc, upgrade("polywire.v1.json, polywire.token."+raw))
 		resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer resp.Body.Close()
 		if p := resp.Header.Values("Sec-WebSocket-Protocol"); resp.StatusCode != http.StatusSwitchingProtocols || len(p) != 1 || p[0] != "polywire.v1.json" {
 			t.Errorf("answered with %s, subprotocol %q", resp.Status, p)
 		}
