@@ -27,6 +27,9 @@ type Harness struct {
 	Virtual bool
 	// Precision is how late a delayed message may come. Zero: 1 s.
 	Precision time.Duration
+	// Free begins to look at the machine, and its result says whether that has
+	// been free for the test since: only then Precision is asked for. Nil: it is.
+	Free func(t *testing.T) func() bool
 	// Lease is the shortest lease that the driver takes, at least a second for
 	// real brokers. Zero: its claims live as long as the connection.
 	Lease time.Duration
@@ -137,10 +140,22 @@ type run struct {
 	h      *Harness
 	queue  string
 	ledger *ledger
+	free   func() bool
 }
 
 func newRun(t *testing.T, h *Harness) *run {
-	return &run{T: t, h: h, queue: unique("q"), ledger: newLedger()}
+	r := &run{T: t, h: h, queue: unique("q"), ledger: newLedger(), free: func() bool { return true }}
+	if h.Free != nil {
+		r.free = h.Free(t)
+	}
+	return r
+}
+
+// late reports whether what should have come by then came too late for a
+// machine like this.
+func (r *run) late(came, then time.Time) bool {
+	late := came.Sub(then)
+	return late > r.h.Precision && (late > r.h.Patience || r.free())
 }
 
 // unique returns a name that no other run has.

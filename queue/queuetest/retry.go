@@ -38,7 +38,7 @@ func retrySchedule(r *run) {
 			shortest, longest := o.Backoff.Bounds(n)
 			wait := all[n].start.Sub(all[n-1].end)
 			spread[wait.Round(5*time.Millisecond)] = true
-			if wait < shortest-slack || wait > longest+r.h.Precision {
+			if wait < shortest-slack || r.late(all[n].start, all[n-1].end.Add(longest)) {
 				r.Errorf("attempt %d came %v after the failure, not %v to %v", n+1, wait, shortest, longest)
 			}
 			if d := all[n].d; d.Attempt != n+1 || d.Attempts != n || d.LastError != fmt.Sprint("failure ", n) || d.Last != (n+1 == o.MaxAttempts) {
@@ -66,7 +66,7 @@ func retryAfter(r *run) {
 	r.settled()
 	all := r.ledger.of("m")
 	for n, want := range []time.Duration{1500 * time.Millisecond, queue.MinRetry} {
-		if wait := all[n+1].start.Sub(all[n].end); wait < want-slack || wait > want+r.h.Precision {
+		if wait := all[n+1].start.Sub(all[n].end); wait < want-slack || r.late(all[n+1].start, all[n].end.Add(want)) {
 			r.Errorf("attempt %d came after %v, not %v", n+2, wait, want)
 		}
 	}

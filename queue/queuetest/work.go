@@ -234,7 +234,7 @@ func delays(r *run) {
 	check := func(id string, from, to time.Time) {
 		at := r.ledger.of(id)[0].start
 		worst = max(worst, at.Sub(to))
-		if at.Before(from.Add(-slack)) || at.After(to.Add(r.h.Precision)) {
+		if at.Before(from.Add(-slack)) || r.late(at, to) {
 			r.Errorf("%s came at %v, not at %v to %v", id, at.Sub(start), from.Sub(start), to.Sub(start))
 		}
 	}
