@@ -150,18 +150,18 @@ func (h *Handler) once(ctx context.Context, c call, in proto.Message, do func(co
 	if err := checkIdempotencyKey(c.idempotency); err != nil {
 		return nil, false, err
 	}
-	print, err := fingerprint(c.op, in)
+	mark, err := fingerprint(c.op, in)
 	if err != nil {
 		return nil, false, err
 	}
 	sum := sha256.Sum256([]byte(c.key.name + "\x00" + c.idempotency[0]))
 	key := hex.EncodeToString(sum[:])
-	there, claim, err := h.store.Claim(ctx, key, Record{Print: print})
+	there, claim, err := h.store.Claim(ctx, key, Record{Print: mark})
 	switch {
 	case err != nil:
 		return nil, false, &problem{code: codeUnavailable, detail: "what was done before cannot be read: not done", err: err}
 	case there != nil:
-		out, err = there.answer(c.op, print)
+		out, err = there.answer(c.op, mark)
 		return out, err == nil, err
 	}
 	// Whoever asked may go; what was begun is done, and remembered.
@@ -172,7 +172,7 @@ func (h *Handler) once(ctx context.Context, c call, in proto.Message, do func(co
 	if out, err = do(ctx); err != nil {
 		return nil, false, err
 	}
-	done = &Record{Print: print, Done: true}
+	done = &Record{Print: mark, Done: true}
 	if b, err := proto.Marshal(out); err == nil && len(b) <= MaxAnswerBytes {
 		done.Kept, done.Answer = true, b
 	}
@@ -212,9 +212,9 @@ func fingerprint(op *operation, in proto.Message) (sum [sha256.Size]byte, err er
 }
 
 // answer is what a repeated request gets.
-func (r *Record) answer(op *operation, print [sha256.Size]byte) (proto.Message, error) {
+func (r *Record) answer(op *operation, mark [sha256.Size]byte) (proto.Message, error) {
 	switch {
-	case r.Print != print:
+	case r.Print != mark:
 		return nil, problemf(codeKeyReused, "this %s came with another request before", idempotencyHeader)
 	case !r.Done:
 		return nil, problemf(codeInProgress, "the request with this %s is being done", idempotencyHeader)

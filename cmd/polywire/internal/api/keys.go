@@ -60,7 +60,7 @@ func NewKey(name, secret string, scopes ...Scope) (Key, error) {
 	if digits, hashed := strings.CutPrefix(secret, hashedPrefix); hashed {
 		b, err := hex.DecodeString(digits)
 		if err != nil || len(b) != sha256.Size {
-			return k, fmt.Errorf("API key %q: want 64 hexadecimal digits after sha256:", name)
+			return k, fmt.Errorf("API key %q: want sha256: and 64 hexadecimal digits", name)
 		}
 		copy(k.hash[:], b)
 	} else {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,7 +60,7 @@ func (w *world) tryRPC(t *testing.T, c *http.Client, url, name string, ada messa
 	t.Helper()
 	as := func(key string, more ...connect.Interceptor) []connect.ClientOption {
 		more = append(more, showKey("Authorization", "Bearer "+secretOf(key)))
-		return append(opts[:len(opts):len(opts)], connect.WithInterceptors(more...))
+		return append(slices.Clip(opts), connect.WithInterceptors(more...))
 	}
 	send := &v1.SendRequest{Target: &v1.Target{Users: []string{"ada"}}, Kind: "k", Payload: &v1.SendRequest_Json{Json: &v1.Json{Text: []byte(`{"n":18446744073709551615}`)}}}
 	m := apiv1connect.NewMessagesClient(c, url, as("send", showKey(idempotencyHeader, strings.ReplaceAll(name, " ", "-")))...)
