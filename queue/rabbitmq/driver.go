@@ -73,7 +73,8 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 }
 
 // Publish implements queue.Driver. A message that the broker gave back because
-// its queue was deleted is published again, after the queue was made anew. IDs
+// its queue was deleted is published again, after the queue was made anew; one
+// that it refuses is, too, for about a second, or ten while the queue is new. IDs
 // are not remembered: what was published twice is there twice, until the
 // consumers' own memory of what was done tells.
 func (d *Driver) Publish(ctx context.Context, e *queue.Envelope) queue.Receipt {
