@@ -3,7 +3,6 @@ package middleware_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -13,10 +12,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/polywire/polywire"
-	"github.com/polywire/polywire/client"
 	"github.com/polywire/polywire/middleware"
-	"github.com/polywire/polywire/transport/transporttest"
-	"github.com/polywire/polywire/wire/native"
+	"github.com/polywire/polywire/polywiretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,24 +21,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // call sends one call of kind "k" through mw to h, in a bubble's own server.
 func call(t *testing.T, h polywire.HandlerFunc, mw ...polywire.Middleware) error {
 	t.Helper()
-	srv, err := polywire.New(polywire.WithWires(native.New()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	srv := polywiretest.New(t)
 	srv.Use(mw...)
 	srv.Handle("k", h)
-	l := transporttest.NewListener()
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l, "tcp") }()
-	c, err := client.Dial(t.Context(), "tcp://memory:1", client.WithNetDial(l.NetDial))
-	if err != nil {
-		t.Fatal(err)
-	}
-	result := c.Call(t.Context(), "k", "payload", nil)
-	if err := errors.Join(c.Close(), srv.Close(), <-served); err != nil {
-		t.Error(err)
-	}
-	return result
+	return srv.Client().Call(t.Context(), "k", "payload", nil)
 }
 
 func TestRecover(t *testing.T) {

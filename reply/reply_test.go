@@ -3,7 +3,6 @@ package reply_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"reflect"
 	"testing"
 	"testing/synctest"
@@ -11,12 +10,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/polywire/polywire"
-	"github.com/polywire/polywire/client"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/codec/msgpack"
+	"github.com/polywire/polywire/polywiretest"
 	"github.com/polywire/polywire/reply"
-	"github.com/polywire/polywire/transport/transporttest"
-	"github.com/polywire/polywire/wire/native"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -74,24 +71,12 @@ func TestAnswerOfNothing(t *testing.T) {
 func request(t *testing.T, m *reply.Message, payload any) (answer *reply.Message) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		srv, err := polywire.New(polywire.WithWires(native.New()), polywire.WithCodecs(codec.JSON{}, msgpack.Codec{}))
-		if err != nil {
-			t.Fatal(err)
-		}
+		srv := polywiretest.New(t, polywire.WithCodecs(codec.JSON{}, msgpack.Codec{}))
 		srv.Handle("k", polywire.HandlerFunc(func(_ context.Context, request *polywire.Message) (any, error) {
 			answer, _ = m.Answer(request).(*reply.Message)
 			return nil, nil
 		}))
-		l := transporttest.NewListener()
-		served := make(chan error, 1)
-		go func() { served <- srv.Serve(l, "tcp") }()
-		c, err := client.Dial(t.Context(), "tcp://memory:1", client.WithNetDial(l.NetDial))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(c.Call(t.Context(), "k", payload, nil), c.Close(), srv.Close(), <-served); err != nil {
-			t.Error(err)
-		}
+		srv.Client().MustCall("k", payload, nil)
 	})
 	return answer
 }
