@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -133,10 +134,9 @@ func (f *clusterFlags) natsServer(ctx context.Context, logger *slog.Logger) (nat
 	}
 	peers := make([]string, len(f.peers))
 	for i, p := range f.peers {
-		if peers[i] = p; !strings.Contains(p, "://") {
-			if _, _, err := net.SplitHostPort(p); err != nil {
-				peers[i] = net.JoinHostPort(strings.Trim(p, "[]"), clusterPort)
-			}
+		var err error
+		if peers[i], err = peerAddress(p); err != nil {
+			return o, err
 		}
 	}
 	at := f.clusterAt
@@ -151,6 +151,22 @@ func (f *clusterFlags) natsServer(ctx context.Context, logger *slog.Logger) (nat
 	}
 	o.Cluster = &natsembed.Cluster{Listen: at, Advertise: f.advertise, Peers: peers, Password: f.secret}
 	return o, nil
+}
+
+// peerAddress adds the port where there is none. URLs are natsembed's to check.
+func peerAddress(p string) (string, error) {
+	if strings.Contains(p, "://") {
+		return p, nil
+	}
+	host, port, err := net.SplitHostPort(p)
+	if err != nil {
+		host, port = strings.TrimSuffix(strings.TrimPrefix(p, "["), "]"), clusterPort
+	}
+	_, wrong := strconv.ParseUint(port, 10, 16)
+	if strings.Contains(host, ":") && net.ParseIP(host) == nil || host == "" || wrong != nil {
+		return "", fmt.Errorf("--cluster-peers %q: want host, or host:port", p)
+	}
+	return net.JoinHostPort(host, port), nil
 }
 
 // quieter says what the NATS server says at Info, every route and election, at

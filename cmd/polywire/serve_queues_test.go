@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,42 @@ var throughRules = []string{
 func serveQueues(t *testing.T, args ...string) *process {
 	t.Helper()
 	return background(t, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
+}
+
+// In a cluster of three a queue is on a majority: any server takes messages for
+// it, also when one is gone, and what a server takes from it goes to the members
+// of all.
+func TestServeQueuesCluster(t *testing.T) {
+	at := strings.Join([]string{freeAddress(t), freeAddress(t), freeAddress(t)}, ",")
+	var servers []*process
+	for _, own := range strings.Split(at, ",") {
+		servers = append(servers, serveQueues(t, "--queue-in", "order.*=orders", "--queue-out", "orders=feed",
+			"--data-dir", t.TempDir(), "--no-sync", "--cluster-listen", own, "--cluster-peers", at))
+	}
+	var urls []string
+	for _, p := range servers {
+		urls = append(urls, last(p.line()))
+		p.logs("joined the cluster")
+	}
+	sub := background(t, "sub", "feed", "--url", urls[2])
+	eventually(t, "the others know who is in the room", func() bool {
+		return len(members(t, urls[0], "feed")) == 1 && len(members(t, urls[1], "feed")) == 1
+	})
+	send := func(from int, via ...string) {
+		want := make(map[string]bool)
+		for i := range 6 {
+			text := strconv.Itoa(from + i)
+			put(t, via[i%len(via)], "order.new", text)
+			want[text] = true
+		}
+		for len(want) > 0 { // what comes twice is not waited for
+			delete(want, string(heard(t, sub).Payload))
+		}
+	}
+	send(0, urls...)
+	servers[0].end()
+	send(6, urls[1:]...)
+	sub.end()
 }
 
 // What a queue has accepted is there after a restart, and what was sent is not
