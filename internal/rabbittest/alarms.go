@@ -10,7 +10,7 @@ import (
 const (
 	memoryLimit = "1GB"
 	diskLimit   = "10MB"
-	alarmTime   = 20 * time.Second
+	alarmTime   = time.Minute
 )
 
 // MemoryAlarm raises the memory alarm, or lets it go, and returns when it is

@@ -33,7 +33,7 @@ func TestLife(t *testing.T) {
 		t.Error("a paused node answers")
 	}
 	b.Resume(t)
-	testenv.Eventually(t, 20*time.Second, "the node answers again", b.answers)
+	testenv.Eventually(t, time.Minute, "the node answers again", b.answers)
 
 	b.Eval(t, `rabbit_vhost:add(<<"kept">>, <<"test">>)`)
 	b.Stop(t)

@@ -54,7 +54,7 @@ func open(t testing.TB, o Options) *Driver {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := d.Close(ctx); err != nil {
 			t.Errorf("closing: %v", err)
@@ -140,7 +140,7 @@ func consume(t testing.TB, d *Driver, q string, o queue.ConsumeOptions, r queue.
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := s.Close(ctx); err != nil {
 			t.Errorf("closing the subscription of %q: %v", q, err)
