@@ -33,10 +33,10 @@ const (
 	nodeName  = "polywire@localhost"
 	loopback  = "127.0.0.1"
 	startTime = 2 * time.Minute // it takes 4 to 6 s on an idle machine
+	stopTime  = time.Minute
+	evalTime  = time.Minute
 
-	firstPort, lastPort = 10_000, 32_000
-	stopTime            = time.Minute
-	evalTime            = time.Minute
+	firstPort, lastPort = 10_000, 32_000 // see listen
 )
 
 // Broker is one node. Its methods take the test that asks and fail it. They

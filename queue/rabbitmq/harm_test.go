@@ -162,33 +162,37 @@ func TestQueueDeleted(t *testing.T) {
 	t.Logf("%v; %+v", l, d.Stats())
 }
 
-// TestSlowHandlers holds messages for longer than the broker waits for a sign
-// of life: the connection gives them, and nothing comes again.
+// TestSlowHandlers holds messages, and has others wait behind them in hand, for
+// longer than the broker waits for a sign of life: the connection gives them,
+// and nothing comes again.
 func TestSlowHandlers(t *testing.T) {
 	testenv.Long(t)
 	t.Parallel()
-	const heartbeat, messages = 2 * time.Second, 20
+	const heartbeat, work, slow = 4 * time.Second, 14 * time.Second, 10
 	o := options(shared.Broker(t).URL())
 	o.Heartbeat = heartbeat
 	d, l, q := open(t, o), newLedger(), fresh("slow")
 	b := l.broker(t, d)
+	var begun atomic.Int64
 	err := b.Handle(q, func(ctx context.Context, m *queue.Delivery) error {
-		select {
-		case <-time.After(4 * heartbeat): // the work
-		case <-ctx.Done():
-			return ctx.Err()
+		if begun.Add(1) <= slow {
+			select {
+			case <-time.After(work):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 		l.finish(m.ID)
 		return nil
-	}, queue.HandleOptions{Concurrency: messages / 2, Prefetch: messages / 2})
+	}, queue.HandleOptions{Concurrency: slow, Prefetch: slow})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.send(t, b, q, "slow-", messages)
+	l.send(t, b, q, "slow-", 2*slow)
 	l.settled(t)
 	testenv.Eventually(t, patience, "all answers are given", func() bool { return b.Stats().Queues[q].InHand == 0 })
-	if st := b.Stats().Queues[q]; st.Received != messages || st.Done != messages || st.Stale != 0 {
-		t.Errorf("%d messages: %+v", messages, st)
+	if st := b.Stats().Queues[q]; st.Received != 2*slow || st.Done != 2*slow || st.Stale != 0 {
+		t.Errorf("%d messages: %+v", 2*slow, st)
 	}
 	if n := d.Status().Reconnects; n != 0 {
 		t.Errorf("%d connections made anew", n)
