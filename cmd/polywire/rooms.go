@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/auth"
 	"github.com/polywire/polywire/cluster"
 	"github.com/polywire/polywire/cmd/polywire/internal/config"
 )
@@ -115,7 +116,7 @@ func setHistory(h *polywire.History, name, value string) (err error) {
 
 // handleRooms lets clients ask who is in a room into which they could come,
 // and say something of themselves in it.
-func handleRooms(srv *polywire.Server) {
+func handleRooms(srv *polywire.Server, policy *auth.Rooms) {
 	srv.Handle(kindPresence, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
 		var room string
 		if err := m.Bind(&room); err != nil {
@@ -126,6 +127,11 @@ func handleRooms(srv *polywire.Server) {
 		}
 		if strings.HasPrefix(room, "$") { // as for subscribing
 			return nil, polywire.Errorf(polywire.CodeForbidden, "rooms that begin with \"$\" are reserved")
+		}
+		if policy != nil {
+			if err := policy.Subscribe(ctx, m.Conn(), room); err != nil {
+				return nil, err
+			}
 		}
 		who, err := m.Conn().Namespace().Room(room).Presence(ctx)
 		if err != nil { // some of them would be taken for all

@@ -41,10 +41,12 @@ func newServeFlags() *serveFlags {
 	f.placeFlags.declare(f.set)
 	f.wireFlags.declare(f.set)
 	f.declareLimits(f.set)
+	f.auth.declare(f.set)
 	f.roomFlags.declare(f.set)
 	f.clusterFlags.declare(f.set)
 	f.queueRules.declare(f.set)
 	f.hooks.declare(f.set)
+	f.adminFlags.declare(f.set)
 	return f
 }
 
