@@ -137,7 +137,7 @@ func bindQuery(m protoreflect.Message, p path, query url.Values) error {
 
 func queryValue(k protoreflect.Kind, text string) (protoreflect.Value, error) {
 	if !utf8.ValidString(text) {
-		return protoreflect.Value{}, fmt.Errorf("it is not UTF-8")
+		return protoreflect.Value{}, errors.New("it is not UTF-8")
 	}
 	if k == protoreflect.StringKind {
 		return protoreflect.ValueOfString(text), nil

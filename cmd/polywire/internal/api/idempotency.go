@@ -90,7 +90,7 @@ func (m *Memory) Claim(_ context.Context, key string, r Record) (*Record, uint64
 	now := time.Now()
 	m.trim(now)
 	if e := m.by[key]; e != nil {
-		there := e.Value.(*remembered) //nolint:forcetypeassert,errcheck // nothing else is in the list
+		there := e.Value.(*remembered) //nolint:forcetypeassert // nothing else is in the list
 		if there.Done || now.Sub(there.at) < claimLapse {
 			c := there.Record
 			return &c, 0, nil
@@ -126,7 +126,7 @@ func (m *Memory) add(r *remembered) {
 }
 
 func (m *Memory) drop(e *list.Element) {
-	r := m.order.Remove(e).(*remembered) //nolint:forcetypeassert,errcheck // nothing else is in the list
+	r := m.order.Remove(e).(*remembered) //nolint:forcetypeassert // nothing else is in the list
 	delete(m.by, r.key)
 	m.bytes -= rememberedBytes + len(r.Answer)
 }

@@ -108,6 +108,12 @@ func checkSecret(secret string) error {
 // keyring finds the key that a request shows.
 type keyring []Key
 
+// CheckKeys says what is wrong with keys that are to be used together.
+func CheckKeys(keys []Key) error {
+	_, err := newKeyring(keys)
+	return err
+}
+
 // newKeyring refuses keys that could be taken for each other.
 func newKeyring(keys []Key) (keyring, error) {
 	if len(keys) == 0 {

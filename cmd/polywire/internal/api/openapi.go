@@ -72,10 +72,10 @@ func commented() (protoreflect.FileDescriptor, error) {
 	if err := proto.Unmarshal(v1.Compiled(), &set); err != nil {
 		return nil, err
 	}
-	if len(set.File) != 1 {
-		return nil, fmt.Errorf("polywire.proto: %d files", len(set.File))
+	if len(set.GetFile()) != 1 {
+		return nil, fmt.Errorf("polywire.proto: %d files", len(set.GetFile()))
 	}
-	return protodesc.NewFile(set.File[0], nil)
+	return protodesc.NewFile(set.GetFile()[0], nil)
 }
 
 func problemSchema() object {
@@ -140,7 +140,7 @@ func (d *describer) operation(op *operation, p path) object {
 func (d *describer) body(op *operation, p path, in protoreflect.MessageDescriptor) object {
 	name := string(in.Name())
 	schema := d.message(in)
-	properties := maps.Clone(schema["properties"].(object)) //nolint:forcetypeassert,errcheck // message made it
+	properties := maps.Clone(schema["properties"].(object)) //nolint:forcetypeassert // message made it
 	required := []string{}
 	for _, need := range op.needs {
 		inPath := slices.ContainsFunc(p.to, func(to string) bool { return to == need || strings.HasPrefix(to, need+".") })

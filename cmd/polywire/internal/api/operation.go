@@ -76,7 +76,7 @@ func perform[In, Out any, PIn message[In], POut message[Out]](procedure string, 
 	op.newIn = func() proto.Message { return PIn(new(In)) }
 	op.newOut = func() proto.Message { return POut(new(Out)) }
 	op.do = func(ctx context.Context, s *service, in proto.Message) (proto.Message, error) {
-		out, err := do(s, ctx, in.(PIn)) //nolint:forcetypeassert,errcheck // newIn made it
+		out, err := do(s, ctx, in.(PIn)) //nolint:forcetypeassert // newIn made it
 		if err != nil {
 			return nil, err
 		}
@@ -88,7 +88,7 @@ func perform[In, Out any, PIn message[In], POut message[Out]](procedure string, 
 			if err != nil {
 				return nil, h.tell(ctx, op, err).rpc()
 			}
-			a := connect.NewResponse((*Out)(out.(POut))) //nolint:forcetypeassert,errcheck // do, or newOut, made it
+			a := connect.NewResponse((*Out)(out.(POut))) //nolint:forcetypeassert // do, or newOut, made it
 			markReplayed(a.Header(), replayed)
 			return a, nil
 		}, opts...)

@@ -127,43 +127,43 @@ func (s *service) checkNames(what string, names []string) error {
 
 // target returns whom a request means; single: one connection and nobody else.
 func (s *service) target(t *v1.Target) (to polywire.Target, single bool, err error) {
-	for what, names := range map[string][]string{"rooms": t.Rooms, "connections": t.Connections, "except_rooms": t.ExceptRooms} {
+	for what, names := range map[string][]string{"rooms": t.GetRooms(), "connections": t.GetConnections(), "except_rooms": t.GetExceptRooms()} {
 		if err := s.checkNames("target."+what, names); err != nil {
 			return to, false, err
 		}
 	}
-	if len(t.Users) > maxNames {
+	if len(t.GetUsers()) > maxNames {
 		return to, false, invalid("target.users: at most %d", maxNames)
 	}
-	rooms := slices.Concat(t.Rooms, t.Connections)
-	for _, u := range t.Users {
+	rooms := slices.Concat(t.GetRooms(), t.GetConnections())
+	for _, u := range t.GetUsers() {
 		if u == "" || !utf8.ValidString(u) {
 			return to, false, invalid("target.users: want names")
 		}
 		rooms = append(rooms, UserRoom(s.srv, u))
 	}
 	switch {
-	case t.All && len(rooms) > 0:
+	case t.GetAll() && len(rooms) > 0:
 		return to, false, invalid("target: all and others exclude each other")
-	case t.All:
+	case t.GetAll():
 		to = s.srv.All()
 	case len(rooms) == 0:
 		return to, false, invalid("target: want all, rooms, users or connections")
 	default:
 		to = s.srv.To(rooms...)
 	}
-	if len(t.ExceptRooms) > 0 {
-		to = to.Except(t.ExceptRooms...)
+	if len(t.GetExceptRooms()) > 0 {
+		to = to.Except(t.GetExceptRooms()...)
 	}
 	to, err = pick(to, t)
-	return to, len(rooms) == 1 && len(t.Connections) == 1, err
+	return to, len(rooms) == 1 && len(t.GetConnections()) == 1, err
 }
 
 func pick(to polywire.Target, t *v1.Target) (polywire.Target, error) {
-	if t.Key != "" && t.Pick != "key" {
+	if t.GetKey() != "" && t.GetPick() != "key" {
 		return to, invalid("target.key is for pick: key")
 	}
-	switch t.Pick {
+	switch t.GetPick() {
 	case "":
 		return to, nil
 	case "random":
@@ -171,10 +171,10 @@ func pick(to polywire.Target, t *v1.Target) (polywire.Target, error) {
 	case "least_loaded":
 		return to.Pick(polywire.LeastLoaded()), nil
 	case "key":
-		if t.Key == "" {
+		if t.GetKey() == "" {
 			return to, invalid("target.key is missing")
 		}
-		return to.Pick(polywire.ByKey(t.Key)), nil
+		return to.Pick(polywire.ByKey(t.GetKey())), nil
 	}
 	return to, invalid("target.pick: want random, least_loaded or key")
 }
@@ -204,10 +204,10 @@ func checkHeader(header map[string]string) error {
 func payloadIn(json *v1.Json, text *string, bytes []byte) (polywire.Payload, error) {
 	switch {
 	case json != nil:
-		if !validJSON(json.Text) {
+		if !validJSON(json.GetText()) {
 			return polywire.Payload{}, invalid("json: it is no JSON value")
 		}
-		return polywire.Payload{Type: codec.TypeJSON, Data: json.Text}, nil
+		return polywire.Payload{Type: codec.TypeJSON, Data: json.GetText()}, nil
 	case text != nil:
 		return polywire.Payload{Type: codec.TypeJSON, Data: appendString(nil, *text)}, nil
 	case bytes != nil:

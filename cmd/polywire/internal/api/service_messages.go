@@ -20,29 +20,29 @@ const (
 
 // Send sends to connections.
 func (s *service) Send(ctx context.Context, in *v1.SendRequest) (*v1.SendResponse, error) {
-	to, single, err := s.target(in.Target)
+	to, single, err := s.target(in.GetTarget())
 	if err != nil {
 		return nil, err
 	}
 	var text *string
-	if t, ok := in.Payload.(*v1.SendRequest_Text); ok {
+	if t, ok := in.GetPayload().(*v1.SendRequest_Text); ok {
 		text = &t.Text
 	}
 	var raw []byte
-	if b, ok := in.Payload.(*v1.SendRequest_Bytes); ok {
+	if b, ok := in.GetPayload().(*v1.SendRequest_Bytes); ok {
 		raw = nonNil(b.Bytes)
 	}
-	payload, opts, err := outgoing(in.Kind, in.Header, in.GetJson(), text, raw)
+	payload, opts, err := outgoing(in.GetKind(), in.GetHeader(), in.GetJson(), text, raw)
 	if err != nil {
 		return nil, err
 	}
-	if in.MustReach || single {
+	if in.GetMustReach() || single {
 		opts = append(opts, polywire.MustReach())
 	}
-	if in.Volatile {
+	if in.GetVolatile() {
 		opts = append(opts, polywire.Volatile())
 	}
-	if err := to.Send(ctx, in.Kind, payload, opts...); err != nil {
+	if err := to.Send(ctx, in.GetKind(), payload, opts...); err != nil {
 		return nil, err
 	}
 	return &v1.SendResponse{}, nil
@@ -65,11 +65,11 @@ func outgoing(kind string, header map[string]string, json *v1.Json, text *string
 
 // Call asks connections.
 func (s *service) Call(ctx context.Context, in *v1.CallRequest) (*v1.CallResponse, error) {
-	to, single, err := s.target(in.Target)
+	to, single, err := s.target(in.GetTarget())
 	if err != nil {
 		return nil, err
 	}
-	wait, err := duration("timeout", in.Timeout, maxWait)
+	wait, err := duration("timeout", in.GetTimeout(), maxWait)
 	if err != nil {
 		return nil, err
 	}
@@ -77,18 +77,18 @@ func (s *service) Call(ctx context.Context, in *v1.CallRequest) (*v1.CallRespons
 		wait = defaultWait
 	}
 	var text *string
-	if t, ok := in.Payload.(*v1.CallRequest_Text); ok {
+	if t, ok := in.GetPayload().(*v1.CallRequest_Text); ok {
 		text = &t.Text
 	}
 	var raw []byte
-	if b, ok := in.Payload.(*v1.CallRequest_Bytes); ok {
+	if b, ok := in.GetPayload().(*v1.CallRequest_Bytes); ok {
 		raw = nonNil(b.Bytes)
 	}
-	payload, opts, err := outgoing(in.Kind, in.Header, in.GetJson(), text, raw)
+	payload, opts, err := outgoing(in.GetKind(), in.GetHeader(), in.GetJson(), text, raw)
 	if err != nil {
 		return nil, err
 	}
-	if !single && in.Target.Pick == "" {
+	if !single && in.GetTarget().GetPick() == "" {
 		count, cancel := context.WithTimeout(ctx, maxNodeWait)
 		n, err := to.Count(count)
 		cancel()
@@ -102,7 +102,7 @@ func (s *service) Call(ctx context.Context, in *v1.CallRequest) (*v1.CallRespons
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	var answers []polywire.Answer[polywire.Payload]
-	err = to.Call(ctx, in.Kind, payload, polywire.Collect(&answers), opts...)
+	err = to.Call(ctx, in.GetKind(), payload, polywire.Collect(&answers), opts...)
 	out := &v1.CallResponse{}
 	if out.MissingNodes, err = missingNodes(err); err != nil && (len(answers) == 0 || ctx.Err() == nil) {
 		return nil, err
@@ -146,7 +146,7 @@ func (s *service) count(ctx context.Context, t *v1.Target) (to polywire.Target, 
 	if err != nil {
 		return to, 0, err
 	}
-	if t.Pick != "" {
+	if t.GetPick() != "" {
 		return to, 0, invalid("target.pick is for messages")
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxNodeWait)
@@ -161,18 +161,18 @@ func (s *service) count(ctx context.Context, t *v1.Target) (to polywire.Target, 
 // Disconnect ends connections.
 func (s *service) Disconnect(ctx context.Context, in *v1.DisconnectRequest) (*v1.DisconnectResponse, error) {
 	code := polywire.CloseForceDisconnect
-	if in.Code != 0 {
-		if in.Code < 3000 || in.Code > 4999 {
+	if in.GetCode() != 0 {
+		if in.GetCode() < 3000 || in.GetCode() > 4999 {
 			return nil, invalid("code: want 3000 to 4999")
 		}
-		code = polywire.CloseCode(in.Code)
+		code = polywire.CloseCode(in.GetCode())
 	}
-	if len(in.Reason) > maxCloseReason {
+	if len(in.GetReason()) > maxCloseReason {
 		return nil, invalid("reason: want at most %d bytes", maxCloseReason)
 	}
-	to, n, err := s.count(ctx, in.Target)
+	to, n, err := s.count(ctx, in.GetTarget())
 	if err == nil {
-		reason := in.Reason
+		reason := in.GetReason()
 		if reason == "" {
 			reason = "disconnected"
 		}
@@ -186,7 +186,7 @@ func (s *service) Disconnect(ctx context.Context, in *v1.DisconnectRequest) (*v1
 
 // Join puts connections into rooms.
 func (s *service) Join(ctx context.Context, in *v1.JoinRequest) (*v1.JoinResponse, error) {
-	n, err := s.move(ctx, in.Target, in.Rooms, polywire.Target.Join)
+	n, err := s.move(ctx, in.GetTarget(), in.GetRooms(), polywire.Target.Join)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ func (s *service) Join(ctx context.Context, in *v1.JoinRequest) (*v1.JoinRespons
 
 // Leave takes connections out of rooms.
 func (s *service) Leave(ctx context.Context, in *v1.LeaveRequest) (*v1.LeaveResponse, error) {
-	n, err := s.move(ctx, in.Target, in.Rooms, polywire.Target.Leave)
+	n, err := s.move(ctx, in.GetTarget(), in.GetRooms(), polywire.Target.Leave)
 	if err != nil {
 		return nil, err
 	}

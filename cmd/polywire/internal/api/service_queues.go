@@ -44,16 +44,16 @@ func (s *service) ListQueues(ctx context.Context, _ *v1.ListQueuesRequest) (*v1.
 
 // ReadQueue reads how much a queue holds.
 func (s *service) ReadQueue(ctx context.Context, in *v1.ReadQueueRequest) (*v1.ReadQueueResponse, error) {
-	b, err := s.broker(in.Queue)
+	b, err := s.broker(in.GetQueue())
 	if err != nil {
 		return nil, err
 	}
-	d, err := b.Inspect(ctx, in.Queue)
+	d, err := b.Inspect(ctx, in.GetQueue())
 	if err != nil {
 		return nil, err
 	}
 	return &v1.ReadQueueResponse{
-		Name: in.Queue, Waiting: told(d.Waiting), Delayed: told(d.Delayed), Unacked: told(d.Unacked), Dead: told(d.Dead), Oldest: someStamp(d.Oldest),
+		Name: in.GetQueue(), Waiting: told(d.Waiting), Delayed: told(d.Delayed), Unacked: told(d.Unacked), Dead: told(d.Dead), Oldest: someStamp(d.Oldest),
 	}, nil
 }
 
@@ -67,27 +67,27 @@ func told(n int64) *int64 {
 
 // PublishToQueue puts a message into a queue.
 func (s *service) PublishToQueue(ctx context.Context, in *v1.PublishToQueueRequest) (*v1.PublishToQueueResponse, error) {
-	b, err := s.broker(in.Queue)
+	b, err := s.broker(in.GetQueue())
 	if err != nil {
 		return nil, err
 	}
-	delay, err := duration("delay", in.Delay, queue.MaxDelay)
+	delay, err := duration("delay", in.GetDelay(), queue.MaxDelay)
 	if err != nil {
 		return nil, err
 	}
 	var text *string
-	if t, ok := in.Payload.(*v1.PublishToQueueRequest_Text); ok {
+	if t, ok := in.GetPayload().(*v1.PublishToQueueRequest_Text); ok {
 		text = &t.Text
 	}
 	var raw []byte
-	if b, ok := in.Payload.(*v1.PublishToQueueRequest_Bytes); ok {
+	if b, ok := in.GetPayload().(*v1.PublishToQueueRequest_Bytes); ok {
 		raw = nonNil(b.Bytes)
 	}
 	payload, err := payloadIn(in.GetJson(), text, raw)
 	if err != nil {
 		return nil, err
 	}
-	m := queue.Message{Queue: in.Queue, ID: in.Id, Key: in.Key, Kind: in.Kind, Header: in.Header, Payload: payload, Delay: delay}
+	m := queue.Message{Queue: in.GetQueue(), ID: in.GetId(), Key: in.GetKey(), Kind: in.GetKind(), Header: in.GetHeader(), Payload: payload, Delay: delay}
 	if m.ID == "" {
 		m.ID = queue.NewID(time.Now())
 	}
@@ -99,11 +99,11 @@ func (s *service) PublishToQueue(ctx context.Context, in *v1.PublishToQueueReque
 
 // PurgeQueue empties a queue.
 func (s *service) PurgeQueue(ctx context.Context, in *v1.PurgeQueueRequest) (*v1.PurgeQueueResponse, error) {
-	b, err := s.broker(in.Queue)
+	b, err := s.broker(in.GetQueue())
 	if err != nil {
 		return nil, err
 	}
-	n, err := b.Purge(ctx, in.Queue)
+	n, err := b.Purge(ctx, in.GetQueue())
 	if err != nil {
 		return nil, err
 	}
@@ -119,11 +119,11 @@ func deadFilter(in *v1.DeadFilter) (f queue.DeadFilter, err error) {
 	if in == nil {
 		return f, nil
 	}
-	f = queue.DeadFilter{IDs: in.Ids, Kind: in.Kind, Key: in.Key, Reason: queue.Reason(in.Reason), Error: in.Error}
-	if len(in.Ids) > maxElements {
+	f = queue.DeadFilter{IDs: in.GetIds(), Kind: in.GetKind(), Key: in.GetKey(), Reason: queue.Reason(in.GetReason()), Error: in.GetError()}
+	if len(in.GetIds()) > maxElements {
 		return f, invalid("ids: at most %d", maxElements)
 	}
-	if in.Reason != "" && !slices.Contains(reasons(), f.Reason) {
+	if in.GetReason() != "" && !slices.Contains(reasons(), f.Reason) {
 		return f, invalid("reason: want one of %v", reasons())
 	}
 	for text, to := range map[*string]*time.Time{&in.Since: &f.Since, &in.Until: &f.Until} {
@@ -139,19 +139,19 @@ func deadFilter(in *v1.DeadFilter) (f queue.DeadFilter, err error) {
 
 // ListDeadLetters lists dead letters.
 func (s *service) ListDeadLetters(ctx context.Context, in *v1.ListDeadLettersRequest) (*v1.ListDeadLettersResponse, error) {
-	b, err := s.broker(in.Queue)
+	b, err := s.broker(in.GetQueue())
 	if err != nil {
 		return nil, err
 	}
-	limit, err := page(in.Limit)
+	limit, err := page(in.GetLimit())
 	if err != nil {
 		return nil, err
 	}
-	f, err := deadFilter(in.Filter)
+	f, err := deadFilter(in.GetFilter())
 	if err != nil {
 		return nil, err
 	}
-	p, err := b.Dead(in.Queue).List(ctx, f, in.After, limit)
+	p, err := b.Dead(in.GetQueue()).List(ctx, f, in.GetAfter(), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -203,22 +203,22 @@ func chosen(in *v1.DeadFilter, all bool) (f queue.DeadFilter, err error) {
 
 // ReplayDeadLetters puts dead letters back.
 func (s *service) ReplayDeadLetters(ctx context.Context, in *v1.ReplayDeadLettersRequest) (*v1.ReplayDeadLettersResponse, error) {
-	b, err := s.broker(in.Queue)
+	b, err := s.broker(in.GetQueue())
 	if err != nil {
 		return nil, err
 	}
-	f, err := chosen(in.Filter, in.All)
+	f, err := chosen(in.GetFilter(), in.GetAll())
 	if err != nil {
 		return nil, err
 	}
-	if in.Limit < 0 || in.Limit > maxReplayed {
+	if in.GetLimit() < 0 || in.GetLimit() > maxReplayed {
 		return nil, invalid("limit: want 1 to %d", maxReplayed)
 	}
-	limit := int(in.Limit)
+	limit := int(in.GetLimit())
 	if limit == 0 {
 		limit = maxReplayed
 	}
-	n, err := b.Dead(in.Queue).Replay(ctx, f, queue.ReplayOptions{Limit: limit})
+	n, err := b.Dead(in.GetQueue()).Replay(ctx, f, queue.ReplayOptions{Limit: limit})
 	if err != nil {
 		return nil, midway(n, err)
 	}
@@ -227,15 +227,15 @@ func (s *service) ReplayDeadLetters(ctx context.Context, in *v1.ReplayDeadLetter
 
 // PurgeDeadLetters removes dead letters.
 func (s *service) PurgeDeadLetters(ctx context.Context, in *v1.PurgeDeadLettersRequest) (*v1.PurgeDeadLettersResponse, error) {
-	b, err := s.broker(in.Queue)
+	b, err := s.broker(in.GetQueue())
 	if err != nil {
 		return nil, err
 	}
-	f, err := chosen(in.Filter, in.All)
+	f, err := chosen(in.GetFilter(), in.GetAll())
 	if err != nil {
 		return nil, err
 	}
-	n, err := b.Dead(in.Queue).Purge(ctx, f)
+	n, err := b.Dead(in.GetQueue()).Purge(ctx, f)
 	if err != nil {
 		return nil, midway(n, err)
 	}

@@ -13,21 +13,21 @@ import (
 
 // ListConnections lists connections.
 func (s *service) ListConnections(ctx context.Context, in *v1.ListConnectionsRequest) (*v1.ListConnectionsResponse, error) {
-	limit, err := page(in.Limit)
+	limit, err := page(in.GetLimit())
 	if err != nil {
 		return nil, err
 	}
 	to := s.srv.All()
 	switch {
-	case in.Room != "" && in.User != "":
+	case in.GetRoom() != "" && in.GetUser() != "":
 		return nil, invalid("room and user exclude each other")
-	case in.Room != "":
-		if err := s.checkName("room", in.Room); err != nil {
+	case in.GetRoom() != "":
+		if err := s.checkName("room", in.GetRoom()); err != nil {
 			return nil, err
 		}
-		to = s.srv.Room(in.Room)
-	case in.User != "":
-		to = s.srv.Room(UserRoom(s.srv, in.User))
+		to = s.srv.Room(in.GetRoom())
+	case in.GetUser() != "":
+		to = s.srv.Room(UserRoom(s.srv, in.GetUser()))
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxNodeWait)
 	defer cancel()
@@ -36,7 +36,7 @@ func (s *service) ListConnections(ctx context.Context, in *v1.ListConnectionsReq
 	if out.MissingNodes, err = missingNodes(err); err != nil {
 		return nil, err
 	}
-	members = slices.DeleteFunc(members, func(m polywire.Member) bool { return m.ID() <= in.After })
+	members = slices.DeleteFunc(members, func(m polywire.Member) bool { return m.ID() <= in.GetAfter() })
 	slices.SortFunc(members, func(a, b polywire.Member) int { return strings.Compare(a.ID(), b.ID()) })
 	for i, m := range members {
 		if i == limit {
@@ -62,14 +62,14 @@ func connection(m polywire.Member) *v1.Connection {
 
 // ReadConnection reads one connection.
 func (s *service) ReadConnection(ctx context.Context, in *v1.ReadConnectionRequest) (*v1.ReadConnectionResponse, error) {
-	if err := s.checkName("connection", in.Connection); err != nil {
+	if err := s.checkName("connection", in.GetConnection()); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxNodeWait)
 	defer cancel()
-	members, err := s.srv.Room(in.Connection).Members(ctx)
+	members, err := s.srv.Room(in.GetConnection()).Members(ctx)
 	for _, m := range members {
-		if m.ID() == in.Connection {
+		if m.ID() == in.GetConnection() {
 			return &v1.ReadConnectionResponse{Connection: connection(m)}, nil
 		}
 	}
@@ -115,13 +115,13 @@ func (s *service) roomsHere(ctx context.Context, q roomsQuestion) (a roomsAnswer
 
 // ListRooms lists rooms. The first of all servers are among the first of each.
 func (s *service) ListRooms(ctx context.Context, in *v1.ListRoomsRequest) (*v1.ListRoomsResponse, error) {
-	limit, err := page(in.Limit)
+	limit, err := page(in.GetLimit())
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxNodeWait)
 	defer cancel()
-	q := roomsQuestion{in.Prefix, in.After, limit + 1}
+	q := roomsQuestion{in.GetPrefix(), in.GetAfter(), limit + 1}
 	here, err := s.roomsHere(ctx, q)
 	if err != nil {
 		return nil, err
@@ -158,12 +158,12 @@ func (s *service) ListRooms(ctx context.Context, in *v1.ListRoomsRequest) (*v1.L
 
 // Presence tells who is in a room.
 func (s *service) Presence(ctx context.Context, in *v1.PresenceRequest) (*v1.PresenceResponse, error) {
-	if err := s.checkName("room", in.Room); err != nil {
+	if err := s.checkName("room", in.GetRoom()); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxNodeWait)
 	defer cancel()
-	who, err := s.srv.Room(in.Room).Presence(ctx)
+	who, err := s.srv.Room(in.GetRoom()).Presence(ctx)
 	out := &v1.PresenceResponse{}
 	if out.MissingNodes, err = missingNodes(err); err != nil {
 		return nil, err
@@ -180,14 +180,14 @@ func (s *service) Presence(ctx context.Context, in *v1.PresenceRequest) (*v1.Pre
 
 // History lists the latest messages of a room.
 func (s *service) History(ctx context.Context, in *v1.HistoryRequest) (*v1.HistoryResponse, error) {
-	limit, err := page(in.Limit)
+	limit, err := page(in.GetLimit())
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkName("room", in.Room); err != nil {
+	if err := s.checkName("room", in.GetRoom()); err != nil {
 		return nil, err
 	}
-	kept, err := s.srv.Room(in.Room).History(ctx, limit)
+	kept, err := s.srv.Room(in.GetRoom()).History(ctx, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -260,9 +260,9 @@ func (s *service) Stats(ctx context.Context, _ *v1.StatsRequest) (*v1.StatsRespo
 			Dropped: f.Dropped, Slow: f.Slow, QueuedBytes: f.QueuedBytes, Rooms: int64(f.Rooms),
 		})
 	}
-	if len(out.Nodes) == 0 {
+	if len(out.GetNodes()) == 0 {
 		return nil, errors.New("no server has figures")
 	}
-	slices.SortFunc(out.Nodes, func(a, b *v1.NodeStats) int { return strings.Compare(a.Node, b.Node) })
+	slices.SortFunc(out.GetNodes(), func(a, b *v1.NodeStats) int { return strings.Compare(a.GetNode(), b.GetNode()) })
 	return out, nil
 }

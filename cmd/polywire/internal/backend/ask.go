@@ -111,7 +111,7 @@ func (b *Backend) request(ctx context.Context, e Event, data, answer any) error 
 	if err != nil {
 		return down("%w", err)
 	}
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // it was read
 	return b.read(resp, answer)
 }
 

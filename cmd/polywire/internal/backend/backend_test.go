@@ -262,7 +262,9 @@ func TestRefusedConnections(t *testing.T) {
 		w := newWorld(t, nil)
 		for _, answer := range []func(rw http.ResponseWriter, q asked){
 			func(rw http.ResponseWriter, _ asked) { say(rw, `{"allow":false}`) },
-			func(rw http.ResponseWriter, _ asked) { say(rw, `{"allow":false,"code":"unauthorized","message":"who?"}`) },
+			func(rw http.ResponseWriter, _ asked) {
+				say(rw, `{"allow":false,"code":"unauthorized","message":"who?"}`)
+			},
 			func(rw http.ResponseWriter, _ asked) { rw.WriteHeader(http.StatusForbidden) },
 			func(rw http.ResponseWriter, _ asked) { rw.WriteHeader(http.StatusUnauthorized) },
 			func(rw http.ResponseWriter, _ asked) { rw.WriteHeader(http.StatusInternalServerError) },

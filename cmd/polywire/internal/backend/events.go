@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -256,9 +257,7 @@ func (c *changes) merged(before map[string]json.RawMessage) (map[string]json.Raw
 		return before, nil
 	}
 	values := make(map[string]json.RawMessage, len(before)+len(c.Values))
-	for name, v := range before {
-		values[name] = v
-	}
+	maps.Copy(values, before)
 	for name, v := range c.Values {
 		if string(v) == "null" {
 			delete(values, name)
