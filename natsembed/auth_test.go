@@ -1,22 +1,16 @@
 package natsembed_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"log/slog"
-	"math/big"
-	"net"
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/natsembed"
 )
 
@@ -64,35 +58,8 @@ func TestNoAuthOnTheLoopback(t *testing.T) {
 	echo(t, nc)
 }
 
-// certificate makes one that is its own authority and fits a server and a client.
-func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := x509.Certificate{
-		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool
-}
-
 func TestTLSForClients(t *testing.T) {
-	cert, pool := certificate(t)
+	cert, pool := conntest.Certificate(t, "127.0.0.1")
 	// Certificates of clients are as good as a password on a public address.
 	s := start(t, natsembed.Options{TemporaryDir: true, Listen: "0.0.0.0:0", TLS: &tls.Config{
 		Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
@@ -118,7 +85,7 @@ func TestTLSForClients(t *testing.T) {
 }
 
 func TestTLSForNodes(t *testing.T) {
-	cert, pool := certificate(t)
+	cert, pool := conntest.Certificate(t, "127.0.0.1")
 	secured := func(c tls.Certificate, peers ...string) natsembed.Options {
 		o := node(t, peers...)
 		o.Cluster.NoWait = true
@@ -134,11 +101,11 @@ func TestTLSForNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	var l lines
-	another, _ := certificate(t)
+	another, _ := conntest.Certificate(t, "127.0.0.1")
 	o := secured(another, seed)
 	o.Logger = l.logger(slog.LevelError)
 	stranger := start(t, o)
-	eventually(t, func() error {
+	succeeds(t, func() error {
 		if !strings.Contains(l.String(), "TLS") {
 			return errors.New("nobody was refused")
 		}

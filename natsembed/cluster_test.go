@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/natsembed"
 )
 
@@ -42,29 +43,22 @@ func three(tb testing.TB) []*natsembed.Server {
 	return servers
 }
 
-// eventually tries until f returns nil.
-func eventually(tb testing.TB, f func() error) {
+// succeeds tries until f returns nil. The last error is in the log of a failure.
+func succeeds(tb testing.TB, f func() error) {
 	tb.Helper()
-	ctx := within(tb)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
+	var err error
+	defer func() {
+		if err != nil {
+			tb.Log(err)
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			tb.Fatal(err)
-		}
-	}
+	}()
+	testenv.Eventually(tb, patience, "success", func() bool { err = f(); return err == nil })
 }
 
 // whole waits until a server has found n nodes, itself too.
 func whole(tb testing.TB, s *natsembed.Server, n int) {
 	tb.Helper()
-	eventually(tb, func() error {
+	succeeds(tb, func() error {
 		st, err := s.Stats()
 		if err == nil && st.Nodes != n {
 			err = fmt.Errorf("%s sees %d nodes, want %d", s.Name(), st.Nodes, n)
@@ -77,7 +71,7 @@ func whole(tb testing.TB, s *natsembed.Server, n int) {
 // offered for a moment.
 func replicated(tb testing.TB, js jetstream.JetStream, name string) {
 	tb.Helper()
-	eventually(tb, func() error {
+	succeeds(tb, func() error {
 		_, err := js.CreateStream(within(tb), jetstream.StreamConfig{Name: name, Replicas: 3})
 		return err
 	})
@@ -88,7 +82,7 @@ func replicated(tb testing.TB, js jetstream.JetStream, name string) {
 func publish(tb testing.TB, js jetstream.JetStream, subject, prefix string, n int) {
 	tb.Helper()
 	for i := range n {
-		eventually(tb, func() error {
+		succeeds(tb, func() error {
 			_, err := js.Publish(within(tb), subject, []byte("x"), jetstream.WithMsgID(fmt.Sprint(prefix, i)))
 			return err
 		})
@@ -99,7 +93,7 @@ func publish(tb testing.TB, js jetstream.JetStream, subject, prefix string, n in
 func leader(tb testing.TB, js jetstream.JetStream, stream string) string {
 	tb.Helper()
 	var name string
-	eventually(tb, func() error {
+	succeeds(tb, func() error {
 		str, err := js.Stream(within(tb), stream)
 		if err != nil {
 			return err
@@ -124,7 +118,7 @@ func crosses(t *testing.T, from, to *natsembed.Server) {
 		t.Fatal(err)
 	}
 	near := connect(t, from)
-	eventually(t, func() error { // interest reaches the other node a moment after
+	succeeds(t, func() error { // interest reaches the other node a moment after
 		if err := near.Publish("news", []byte("hello")); err != nil {
 			return err
 		}
@@ -166,7 +160,7 @@ func TestStreamSurvivesItsLeader(t *testing.T) {
 	if returned.Name() != name {
 		t.Errorf("%q returned as %q", name, returned.Name())
 	}
-	eventually(t, returned.Health)
+	succeeds(t, returned.Health)
 	whole(t, returned, 3)
 	// It has everything: with another one away it makes a majority.
 	stop(t, others[0])
@@ -219,7 +213,7 @@ func startAll(t *testing.T, nodes []natsembed.Options) []*natsembed.Server {
 	for i, o := range nodes {
 		all.Go(func() { servers[i], errs[i] = natsembed.Start(ctx, o) })
 		if i == 0 {
-			eventually(t, func() error {
+			succeeds(t, func() error {
 				nc, err := net.Dial("tcp", o.Cluster.Listen)
 				if err == nil {
 					nc.Close()
@@ -290,7 +284,7 @@ func TestNodesShowTheirSecret(t *testing.T) {
 	}
 	whole(t, first, 2)
 	stranger := start(t, secured("another", seed))
-	eventually(t, func() error {
+	succeeds(t, func() error {
 		if !strings.Contains(l.String(), "Authorization") && !strings.Contains(l.String(), "authentication error") {
 			return errors.New("nobody was refused")
 		}

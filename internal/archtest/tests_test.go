@@ -17,7 +17,6 @@ var decoderFree = map[string]string{}
 // reason that is the same for all of its places.
 var realTime = map[string]string{
 	"cluster/clustertest": "times of the port's contract pass, on the clock of whatever is tested",
-	"queue/jetstream":     "an engine in real time counts the attempts of some seconds",
 }
 
 // decoderNames are what functions that take a peer's bytes are called here.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/natsembed"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/jetstream"
@@ -153,7 +154,7 @@ func TestWorkerKilled(t *testing.T) {
 	if err := b.Handle("q", func(context.Context, *queue.Delivery) error { return nil }, queue.HandleOptions{Concurrency: 8}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the queue is empty", func() bool {
+	testenv.Eventually(t, patience, "the queue is empty", func() bool {
 		d, err := b.Inspect(within(t), "q")
 		return err == nil && d.Waiting+d.Unacked+d.Delayed+d.Dead == 0
 	})
@@ -188,7 +189,7 @@ func TestEmbedderKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the queue is empty", func() bool {
+	testenv.Eventually(t, patience, "the queue is empty", func() bool {
 		d, err := b.Inspect(within(t), "q")
 		return err == nil && d.Waiting+d.Unacked+d.Delayed == 0
 	})

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/natsembed"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/jetstream"
@@ -52,7 +53,7 @@ func TestCluster(t *testing.T) {
 	handle(t, brokers[left], "q", l, queue.HandleOptions{Concurrency: 4, Lease: time.Second})
 	ms, ids := batch("q", "m", 200)
 	publish(t, brokers[left], ms...)
-	eventually(t, "all are done", func() bool {
+	testenv.Eventually(t, patience, "all are done", func() bool {
 		n, _ := l.missing(append(ids, "first", "delayed"))
 		return n == 0
 	})

@@ -145,22 +145,6 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// eventually waits until cond holds.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatal("it did not happen: " + what)
-		}
-	}
-}
-
 // ledger counts what was done by id.
 type ledger struct {
 	mu   sync.Mutex

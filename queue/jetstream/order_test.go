@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/natsembed"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/jetstream"
@@ -97,10 +98,10 @@ func TestOrderSurvivesKills(t *testing.T) {
 		if len(links) == 3 {
 			break
 		}
-		eventually(t, "some are done", func() bool { return seq.size() > done+50 })
+		testenv.Eventually(t, patience, "some are done", func() bool { return seq.size() > done+50 })
 		c.kill()
 	}
-	eventually(t, "all are done", func() bool { return seq.size() == len(ms) })
+	testenv.Eventually(t, patience, "all are done", func() bool { return seq.size() == len(ms) })
 	seq.check(t)
 }
 
@@ -133,7 +134,7 @@ func TestOrderedOwnersAlone(t *testing.T) {
 	for range programs {
 		publish(t, publisher, ms[total:total+80]...)
 		total += 80
-		eventually(t, "all so far are done", func() bool { return seq.size() == total })
+		testenv.Eventually(t, patience, "all so far are done", func() bool { return seq.size() == total })
 		mu.Lock()
 		owner, owners := 0, 0
 		for i, n := range got {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/natsembed"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/jetstream"
@@ -62,7 +63,7 @@ func TestWatch(t *testing.T) {
 	b.stop()
 	b.start()
 	more := int64(0)
-	eventually(t, "it watches again", func() bool {
+	testenv.Eventually(t, patience, "it watches again", func() bool {
 		more++ // what comes at once may be missed
 		publish(queue.Message{Queue: "a.b *", ID: fmt.Sprintf("again-%d", more)})
 		return len(seen) > 0
