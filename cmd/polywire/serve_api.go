@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+
+	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/cmd/polywire/internal/api"
+	"github.com/polywire/polywire/cmd/polywire/internal/webhookapi"
+	"github.com/polywire/polywire/queue"
+	"github.com/polywire/polywire/queue/jetstream"
+)
+
+// apiRules are who may use the HTTP API, and where it is.
+type apiRules struct {
+	keys   []api.Key
+	listen string
+}
+
+func (f *apiRules) check() error {
+	if len(f.keys) == 0 {
+		if f.listen != "" {
+			return errors.New("--api-listen is for the API, which needs a key: --api-access")
+		}
+		return nil
+	}
+	if f.listen != "" {
+		if _, _, err := net.SplitHostPort(f.listen); err != nil {
+			return fmt.Errorf("--api-listen %q: want host:port", f.listen)
+		}
+	}
+	return api.CheckKeys(f.keys)
+}
+
+// apiServer is the running half; nil: there is none.
+type apiServer struct {
+	webhooks *webhookapi.Handler // nil: none
+	queues   *queue.Broker       // nil: somebody else's, or none
+	conn     *nats.Conn          // of the answers; nil: none
+	http     *http.Server        // nil: it is on the server's own addresses
+	done     chan struct{}       // closed when http has ended
+	log      *slog.Logger
+}
+
+// open serves the API of a server that does not run yet.
+func (f *apiRules) open(ctx context.Context, srv *polywire.Server, e *engine, s *sender, c *clusterFlags, replicas int, out io.Writer, logger *slog.Logger) (*apiServer, error) {
+	if len(f.keys) == 0 {
+		return nil, nil //nolint:nilnil // there need not be one
+	}
+	a := &apiServer{log: logger}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	o := api.Options{Server: srv, Keys: f.keys, Version: buildVersion(), Logger: logger}
+	h, err := a.handler(ctx, o, e, s, c.nats != "" || c.dataDir != "", replicas)
+	if err == nil && f.listen != "" {
+		err = a.listen(ctx, f.listen, h, out)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("API: %w", err), a.close(time.Second))
+	}
+	if f.listen == "" {
+		for _, pattern := range api.Patterns() {
+			srv.HandleHTTP(pattern, h)
+		}
+	}
+	return a, nil
+}
+
+// handler makes the API with what the server has. place: something can be kept.
+func (a *apiServer) handler(ctx context.Context, o api.Options, e *engine, s *sender, place bool, replicas int) (http.Handler, error) {
+	o.Queues = o.Server.Queues()
+	if s != nil {
+		if err := a.addWebhooks(&o, s); err != nil {
+			return nil, err
+		}
+		if o.Queues == nil {
+			o.Queues = s.broker
+		}
+	}
+	if place {
+		if err := a.remember(ctx, &o, e, replicas); err != nil {
+			return nil, err
+		}
+	}
+	if place && o.Queues == nil && a.conn != nil {
+		d, err := jetstream.New(ctx, jetstream.Options{Connect: e.connect, Replicas: replicas, Logger: o.Logger})
+		if err != nil {
+			return nil, err
+		}
+		if a.queues, err = queue.New(d, queue.Options{PublishTimeout: publishWait}); err != nil {
+			return nil, errors.Join(err, d.Close(ctx))
+		}
+		o.Queues = a.queues
+	}
+	return api.New(o)
+}
+
+// addWebhooks puts the API of the webhooks below this one. It has a key of its
+// own, which nobody knows.
+func (a *apiServer) addWebhooks(o *api.Options, s *sender) (err error) {
+	key := rand.Text()
+	a.webhooks, err = webhookapi.New(webhookapi.Options{Dispatcher: s.Dispatcher, Key: key, Base: api.DefaultBase + "/webhooks", Version: o.Version, Logger: o.Logger})
+	if err != nil {
+		return err
+	}
+	o.Webhooks = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set("Authorization", "Bearer "+key)
+		a.webhooks.ServeHTTP(w, r)
+	})
+	o.WebhooksDescription, err = webhookapi.Describe(api.DefaultBase+"/webhooks", o.Version)
+	return err
+}
+
+// remember opens what tells repeated requests, for all servers of a cluster and
+// for the next start.
+func (a *apiServer) remember(ctx context.Context, o *api.Options, e *engine, replicas int) error {
+	conn, err := e.connect(nats.Name("polywire API"), nats.MaxReconnects(-1))
+	if err != nil {
+		return err
+	}
+	shared, err := api.OpenShared(ctx, conn, replicas)
+	if errors.Is(err, natsjs.ErrJetStreamNotEnabled) {
+		conn.Close()
+		o.Logger.Warn("the NATS server keeps nothing: requests to the API with an Idempotency-Key are known to this process alone, and there are no queues")
+		return nil
+	}
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	a.conn, o.Answers = conn, shared
+	return nil
+}
+
+// Bounds of the API's own address.
+const (
+	apiHeaderTimeout = 10 * time.Second
+	apiIdleTimeout   = 2 * time.Minute
+	apiWriteTimeout  = 3 * time.Minute // of a whole request, the reading of its body among it
+	apiHeaderBytes   = 32 << 10
+)
+
+func (a *apiServer) listen(ctx context.Context, address string, h http.Handler, out io.Writer) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	a.http = &http.Server{
+		Handler: h, ReadHeaderTimeout: apiHeaderTimeout, IdleTimeout: apiIdleTimeout, WriteTimeout: apiWriteTimeout, MaxHeaderBytes: apiHeaderBytes,
+		Protocols: protocols, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	a.done = make(chan struct{})
+	go func() {
+		defer close(a.done)
+		if err := a.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			a.log.Error("API: its address is gone", "error", err)
+		}
+	}()
+	fmt.Fprintln(out, "listening on", "http://"+l.Addr().String()+api.DefaultBase)
+	return nil
+}
+
+// close ends it, after the server.
+func (a *apiServer) close(within time.Duration) error {
+	if a == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	var errs []error
+	if a.http != nil {
+		if a.http.Shutdown(ctx) != nil {
+			errs = append(errs, a.http.Close())
+		}
+		<-a.done
+	}
+	if a.webhooks != nil {
+		a.webhooks.Close()
+	}
+	if a.queues != nil {
+		errs = append(errs, a.queues.Shutdown(ctx))
+	}
+	if a.conn != nil {
+		a.conn.Close()
+	}
+	return errors.Join(errs...)
+}
