@@ -117,7 +117,7 @@ func TestHookSent(t *testing.T) {
 			want string
 		}{
 			{"an answer", func() { peers[0].send(call(1, "echo", "x")); peers[0].receive() }, "echo to 1: true"},
-			{"an error", func() { peers[0].send(call(2, "none", "x")); peers[0].receive() }, "none to 1: true"},
+			{"an error", func() { peers[0].send(call(2, "none", "x")); peers[0].receive() }, " to 1: true"},
 			{"a message", func() { _ = conns[0].Send(t.Context(), "one", 1) }, "one to 1: true"},
 			{"a room's", func() { _ = srv.Room("r").Send(t.Context(), "all", 1) }, "all to 3: true"},
 			{"nobody's", func() { _ = srv.Room("empty").Send(t.Context(), "all", 1) }, ""},

@@ -36,6 +36,7 @@ type Hooks struct {
 	Handled func(m *Message, took time.Duration, result any, err error)
 	// Sent is called when a message, a call or its answer is in the outboxes of its
 	// receivers: how many of one form, and the bytes for each, with the framing.
+	// An answer has the call's kind, and none where it is an error.
 	Sent func(kind string, receivers, bytes int)
 	// BeforeReply and AfterReply surround the sending of an answer to a call.
 	BeforeReply func(m *Message, result any, err error)

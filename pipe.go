@@ -35,6 +35,7 @@ type Outgoing struct {
 
 	conn    *Conn
 	reply   bool
+	call    bool
 	deliver func(ctx context.Context, o *Outgoing) error
 }
 
@@ -43,6 +44,10 @@ func (o *Outgoing) Conn() *Conn { return o.conn }
 
 // IsReply reports whether this is the answer to a call; Kind is the call's then.
 func (o *Outgoing) IsReply() bool { return o.reply }
+
+// IsCall reports whether Send returns with the receiver's answer, or that it has
+// done what it was asked for, and not when the message is queued.
+func (o *Outgoing) IsCall() bool { return o.call }
 
 // SendOption changes how one message is sent.
 type SendOption interface{ applySend(o *sendOptions) }

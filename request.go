@@ -266,7 +266,7 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 		l.srv.dropped(r.conn, r.kind, DropClosed)
 		return
 	}
-	l.srv.sent(r.kind, sc.bytes)
+	l.srv.sent("", sc.bytes)
 }
 
 // begin is the beginning of the handling off the reading goroutine. The time

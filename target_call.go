@@ -121,7 +121,7 @@ func (t Target) Call(ctx context.Context, kind string, v, out any, opts ...SendO
 		defer cancel()
 	}
 	deliver := func(ctx context.Context, o *Outgoing) error { return t.call(ctx, o, out) }
-	return t.srv.throughPipes(ctx, &Outgoing{Kind: kind, Header: o.header, Value: v, deliver: deliver}, o.direct)
+	return t.srv.throughPipes(ctx, &Outgoing{Kind: kind, Header: o.header, Value: v, call: true, deliver: deliver}, o.direct)
 }
 
 func (t Target) call(ctx context.Context, o *Outgoing, out any) error {

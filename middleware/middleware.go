@@ -33,9 +33,10 @@ func Recover(report func(ctx context.Context, m *polywire.Message, value any, st
 // Log writes a line for each message: at debug level when all went well, at
 // info level when it failed. Payloads are not logged.
 func Log(logger *slog.Logger) polywire.Middleware {
+	base := time.Now() // the time since then costs a third of a time.Time
 	return func(next polywire.Handler) polywire.Handler {
 		return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
-			start := time.Now()
+			start := time.Since(base)
 			result, err := next.Handle(ctx, m)
 			level := slog.LevelDebug
 			if err != nil {
@@ -44,7 +45,7 @@ func Log(logger *slog.Logger) polywire.Middleware {
 			if logger.Enabled(ctx, level) {
 				logger.LogAttrs(ctx, level, "message", slog.String("kind", m.Kind()), slog.String("conn", m.From()),
 					slog.String("wire", m.Wire()), slog.Bool("call", m.IsCall()), slog.Int("bytes", m.Size()),
-					slog.Duration("took", time.Since(start)), slog.Any("error", err))
+					slog.Duration("took", time.Since(base)-start), slog.Any("error", err))
 			}
 			return result, err
 		})

@@ -51,6 +51,14 @@ var layers = []layer{
 	{of: []string{"webhook/dispatch"}, may: []string{"codec", "queue", "webhook", "internal/..."}},
 	{of: []string{"webhook/natsstore"}, may: []string{"webhook", "webhook/dispatch", "internal/..."}},
 
+	// Who watches webhooks stands above what sends them.
+	{
+		of: []string{"observe/prometheus", "observe/otel"},
+		may: []string{
+			".", "client", "codec", "wire", "cluster", "queue", "webhook", "webhook/dispatch", "internal/...",
+		},
+	},
+
 	// What stands on the core. Nothing below may import these.
 	{
 		of: []string{
@@ -68,23 +76,25 @@ var layers = []layer{
 // homes says which package keeps a dependency of others' making, so that users
 // compile only what they import. Tests may import what they like.
 var homes = map[string][]string{
-	"connectrpc.com/connect":             {"cmd/..."},
-	"github.com/failsafe-go/failsafe-go": {"service", "webhook/dispatch", "cmd/..."},
-	"github.com/go-jose/go-jose/v4":      {"auth"},
-	"github.com/gobwas/ws":               {"transport/websocket"},
-	"github.com/golang-jwt/jwt/v5":       {"auth"},
-	"github.com/nats-io/nats-server/v2":  {"natsembed"},
-	"github.com/nats-io/nats.go":         {"natsembed", "cluster/nats", "queue/jetstream", "webhook/natsstore", "cmd/...", "examples/..."},
-	"github.com/rabbitmq/amqp091-go":     {"queue/rabbitmq"},
-	"github.com/schollz/progressbar/v3":  {"cmd/..."},
-	"github.com/spf13/cobra":             {"cmd/..."},
-	"github.com/spf13/pflag":             {"cmd/..."},
-	"github.com/vmihailenco/msgpack/v5":  {"codec/msgpack"},
-	"go.yaml.in/yaml/v3":                 {"cmd/..."},
-	"golang.org/x/sys":                   {"internal/load", "natsembed", "transport/...", "cmd/..."},
-	"golang.org/x/term":                  {"cmd/..."},
-	"google.golang.org/protobuf":         {"codec/protobuf", "wire/native/nativepb", "wire/goomerang/...", "examples/...", "cmd/..."},
-	"go.uber.org/goleak":                 {},
+	"connectrpc.com/connect":              {"cmd/..."},
+	"github.com/failsafe-go/failsafe-go":  {"service", "webhook/dispatch", "cmd/..."},
+	"github.com/go-jose/go-jose/v4":       {"auth"},
+	"github.com/gobwas/ws":                {"transport/websocket"},
+	"github.com/golang-jwt/jwt/v5":        {"auth"},
+	"github.com/nats-io/nats-server/v2":   {"natsembed"},
+	"github.com/nats-io/nats.go":          {"natsembed", "cluster/nats", "queue/jetstream", "webhook/natsstore", "cmd/...", "examples/..."},
+	"github.com/prometheus/client_golang": {"observe/prometheus", "cmd/..."},
+	"go.opentelemetry.io/otel":            {"observe/otel", "cmd/..."},
+	"github.com/rabbitmq/amqp091-go":      {"queue/rabbitmq"},
+	"github.com/schollz/progressbar/v3":   {"cmd/..."},
+	"github.com/spf13/cobra":              {"cmd/..."},
+	"github.com/spf13/pflag":              {"cmd/..."},
+	"github.com/vmihailenco/msgpack/v5":   {"codec/msgpack"},
+	"go.yaml.in/yaml/v3":                  {"cmd/..."},
+	"golang.org/x/sys":                    {"internal/load", "natsembed", "transport/...", "cmd/..."},
+	"golang.org/x/term":                   {"cmd/..."},
+	"google.golang.org/protobuf":          {"codec/protobuf", "wire/native/nativepb", "wire/goomerang/...", "examples/...", "cmd/..."},
+	"go.uber.org/goleak":                  {},
 }
 
 func matches(patterns []string, folder string) bool {
