@@ -406,7 +406,7 @@ func socketEnds(p *peer, s *socket) {
 	for _, ok := s.next(); ok; _, ok = s.next() {
 		continue // pings
 	}
-	if d := time.Since(begin); d > 3*(pingInterval+pingTimeout) {
+	if d := time.Since(begin); d > 3*(pingInterval+pingTimeout()) {
 		p.t.Errorf("the session was over after %v", d)
 	}
 }

@@ -26,7 +26,7 @@ func ownServer(t *testing.T, prepare func(srv *polywire.Server), more ...polywir
 	t.Helper()
 	srv, err := polywire.New(append([]polywire.Option{
 		polywire.WithWires(socketio.New()),
-		polywire.WithHeartbeat(pingInterval, pingTimeout),
+		polywire.WithHeartbeat(pingInterval, pingTimeout()),
 		polywire.WithMaxMessageBytes(1_000_000),
 	}, more...)...)
 	if err != nil {
@@ -168,7 +168,7 @@ func TestEndedByHook(t *testing.T) {
 // TestUpgradeTimeout: a WebSocket that is tried out for too long goes, and the
 // session that polls all the time stays, and may try again.
 func TestUpgradeTimeout(t *testing.T) {
-	srv, err := polywire.New(append(limits(), polywire.WithWires(echo{engineio.Options{UpgradeTimeout: pingInterval / 3}}))...)
+	srv, err := polywire.New(append(limits(pingTimeout()), polywire.WithWires(echo{engineio.Options{UpgradeTimeout: pingInterval / 3}}))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func TestForeignOrigin(t *testing.T) {
 
 // TestClientVerifies, CVE-2016-10536: a client wants to know whom it talks to.
 func TestClientVerifies(t *testing.T) {
-	srv, err := newServer(false)
+	srv, err := newServer(false, pingTimeout())
 	if err != nil {
 		t.Fatal(err)
 	}

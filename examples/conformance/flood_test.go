@@ -59,7 +59,7 @@ func TestFlood(t *testing.T) {
 // on demand.
 func floodServer(t *testing.T) (*polywire.Server, *peer) {
 	t.Helper()
-	srv, err := newServer(false, polywire.WithMaxOpening(maxOpening))
+	srv, err := newServer(false, pingTimeout(), polywire.WithMaxOpening(maxOpening))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func wantFlat(t *testing.T, srv *polywire.Server, before uint64) {
 	tick := time.NewTicker(pingInterval)
 	defer tick.Stop()
 	var after uint64
-	for range 20 {
+	for range 100 {
 		if open := srv.Stats().Connections; open == 0 {
 			if after = heap(); after < before+slack {
 				t.Logf("%d KiB before, %d KiB after", before>>10, after>>10)

@@ -43,13 +43,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	address := flags.String("address", "localhost", "where to listen; localhost is both 127.0.0.1 and ::1")
 	port := flags.Int("port", 3000, "TCP port, 0 for any")
 	eio3 := flags.Bool("eio3", false, "serve clients of Engine.IO 3 as well")
+	pingTimeout := flags.Duration("ping-timeout", 200*time.Millisecond, "time to answer a ping; the official suites count on the default")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
 		}
 		return err
 	}
-	srv, err := newServer(*eio3)
+	srv, err := newServer(*eio3, *pingTimeout)
 	if err != nil {
 		return err
 	}
@@ -71,12 +72,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 // newServer returns the whole set-up: Socket.IO, and beside it an Engine.IO
 // that knows nothing of it. The options are added to those of Socket.IO.
-func newServer(eio3 bool, more ...polywire.Option) (*polywire.Server, error) {
+func newServer(eio3 bool, pingTimeout time.Duration, more ...polywire.Option) (*polywire.Server, error) {
 	engine := engineio.Options{
 		NoV3: !eio3,
 		CORS: &engineio.CORS{AnyOrigin: true},
 	}
-	echoes, err := polywire.New(append(limits(), polywire.WithWires(echo{engine}))...)
+	echoes, err := polywire.New(append(limits(pingTimeout), polywire.WithWires(echo{engine}))...)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func newServer(eio3 bool, more ...polywire.Option) (*polywire.Server, error) {
 		return nil, m.Conn().Send(ctx, echoKind, m.Payload())
 	}))
 
-	srv, err := polywire.New(append(append(limits(), more...),
+	srv, err := polywire.New(append(append(limits(pingTimeout), more...),
 		polywire.WithWires(socketio.New(socketio.WithEngine(engine))),
 		polywire.WithHooks(polywire.Hooks{
 			Connect: tellAuth,
@@ -110,9 +111,9 @@ func newServer(eio3 bool, more ...polywire.Option) (*polywire.Server, error) {
 }
 
 // limits are what the suites count on.
-func limits() []polywire.Option {
+func limits(pingTimeout time.Duration) []polywire.Option {
 	return []polywire.Option{
-		polywire.WithHeartbeat(300*time.Millisecond, 200*time.Millisecond),
+		polywire.WithHeartbeat(300*time.Millisecond, pingTimeout),
 		polywire.WithAuthTimeout(time.Second),
 		polywire.WithMaxMessageBytes(1_000_000),
 		polywire.WithOrigins("*"),

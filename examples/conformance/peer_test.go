@@ -19,7 +19,6 @@ import (
 // The times of the set-up, and how long a test waits for what should come at once.
 const (
 	pingInterval = 300 * time.Millisecond
-	pingTimeout  = 200 * time.Millisecond
 	patience     = 5 * time.Second
 )
 
@@ -171,8 +170,8 @@ func (p *peer) opened(packet string, upgrades ...string) string {
 		p.t.Fatalf("open packet %q: %v", packet, err)
 	}
 	if len(all) != 5 || open.Sid == "" || open.Upgrades == nil || !slices.Equal(open.Upgrades, upgrades) ||
-		open.PingInterval != 300 || open.PingTimeout != 200 || open.MaxPayload != 1_000_000 {
-		p.t.Fatalf("open packet %q, want upgrades %q, 300, 200, 1000000 and nothing else", packet, upgrades)
+		open.PingInterval != 300 || open.PingTimeout != int(pingTimeout().Milliseconds()) || open.MaxPayload != 1_000_000 {
+		p.t.Fatalf("open packet %q, want upgrades %q, 300, %d, 1000000 and nothing else", packet, upgrades, pingTimeout().Milliseconds())
 	}
 	return open.Sid
 }

@@ -40,7 +40,9 @@ func start(t *testing.T, args ...string) string {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	out := &output{more: make(chan struct{}, 1)}
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, append([]string{"--port", "0"}, args...), out) }()
+	go func() {
+		done <- run(ctx, append([]string{"--port", "0", "--ping-timeout", pingTimeout().String()}, args...), out)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -114,7 +114,7 @@ func (s *socket) beating() *socket {
 		stop, done := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(done)
-			tick := time.NewTicker(pingTimeout)
+			tick := time.NewTicker(pingInterval * 2 / 3)
 			defer tick.Stop()
 			for {
 				select {
@@ -211,7 +211,7 @@ func (s *polling) beating() *polling {
 	p := newPeer(s.t, s.base, s.path, s.version)
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(pingTimeout)
+		tick := time.NewTicker(pingInterval * 2 / 3)
 		defer tick.Stop()
 		for {
 			select {
