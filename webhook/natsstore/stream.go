@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -128,7 +129,13 @@ func parse(m *nats.Msg) (message, error) {
 // walk visits the messages that a filter has, from a sequence or a time on, until
 // visit returns false.
 func (s *stream) walk(ctx context.Context, filter string, from uint64, since time.Time, visit func(m message) bool) error {
-	g := get{Seq: max(from, 1), Next: filter, Batch: batchMessages, MaxBytes: batchBytes}
+	return s.walkSome(ctx, filter, from, since, batchMessages, visit)
+}
+
+// walkSome is walk in smaller batches: a server that is asked for more than there is
+// looks for it to the end of the stream.
+func (s *stream) walkSome(ctx context.Context, filter string, from uint64, since time.Time, batch int, visit func(m message) bool) error {
+	g := get{Seq: max(from, 1), Next: filter, Batch: batch, MaxBytes: batchBytes}
 	if !since.IsZero() {
 		at := since.UTC()
 		g.Seq, g.StartTime = 0, &at
@@ -176,22 +183,24 @@ func (s *stream) newest(ctx context.Context, filter string, before uint64, limit
 	}
 	total -= behind // those before
 	want := min(uint64(limit), total)
-	from := uint64(1)
+	from, n := uint64(1), total
 	if total > 2*want {
-		from, err = s.place(ctx, filter, before, behind, want, before/total+1)
+		from, n, err = s.place(ctx, filter, before, behind, want, before/total+1)
 	}
 	if err != nil {
 		return nil, false, err
 	}
 	var kept []message
-	err = s.walk(ctx, filter, from, time.Time{}, func(m message) bool {
+	seen := uint64(0)
+	err = s.walkSome(ctx, filter, from, time.Time{}, int(min(n, batchMessages)), func(m message) bool { //nolint:gosec // it is small
 		if m.seq >= before {
 			return false
 		}
+		seen++
 		if kept = append(kept, m); len(kept) >= 2*limit {
 			kept = append(kept[:0], kept[len(kept)-limit:]...)
 		}
-		return true
+		return seen < n
 	})
 	if err != nil {
 		return nil, false, err
@@ -205,24 +214,26 @@ func (s *stream) newest(ctx context.Context, filter string, before uint64, limit
 // place returns a sequence with at least want matches between it and before, and if it
 // can be had not many more. behind is how many match from before on, and one of
 // every is one that matches, as a first guess.
-func (s *stream) place(ctx context.Context, filter string, before, behind, want, every uint64) (uint64, error) {
+func (s *stream) place(ctx context.Context, filter string, before, behind, want, every uint64) (from, n uint64, err error) {
 	enough := func(from uint64) (uint64, error) {
 		n, err := s.count(ctx, filter, from)
 		return n - min(n, behind), err
 	}
-	few := before // from here on there are too few
+	most := uint64(math.MaxUint64) // from low on, as far as is known
+	few := before                  // from here on there are too few
 	span := want*every*3/2 + 16
 	low := uint64(1)
 	for span < before {
 		low = before - span
 		n, err := enough(low)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if n >= want {
 			if n <= 4*want {
-				return low, nil
+				return low, n, nil
 			}
+			most = n
 			break
 		}
 		few, span, low = low, 8*span, 1
@@ -232,14 +243,14 @@ func (s *stream) place(ctx context.Context, filter string, before, behind, want,
 		n, err := enough(middle)
 		switch {
 		case err != nil:
-			return 0, err
+			return 0, 0, err
 		case n < want:
 			few = middle
 		case n <= 4*want:
-			return middle, nil
+			return middle, n, nil
 		default:
-			low = middle
+			low, most = middle, n
 		}
 	}
-	return low, nil
+	return low, most, nil
 }
