@@ -116,7 +116,7 @@ func (s *sender) start(ctx context.Context, f *webhookRules, e *engine, logger *
 	if s.conn, err = e.connect(nats.Name("polywire webhooks"), nats.MaxReconnects(-1)); err != nil {
 		return err
 	}
-	store, err := openWebhookStore(ctx, s.conn, f.replicas)
+	store, err := openWebhookStore(ctx, s.conn, f.replicas, true)
 	if err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (s *sender) close(within time.Duration) error {
 }
 
 // handle puts the rules into effect.
-func (f *webhookRules) handle(srv *polywire.Server, s *sender, seen *seenHooks, logger *slog.Logger) {
+func (f *webhookRules) handle(srv *polywire.Server, s *sender) {
 	for _, pattern := range f.out {
 		srv.Handle(pattern, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
 			return s.publish(ctx, m)
@@ -205,9 +205,6 @@ func (f *webhookRules) handle(srv *polywire.Server, s *sender, seen *seenHooks, 
 	}
 	if s != nil && s.api != nil {
 		srv.HandleHTTP(webhookAPIPath+"/", http.StripPrefix(webhookAPIPath, s.api))
-	}
-	for _, r := range f.hooks {
-		srv.HandleHTTP(r.path, r.handler(srv, s, seen, logger))
 	}
 }
 
@@ -228,6 +225,8 @@ func (s *sender) publish(ctx context.Context, m *polywire.Message) (any, error) 
 		return a, nil
 	case errors.Is(err, dispatch.ErrInvalid), errors.Is(err, webhook.ErrType), errors.Is(err, queue.ErrInvalid):
 		return nil, polywire.Errorf(polywire.CodeBadRequest, "%s", strings.TrimPrefix(err.Error(), "webhook: "))
+	case errors.Is(err, dispatch.ErrFull):
+		return nil, polywire.Errorf(polywire.CodeUnavailable, "there is no room for more events")
 	case errors.Is(err, queue.ErrTooLarge):
 		return nil, polywire.Errorf(polywire.CodeTooLarge, "larger than the broker of the webhooks takes")
 	}

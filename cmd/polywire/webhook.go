@@ -34,6 +34,7 @@ type webhookFlags struct {
 	natsCreds string
 	dataDir   string
 	json      bool
+	first     bool // what keeps webhooks may be made
 }
 
 func newWebhook() *cobra.Command {
@@ -83,7 +84,7 @@ type webhooks struct {
 func (f *webhookFlags) with(c *cobra.Command, client *webhook.Client, do func(ctx context.Context, w *webhooks) error) error {
 	w, err := f.open(c.Context(), client)
 	if err != nil {
-		return err
+		return describeWebhook(err)
 	}
 	return errors.Join(describeWebhook(do(c.Context(), w)), w.close())
 }
@@ -134,7 +135,7 @@ func (w *webhooks) open(ctx context.Context, f *webhookFlags) (err error) {
 	if w.conn, err = connect(nats.Name("polywire webhook")); err != nil {
 		return fmt.Errorf("--nats %s: %w", hideUser(f.nats), err)
 	}
-	store, err := openWebhookStore(ctx, w.conn, 0)
+	store, err := openWebhookStore(ctx, w.conn, 0, f.first)
 	if err != nil {
 		return err
 	}
@@ -183,32 +184,45 @@ func anywhere() (*webhook.Client, error) {
 	})
 }
 
-// openWebhookStore opens the stores, with the ages and the bounds that they
-// have. They are on so many servers; zero: as they are.
-func openWebhookStore(ctx context.Context, conn *nats.Conn, replicas int) (*natsstore.Store, error) {
+// openWebhookStore opens the stores as they are; where replicas is not zero they come
+// to be on so many servers. What is not there is made if that is asked for.
+func openWebhookStore(ctx context.Context, conn *nats.Conn, replicas int, missing bool) (*natsstore.Store, error) {
+	if replicas == 0 {
+		store, err := natsstore.Open(ctx, natsstore.Options{Conn: conn, AsIs: true})
+		switch {
+		case errors.Is(err, natsjs.ErrJetStreamNotEnabled):
+			return nil, errors.New("the NATS server keeps nothing: it has no JetStream")
+		case !errors.Is(err, natsstore.ErrMissing) || !missing:
+			return store, err
+		}
+	}
 	js, err := natsjs.New(conn)
 	if err != nil {
 		return nil, err
 	}
 	o := natsstore.Options{Conn: conn, Replicas: replicas}
-	for name, age := range map[string]*time.Duration{"polywire-webhook-attempts": &o.Age, "polywire-webhook-events": &o.EventAge} {
-		s, err := js.Stream(ctx, name)
-		if errors.Is(err, natsjs.ErrStreamNotFound) {
-			continue
-		}
-		if errors.Is(err, natsjs.ErrJetStreamNotEnabled) {
-			return nil, errors.New("the NATS server keeps nothing: it has no JetStream")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("webhooks: %w", err)
-		}
-		there := s.CachedInfo().Config
-		*age, o.MaxBytes = there.MaxAge, max(there.MaxBytes, 0)
-		if replicas == 0 {
-			o.Replicas = there.Replicas
-		}
+	if o.Age, o.MaxBytes, err = bounds(ctx, js, "polywire-webhook-attempts"); err == nil {
+		o.EventAge, o.EventMaxBytes, err = bounds(ctx, js, "polywire-webhook-events")
+	}
+	if err != nil {
+		return nil, err
 	}
 	return natsstore.Open(ctx, o)
+}
+
+// bounds are those that a stream has; zero: there is none.
+func bounds(ctx context.Context, js natsjs.JetStream, name string) (age time.Duration, size int64, err error) {
+	s, err := js.Stream(ctx, name)
+	switch {
+	case err == nil:
+		c := s.CachedInfo().Config
+		return c.MaxAge, max(c.MaxBytes, 0), nil
+	case errors.Is(err, natsjs.ErrStreamNotFound):
+		return 0, 0, nil
+	case errors.Is(err, natsjs.ErrJetStreamNotEnabled):
+		return 0, 0, errors.New("the NATS server keeps nothing: it has no JetStream")
+	}
+	return 0, 0, fmt.Errorf("webhooks: %w", err)
 }
 
 // close ends what was opened, as far as that got.
@@ -241,6 +255,10 @@ func describeWebhook(err error) error {
 	}
 	hint := ""
 	switch {
+	case errors.Is(err, natsstore.ErrMissing):
+		hint = "they are made by polywire serve --webhooks, or by the first polywire webhook endpoints add"
+	case errors.Is(err, dispatch.ErrFull):
+		hint = "events are kept for their age; there is a bound on how many bytes they may have"
 	case errors.Is(err, dispatch.ErrNotFound):
 		hint = "polywire webhook endpoints ls shows the endpoints; events and attempts are kept for some days"
 	case errors.Is(err, webhook.ErrForbidden):

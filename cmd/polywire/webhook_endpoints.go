@@ -139,6 +139,7 @@ func (a *addFlags) add(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	a.first = true
 	return a.with(c, client, func(ctx context.Context, w *webhooks) error {
 		created, err := webhookapi.Add(ctx, w.Dispatcher, a.endpoint)
 		if err != nil {

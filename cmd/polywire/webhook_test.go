@@ -207,6 +207,10 @@ func TestWebhookWrongInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := " --data-dir " + dir
+	if _, _, err := run(t, "", append([]string{"webhook", "endpoints", "ls"}, strings.Fields(at)...)...); err == nil || !strings.Contains(err.Error(), "polywire serve --webhooks") {
+		t.Errorf("where no webhooks are kept: %v", err)
+	}
+	run(t, "", append([]string{"webhook", "endpoints", "add", "https://a.example", "--type", "none"}, strings.Fields(at)...)...)
 	for _, c := range []struct{ args, want string }{
 		{"endpoints ls", "--nats URL, or --data-dir DIR"},
 		{"endpoints ls --nats nats://127.0.0.1:1", "--nats nats://127.0.0.1:1"},

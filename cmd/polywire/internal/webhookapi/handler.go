@@ -282,6 +282,8 @@ func failureOf(err error) failure {
 		return failure{http.StatusConflict, "conflict"}
 	case is(dispatch.ErrInvalid, webhook.ErrEndpoint, webhook.ErrSecret, webhook.ErrType, queue.ErrInvalid):
 		return failure{http.StatusUnprocessableEntity, "invalid"}
+	case is(dispatch.ErrFull):
+		return failure{http.StatusInsufficientStorage, "full"}
 	case is(dispatch.ErrClosed, queue.ErrClosed, queue.ErrUnavailable, queue.ErrRefused, context.DeadlineExceeded):
 		return failure{http.StatusServiceUnavailable, "unavailable"}
 	}
