@@ -100,7 +100,8 @@ func (b *Broker) Handle(queue string, h Handler, o HandleOptions) error {
 
 // Pause stops handling a queue in this program. What has not been started goes
 // back to the queue; it waits until what runs has ended. When ctx ends first
-// the queue is paused all the same, and the error is ctx's.
+// the queue is paused all the same, and the error is ctx's: so it is for a
+// handler that pauses its own queue, which waits for itself.
 func (b *Broker) Pause(ctx context.Context, queue string) error {
 	c, err := b.consumer(queue)
 	if err != nil {

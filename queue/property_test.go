@@ -120,7 +120,7 @@ func TestHandsAreNeverIdle(t *testing.T) {
 	for seed := range uint64(80) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			inBubble(t, queue.Options{}, func(b *bench) {
-				r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // the same each time
+				r := rand.New(rand.NewPCG(seed, 0))
 				w := &workshop{bench: b, r: r, hands: 1 + r.IntN(8), left: make(map[string][]string)}
 				o := queue.HandleOptions{
 					Concurrency: w.hands, Prefetch: r.IntN(12) - 1, Timeout: -1, MaxAttempts: -1,

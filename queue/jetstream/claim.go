@@ -60,7 +60,7 @@ func placeOf(reply, where string) (p place, ok bool) {
 		}
 		figures[i], rest = n, more
 	}
-	return place{delivered: figures[0], seq: figures[1], stored: int64(figures[3])}, true //nolint:gosec // 63 bits
+	return place{delivered: figures[0], seq: figures[1], stored: int64(figures[3])}, true
 }
 
 // clock is the time by which leases are kept: short, and cheap to compare.

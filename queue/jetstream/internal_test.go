@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"strings"
@@ -241,5 +242,42 @@ func FuzzNames(f *testing.F) {
 		}
 		decodeName(name)
 		due(name)
+	})
+}
+
+func TestPlaceOf(t *testing.T) {
+	const where = ".stream.worker."
+	want := place{delivered: 3, seq: 12345, stored: 1700000000123456789}
+	for reply, ok := range map[string]bool{
+		"$JS.ACK.stream.worker.3.12345.99.1700000000123456789.7":               true,
+		"$JS.ACK.hub.ACCHASH.stream.worker.3.12345.99.1700000000123456789.7.x": true, // nats-server ADR-15, with a domain
+		"":                       false,
+		"$JS.ACK.stream.worker.": false,
+		"$JS.ACK.stream.other.3.12345.99.1700000000123456789.7":   false,
+		"$JS.ACK.stream.worker.3.12345.99.1700000000123456789":    false, // cut off
+		"$JS.ACK.stream.worker.3.-5.99.1700000000123456789.7":     false,
+		"$JS.ACK.stream.worker.3..99.1700000000123456789.7":       false,
+		"$JS.ACK.stream.worker.3.x.99.1700000000123456789.7":      false,
+		"$JS.ACK.stream.worker.3.12345.99.18446744073709551615.7": false, // more than a time has
+	} {
+		if got, found := placeOf(reply, where); found != ok || ok && got != want {
+			t.Errorf("%s: %+v, %v", reply, got, found)
+		}
+	}
+}
+
+func FuzzPlaceOf(f *testing.F) {
+	f.Add("$JS.ACK.stream.worker.3.12345.99.1700000000123456789.7")
+	f.Add("$JS.ACK.stream.worker.3.12345.99")
+	f.Fuzz(func(t *testing.T, reply string) {
+		p, ok := placeOf(reply, ".stream.worker.")
+		if !ok && p != (place{}) || p.stored < 0 {
+			t.Errorf("%q: %+v, %v", reply, p, ok)
+		}
+		if again := fmt.Sprintf("$JS.ACK.stream.worker.%d.%d.0.%d.0", p.delivered, p.seq, p.stored); ok {
+			if q, _ := placeOf(again, ".stream.worker."); q != p {
+				t.Errorf("%q: %+v, %+v", reply, p, q)
+			}
+		}
 	})
 }
