@@ -41,6 +41,12 @@ func newRevocable(t *testing.T) *revocable {
 		r.auth[i] = tokens(t, auth.Static(public("HS256")), o)
 		r.nodes[i] = newSite(t, append(r.auth[i].Options(), polywire.WithCluster(bus), quiet())...)
 	}
+	synctest.Wait()
+	for _, n := range r.nodes {
+		if nodes := n.srv.Nodes().List(); len(nodes) != 2 {
+			t.Fatalf("the nodes are %v", nodes)
+		}
+	}
 	return r
 }
 

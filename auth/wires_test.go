@@ -46,6 +46,9 @@ func newSite(t *testing.T, opts ...polywire.Option) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := srv.Start(); err != nil {
+		t.Fatal(err)
+	}
 	s := &site{t, srv, make(map[string]*transporttest.Listener)}
 	for _, scheme := range []string{"ws", "tcp", "drs+tcp", "drs-msgpack+tcp"} {
 		l := transporttest.NewListener()
@@ -53,7 +56,11 @@ func newSite(t *testing.T, opts ...polywire.Option) *site {
 		served := make(chan error, 1)
 		go func() { served <- srv.Serve(l, scheme) }()
 		t.Cleanup(func() {
-			if err := errors.Join(srv.Close(), <-served); err != nil {
+			err := srv.Close()
+			if late := <-served; !errors.Is(late, polywire.ErrClosed) { // it may have been about to begin
+				err = errors.Join(err, late)
+			}
+			if err != nil {
 				t.Error(err)
 			}
 		})
