@@ -53,9 +53,9 @@ func With(opts ...client.Option) Option {
 }
 
 // Client is a connected client whose messages without a handler of their own
-// wait for [Client.Expect]. Its methods may be called from many goroutines at
-// once; like those of testing.T, those that can fail the test are for the
-// test's own goroutine.
+// wait for [Client.Expect], whose handler of "*" it has. Its methods may be
+// called from many goroutines at once; like those of testing.T, those that can
+// fail the test are for the test's own goroutine.
 type Client struct {
 	*client.Client
 	t      testing.TB
