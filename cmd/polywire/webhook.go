@@ -201,13 +201,19 @@ func openWebhookStore(ctx context.Context, conn *nats.Conn, replicas int, missin
 		return nil, err
 	}
 	o := natsstore.Options{Conn: conn, Replicas: replicas}
-	if o.Age, o.MaxBytes, err = bounds(ctx, js, "polywire-webhook-attempts"); err == nil {
-		o.EventAge, o.EventMaxBytes, err = bounds(ctx, js, "polywire-webhook-events")
+	for { // a cluster that is just starting may answer nothing
+		try, cancel := context.WithTimeout(ctx, webhookWait/3)
+		if o.Age, o.MaxBytes, err = bounds(try, js, "polywire-webhook-attempts"); err == nil {
+			o.EventAge, o.EventMaxBytes, err = bounds(try, js, "polywire-webhook-events")
+		}
+		cancel()
+		switch {
+		case err == nil:
+			return natsstore.Open(ctx, o)
+		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return natsstore.Open(ctx, o)
 }
 
 // bounds are those that a stream has; zero: there is none.

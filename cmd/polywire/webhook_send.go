@@ -7,14 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/polywire/polywire/cmd/polywire/internal/webhookapi"
 	"github.com/polywire/polywire/webhook/dispatch"
@@ -297,9 +294,13 @@ func (r *replayFlags) run(c *cobra.Command, args []string) (err error) {
 		return fmt.Errorf("say what to replay: ENDPOINT EVENT, or ENDPOINT --failed-since TIME, or --types TYPE: %w", describeWebhook(err))
 	}
 	return r.with(c, nil, func(ctx context.Context, w *webhooks) error {
-		bar := newReplayBar(c.ErrOrStderr(), q.Limit, r.json)
-		n, err := webhookapi.Run(ctx, w.Dispatcher, *q, bar.set)
-		bar.end()
+		most := int64(-1) // how many there are is known at the end
+		if q.Limit > 0 {
+			most = int64(q.Limit)
+		}
+		bar := startCounter(c.ErrOrStderr(), !r.json && terminal(c.ErrOrStderr()), most, "replaying")
+		n, err := webhookapi.Run(ctx, w.Dispatcher, *q, bar.at)
+		bar.clear()
 		if r.json {
 			err = errors.Join(err, printJSON(c.OutOrStdout(), map[string]int{"queued": n}))
 		} else {
@@ -308,27 +309,6 @@ func (r *replayFlags) run(c *cobra.Command, args []string) (err error) {
 		return err
 	})
 }
-
-// replayBar shows progress to people at a terminal.
-type replayBar struct{ *progressbar.ProgressBar }
-
-func newReplayBar(w io.Writer, limit int, quiet bool) replayBar {
-	file, ok := w.(*os.File)
-	if quiet || !ok || !term.IsTerminal(int(file.Fd())) {
-		return replayBar{progressbar.DefaultSilent(-1)}
-	}
-	most := limit
-	if most == 0 {
-		most = -1 // how many there are is known at the end
-	}
-	return replayBar{progressbar.NewOptions(most, progressbar.OptionSetWriter(w), progressbar.OptionClearOnFinish(),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("deliveries"),
-		progressbar.OptionSetDescription("replaying"), progressbar.OptionSetWidth(30))}
-}
-
-func (b replayBar) set(n int) { _ = b.Set(n) }
-
-func (b replayBar) end() { _ = b.Finish() }
 
 func deliveries(n int) string {
 	if n == 1 {

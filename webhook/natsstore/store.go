@@ -95,12 +95,48 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 // Open returns the stores, and makes what is not there yet. Ages, Replicas and bounds
-// of what is there become those of o, except with AsIs.
+// of what is there become those of o, except with AsIs. A cluster that is just starting
+// may not answer for some time: Open asks again until ctx is done.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
+	for {
+		try, cancel := context.WithTimeout(ctx, openPatience)
+		s, err := open(try, o)
+		cancel()
+		if err == nil || ctx.Err() != nil || !passing(err) {
+			return s, err
+		}
+		pause := time.NewTimer(openPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, err
+		}
+	}
+}
+
+// Times of Open.
+const (
+	openPatience = 5 * time.Second // a server without a leader answers nothing
+	openPause    = 250 * time.Millisecond
+)
+
+// passing reports whether an error may pass by itself: nothing was answered, or by a
+// server that does not see enough others yet (its errors JSClusterNoPeersErrF and
+// JSClusterNotAvailErr).
+func passing(err error) bool {
+	const noPeers, notAvailable = 10005, 10008
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return api.ErrorCode == noPeers || api.ErrorCode == notAvailable
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
+}
+
+func open(ctx context.Context, o Options) (*Store, error) {
 	js, err := jetstream.New(o.Conn)
 	api := "$JS.API."
 	if o.Domain != "" {
