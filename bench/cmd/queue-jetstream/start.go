@@ -61,8 +61,9 @@ func started(ctx context.Context, c config, out *json.Encoder) error {
 // childVariable lets a test's program be the worker.
 const childVariable = "QUEUE_JETSTREAM_WORKER"
 
-func fill(ctx context.Context, dir string, c config) (err error) {
-	s, err := natsembed.Start(ctx, natsembed.Options{Dir: dir, NoSync: true})
+// serving opens a server and a broker for as long as do takes.
+func serving(ctx context.Context, o natsembed.Options, do func(b *queue.Broker) error) (err error) {
+	s, err := natsembed.Start(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -72,18 +73,24 @@ func fill(ctx context.Context, dir string, c config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
+	return do(b)
+}
+
+func fill(ctx context.Context, dir string, c config) error {
 	payload := make([]byte, c.size)
-	for left := c.messages; left > 0; {
-		batch := make([]queue.Message, min(left, 1000))
-		for i := range batch {
-			batch[i].Queue, batch[i].Payload.Data = queueName, payload
+	return serving(ctx, natsembed.Options{Dir: dir, NoSync: true}, func(b *queue.Broker) error {
+		for left := c.messages; left > 0; {
+			batch := make([]queue.Message, min(left, 1000))
+			for i := range batch {
+				batch[i].Queue, batch[i].Payload.Data = queueName, payload
+			}
+			if err := b.PublishBatch(ctx, batch); err != nil {
+				return err
+			}
+			left -= len(batch)
 		}
-		if err := b.PublishBatch(ctx, batch); err != nil {
-			return err
-		}
-		left -= len(batch)
-	}
-	return nil
+		return nil
+	})
 }
 
 // shutdown ends a server, whether ctx is over or not.
@@ -102,20 +109,20 @@ type workerLine struct {
 
 // worker handles some messages of a queue, as a program with the embedded
 // server at its defaults does.
-func worker(ctx context.Context, dir string, out *json.Encoder) (err error) {
-	s, err := natsembed.Start(ctx, natsembed.Options{Dir: dir})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, shutdown(ctx, s)) }()
-	b, err := openBroker(ctx, s, 1024)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.Close()) }()
+func worker(ctx context.Context, dir string, out *json.Encoder) error {
+	return serving(ctx, natsembed.Options{Dir: dir}, func(b *queue.Broker) error {
+		line, err := work(ctx, b)
+		if err != nil {
+			return err
+		}
+		return out.Encode(line)
+	})
+}
+
+func work(ctx context.Context, b *queue.Broker) (line workerLine, err error) {
 	depth, err := b.Inspect(ctx, queueName)
 	if err != nil {
-		return err
+		return line, err
 	}
 	handled := make(chan time.Time, handledFor)
 	err = b.Handle(queueName, func(ctx context.Context, _ *queue.Delivery) error {
@@ -127,9 +134,8 @@ func worker(ctx context.Context, dir string, out *json.Encoder) (err error) {
 		}
 	}, queue.HandleOptions{Concurrency: 16})
 	if err != nil {
-		return err
+		return line, err
 	}
-	var line workerLine
 	for enough := min(handledFor, int(depth.Waiting)); line.Handled < max(enough, 1); line.Handled++ {
 		select {
 		case at := <-handled:
@@ -137,13 +143,11 @@ func worker(ctx context.Context, dir string, out *json.Encoder) (err error) {
 				line.First = at
 			}
 		case <-ctx.Done():
-			return ctx.Err()
+			return line, ctx.Err()
 		}
 	}
-	if line.PeakKB, err = peak(); err != nil {
-		return err
-	}
-	return out.Encode(line)
+	line.PeakKB, err = peak()
+	return line, err
 }
 
 // peak is the most memory that this process had, in KiB.
