@@ -43,6 +43,12 @@ func WithHostnames(names ...string) LiveOption {
 	}, func(c *config) { c.hosts = nil }}
 }
 
+// WithAnyHostname takes back what [WithHostnames] has said; the default.
+func WithAnyHostname() LiveOption {
+	forget := func(c *config) { c.hosts = nil }
+	return liveOption{func(c *config) error { forget(c); return nil }, forget}
+}
+
 // add adds a name in the form in which it is looked up.
 func (h *hostnames) add(name string) error {
 	n := canonicalHost(name)

@@ -65,6 +65,9 @@ func TestReconfigureOriginsAndHosts(t *testing.T) {
 	if askHost(srv, "any.example") != http.StatusMisdirectedRequest || allows(srv, "https://a.example") || !allows(srv, "https://c.example") {
 		t.Error("something else has changed")
 	}
+	if err := srv.Reconfigure(polywire.WithAnyHostname()); err != nil || askHost(srv, "any.example") != http.StatusNotFound {
+		t.Errorf("not any host: %v", err)
+	}
 	if c := srv.Configuration(); c.RetryAfter != 9*time.Second || c.MaxOpening != 10_000 {
 		t.Errorf("%+v", c)
 	}

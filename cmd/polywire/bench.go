@@ -55,11 +55,11 @@ answered with itself, and anybody may broadcast.
 				return nil, srv.All().Send(ctx, "news", m.Payload())
 			}))
 			return prof.during(c.Context(), func(ctx context.Context) error {
-				return f.run(ctx, srv, func(urls []string) {
+				return f.run(ctx, srv, course{ready: func(urls []string) {
 					for _, u := range urls {
 						fmt.Fprintf(c.OutOrStdout(), "listening on %s, process %d\n", u, os.Getpid())
 					}
-				})
+				}})
 			})
 		},
 	}

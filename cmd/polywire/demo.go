@@ -30,14 +30,14 @@ same room is there for every other wire:
 				return err
 			}
 			chat.Register(srv)
-			return f.run(c.Context(), srv, func(urls []string) {
+			return f.run(c.Context(), srv, course{ready: func(urls []string) {
 				for _, u := range urls {
 					if page, ok := strings.CutPrefix(u, "ws://"); ok {
 						fmt.Fprintf(c.OutOrStdout(), "The demo is at http://%s/ (Ctrl-C ends it)\n", page)
 						chat.StartBot(c.Context(), u)
 					}
 				}
-			})
+			}})
 		},
 	}
 	f.register(c, "warn", "127.0.0.1:8080")

@@ -15,6 +15,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	err := newRoot().ExecuteContext(ctx)
 	interrupted := ctx.Err() != nil
 	stop()
@@ -44,7 +45,7 @@ Then watch it from a second terminal, and speak from a third:
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newConfig(), newDemo(), newPub(), newSub(), newCall(), newWebhook(), newQueue(), newBench(), newVersion())
+	root.AddCommand(newServe(), newConfig(), newHealth(), newDemo(), newPub(), newSub(), newCall(), newWebhook(), newQueue(), newBench(), newVersion())
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w\n\n%s --help says more", err, c.CommandPath())
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,6 +26,8 @@ type placeFlags struct {
 	origins         []string
 	hostnames       []string
 	rejectHostnames bool
+
+	pair *keyPair // of tlsCert and tlsKey; nil: none
 }
 
 // otherNames are flags by the names that they have in GOSF's configuration.
@@ -65,7 +68,6 @@ func (f *placeFlags) address(s *config.Set) (string, error) {
 
 // options returns what the flags mean for a server on these addresses.
 func (f *placeFlags) options(addresses []string) ([]polywire.Option, error) {
-	opts := []polywire.Option{polywire.WithOrigins(f.origins...)}
 	secure := false
 	for _, a := range addresses {
 		scheme, _, _ := strings.Cut(a, "://")
@@ -83,21 +85,45 @@ func (f *placeFlags) options(addresses []string) ([]polywire.Option, error) {
 	case f.rejectHostnames && f.tlsCert == "" && len(f.hostnames) == 0:
 		return nil, errors.New("--reject-invalid-hostnames needs --tls-cert, whose names it takes, or --hostname")
 	}
-	if len(f.hostnames) > 0 {
-		opts = append(opts, polywire.WithHostnames(f.hostnames...))
-	}
 	if f.tlsCert == "" {
-		return opts, nil
+		return f.live()
 	}
-	t, err := loadTLS(f.tlsCert, f.tlsKey)
-	if err != nil {
+	f.pair = new(keyPair)
+	if err := f.pair.read(f.tlsCert, f.tlsKey); err != nil {
 		return nil, err
 	}
 	if !secure {
 		return nil, errors.New("--tls-cert is given, but no address is wss or tls: add --secure, or listen on wss://")
 	}
-	if f.rejectHostnames {
-		opts = append(opts, polywire.WithHostnames())
+	opts, err := f.live()
+	return append(opts, polywire.WithTLS(f.pair.config())), err
+}
+
+// live returns those options that can change at run time.
+func (f *placeFlags) live() ([]polywire.Option, error) {
+	return optionsOf(f.liveOptions())
+}
+
+func (f *placeFlags) liveOptions() ([]polywire.LiveOption, error) {
+	opts := []polywire.LiveOption{polywire.WithOrigins(f.origins...), polywire.WithAnyHostname()}
+	names := slices.Clone(f.hostnames)
+	if f.rejectHostnames && f.pair != nil {
+		own, err := f.pair.names()
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, own...)
 	}
-	return append(opts, polywire.WithTLS(t)), nil
+	if len(names) > 0 {
+		opts = append(opts, polywire.WithHostnames(names...))
+	}
+	return opts, nil
+}
+
+func optionsOf(live []polywire.LiveOption, err error) ([]polywire.Option, error) {
+	opts := make([]polywire.Option, len(live))
+	for i, o := range live {
+		opts[i] = o
+	}
+	return opts, err
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"math"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/cmd/polywire/internal/config"
-	"github.com/polywire/polywire/middleware"
 )
 
 // serveFlags are the settings of `polywire serve`; see settings.go.
@@ -25,6 +23,7 @@ type serveFlags struct {
 	roomFlags
 	clusterFlags
 	queueRules
+	adminFlags
 
 	auth           authFlags
 	hooks          webhookRules
@@ -122,9 +121,10 @@ Ends on SIGINT and SIGTERM, after telling every peer.`,
 
 // plan is what the settings mean, before anything is started.
 type plan struct {
-	logger  *slog.Logger
-	level   *slog.LevelVar
-	options []polywire.Option
+	logger   *slog.Logger
+	level    *slog.LevelVar
+	policies *policySwitch
+	options  []polywire.Option
 }
 
 // prepare makes a plan of the settings, or says all that is wrong with them.
@@ -133,7 +133,8 @@ func (f *serveFlags) prepare(log io.Writer) (*plan, error) {
 		return nil, err
 	}
 	f.leaveShared()
-	p := new(plan)
+	p := &plan{policies: new(policySwitch)}
+	p.policies.set(f.allow)
 	var errs []error
 	failed := func(err error) { errs = append(errs, err) }
 	p.logger, p.level = f.logger(log)
@@ -150,9 +151,10 @@ func (f *serveFlags) prepare(log io.Writer) (*plan, error) {
 	failed(f.clusterFlags.check(&f.roomFlags))
 	failed(f.queueRules.check(&f.clusterFlags))
 	failed(f.hooks.check(&f.clusterFlags, &f.queueRules))
+	failed(f.adminFlags.check())
 	let, err := f.auth.options(f.allow, p.logger)
 	failed(err)
-	p.options = slices.Concat(baseOptions(p.logger, wires...), f.limits(), f.policies(), let, placed, f.roomFlags.options())
+	p.options = slices.Concat(baseOptions(p.logger, wires...), f.limits(), p.policies.options(), let, placed, f.roomFlags.options())
 	if errors.Join(errs...) == nil {
 		_, err := polywire.New(p.options...)
 		failed(err)
@@ -182,12 +184,19 @@ func (f *serveFlags) leaveShared() {
 }
 
 func (f *serveFlags) limits() []polywire.Option {
-	opts := []polywire.Option{
+	opts, _ := optionsOf(f.liveLimits(), nil)
+	return append(opts,
 		polywire.WithMaxMessageBytes(f.maxMessage),
 		polywire.WithOutboxBytes(f.maxOutbox),
+		polywire.WithHandlerTimeout(f.handlerTimeout))
+}
+
+// liveLimits are those that can change at run time.
+func (f *serveFlags) liveLimits() []polywire.LiveOption {
+	opts := []polywire.LiveOption{
 		polywire.WithMaxConnections(f.maxConns, f.maxPerAddr, f.maxPerUser),
 		polywire.WithMaxOpening(f.maxOpening),
-		polywire.WithHandlerTimeout(f.handlerTimeout),
+		polywire.WithMessageRate(0, 0),
 	}
 	if f.messageRate > 0 {
 		opts = append(opts, polywire.WithMessageRate(f.messageRate, f.burst()))
@@ -201,79 +210,6 @@ func (f *serveFlags) burst() int {
 		return f.messageBurst
 	}
 	return max(1, int(min(2*f.messageRate, math.MaxInt32)))
-}
-
-func (f *serveFlags) serve(c *cobra.Command) error {
-	p, err := f.prepare(c.ErrOrStderr())
-	if err != nil {
-		return err
-	}
-	f.warnStray(p.logger)
-	e, err := f.start(c.Context(), p.logger)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.serveWith(c, e, p.logger, p.options), e.close(f.drain))
-}
-
-// serveWith serves as one of the servers that an engine connects.
-func (f *serveFlags) serveWith(c *cobra.Command, e *engine, logger *slog.Logger, opts []polywire.Option) error {
-	s, err := f.hooks.start(c.Context(), e, logger)
-	if err != nil {
-		return err
-	}
-	seen, err := f.hooks.remember(c.Context(), e, &f.clusterFlags, logger)
-	if err != nil {
-		return errors.Join(err, s.close(f.drain))
-	}
-	defer seen.close()
-	return errors.Join(f.serveAs(c, e, s, seen, logger, opts), s.close(f.drain))
-}
-
-// serveAs serves, and ends before what sends webhooks does.
-func (f *serveFlags) serveAs(c *cobra.Command, e *engine, s *sender, seen *seenHooks, logger *slog.Logger, opts []polywire.Option) error {
-	queues, err := f.open(c.Context(), e, logger)
-	if err != nil {
-		return err
-	}
-	opts = append(opts, e.options(&f.clusterFlags)...)
-	if queues != nil {
-		opts = append(opts, polywire.WithQueues(queues))
-	}
-	srv, err := polywire.New(opts...)
-	if err != nil {
-		if queues != nil {
-			err = errors.Join(err, queues.Close())
-		}
-		return err
-	}
-	srv.Use(middleware.Log(logger))
-	srv.Handle(kindEcho, polywire.HandlerFunc(echo))
-	srv.Handle(kindTime, polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
-		return time.Now().UTC(), nil
-	}))
-	handleRooms(srv, f.auth.rooms())
-	f.handle(srv)
-	f.hooks.handle(srv, s, seen, logger)
-	if err := e.join(srv); err != nil {
-		return err
-	}
-	return f.run(c.Context(), srv, func(urls []string) {
-		for _, u := range urls {
-			fmt.Fprintln(c.OutOrStdout(), "listening on", u)
-		}
-	})
-}
-
-func (f *serveFlags) policies() []polywire.Option {
-	var opts []polywire.Option
-	if slices.Contains(f.allow, "publish") {
-		opts = append(opts, polywire.WithPublishPolicy(polywire.AllowAll))
-	}
-	if slices.Contains(f.allow, "broadcast") {
-		opts = append(opts, polywire.WithBroadcastPolicy(polywire.AllowBroadcast))
-	}
-	return opts
 }
 
 // echo answers with the payload as it came.

@@ -56,7 +56,8 @@ func checkInRules(rules []inRule, broker, place bool) error {
 		}
 		paths[r.path] = true
 	}
-	return nil
+	_, err := inboxMux(rules, func(inRule) http.Handler { return http.NotFoundHandler() })
+	return err
 }
 
 func inForm() config.Form {

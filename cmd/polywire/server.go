@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,9 +75,16 @@ func baseOptions(logger *slog.Logger, wires ...wire.Protocol) []polywire.Option 
 	}
 }
 
-// run serves until ctx ends, then shuts the server down. ready is called with
-// the URLs that are listened on.
-func (f *listenFlags) run(ctx context.Context, srv *polywire.Server, ready func(urls []string)) error {
+// course is what happens while a server runs; what is nil does not.
+type course struct {
+	ready  func(urls []string) // it listens
+	ending func()              // it takes nothing new, before peers are told
+	again  <-chan os.Signal    // the settings are to be read again
+	reload func()
+}
+
+// run serves until ctx ends, then shuts the server down.
+func (f *listenFlags) run(ctx context.Context, srv *polywire.Server, c course) error {
 	urls := f.addresses()
 	failed := make(chan error, len(urls))
 	for i, u := range urls {
@@ -87,25 +97,67 @@ func (f *listenFlags) run(ctx context.Context, srv *polywire.Server, ready func(
 		}
 		go func() { failed <- srv.Serve(l, scheme) }()
 	}
-	ready(urls)
+	c.ready(urls)
 	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
+	for over := false; !over; {
+		select {
+		case <-ctx.Done():
+			over = true
+		case err = <-failed:
+			over = true
+		case <-c.again:
+			c.reload()
+		}
+	}
+	if c.ending != nil {
+		c.ending()
+		if err == nil {
+			time.Sleep(f.delay) // a second signal ends the process
+		}
 	}
 	drain, cancel := context.WithTimeout(context.Background(), f.drain)
 	defer cancel()
+	if srv.Drain(drain, f.drain/4*3) != nil {
+		err = errors.Join(err, errors.New("drain: there was no time to tell all peers"))
+	}
 	if shutErr := srv.Shutdown(drain); shutErr != nil {
 		err = errors.Join(err, fmt.Errorf("shutdown: %w", shutErr))
 	}
 	return err
 }
 
-// loadTLS reads a certificate and its key.
-func loadTLS(cert, key string) (*tls.Config, error) {
+// keyPair is the certificate of the server and its key, which can be read again.
+type keyPair struct {
+	pair atomic.Pointer[tls.Certificate]
+}
+
+// read reads it and its key from files.
+func (c *keyPair) read(cert, key string) error {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
+		return fmt.Errorf("--tls-cert and --tls-key: %w", err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+	c.pair.Store(&pair)
+	return nil
+}
+
+// config is for TLS with what was read last.
+func (c *keyPair) config() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.pair.Load(), nil },
+	}
+}
+
+// names returns its names and addresses.
+func (c *keyPair) names() ([]string, error) {
+	leaf := c.pair.Load().Leaf
+	names := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("--tls-cert: the certificate of %q has no names (subjectAltName)", leaf.Subject)
+	}
+	return names, nil
 }

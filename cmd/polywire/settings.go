@@ -46,6 +46,7 @@ func newServeFlags() *serveFlags {
 	f.clusterFlags.declare(f.set)
 	f.queueRules.declare(f.set)
 	f.hooks.declare(f.set)
+	f.adminFlags.declare(f.set)
 	return f
 }
 

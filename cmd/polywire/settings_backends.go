@@ -108,3 +108,18 @@ func buildOut(pairs []config.Pair) (string, error) {
 	}
 	return "", errors.New("want a type of events, as order.paid, order.* or *")
 }
+
+func (f *adminFlags) declare(s *config.Set) {
+	s.Add(config.Setting{
+		Key: "admin.listen", Flag: "admin",
+		Doc: "`host:port` for those who run the server: health, metrics, profiles; off unless given, and never on the public addresses",
+	}, config.Text(&f.adminAt, "", "host:port", checkHostPort))
+	s.Add(config.Setting{
+		Key: "admin.token", Flag: "admin-token", Secret: config.Secret,
+		Doc: "`token` that everything at --admin but /livez and /readyz asks for, at least 16 characters; needed where other machines reach it",
+	}, config.Text(&f.adminToken, "", "at least 16 characters", nil))
+	s.Add(config.Setting{
+		Key: "admin.hostnames", Flag: "admin-hostname",
+		Doc: "`names` by which --admin may be asked, besides localhost and addresses",
+	}, config.List(&f.adminNames, nil, "a list of host names", true, nil))
+}

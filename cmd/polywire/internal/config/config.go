@@ -211,6 +211,39 @@ func (s *Set) Strongest(keys ...string) (strongest Source) {
 	return strongest
 }
 
+// Inherit takes the flags that were given to another set of the same
+// declarations, before a Load.
+func (s *Set) Inherit(other *Set) {
+	for _, e := range s.entries {
+		if o := other.byKey[e.Key]; o != nil {
+			e.args, e.given = o.args, o.given
+		}
+	}
+}
+
+// Adopt takes the values that another set of the same declarations has loaded,
+// of settings that can be changed at run time.
+func (s *Set) Adopt(other *Set) error {
+	s.lookup, s.files = other.lookup, other.files
+	var found Errors
+	for _, e := range s.entries {
+		o := other.byKey[e.Key]
+		if o == nil || !e.Reload {
+			continue
+		}
+		e.value.reset()
+		e.source, e.place, e.node = o.source, o.place, nil
+		if o.node != nil {
+			found = append(found, s.read(e, o.source, o.place, o.node)...)
+			e.place = o.place
+		}
+	}
+	if len(found) > 0 {
+		return found
+	}
+	return nil
+}
+
 // Change is a setting whose value differs.
 type Change struct {
 	Key    string

@@ -337,6 +337,31 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// Of what is read anew only that is taken which can be changed at run time.
+func TestAdopt(t *testing.T) {
+	before, after := newSample(), newSample()
+	if err := before.load("name: a\nport: 80\nlimits: {rate: 1}", nil, "--log-level", "warn"); err != nil {
+		t.Fatal(err)
+	}
+	after.set.Inherit(before.set)
+	if err := after.load("name: b\nport: 81\nlog: {level: error}", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := before.set.Adopt(after.set); err != nil {
+		t.Fatal(err)
+	}
+	if before.name != "b" || before.port != 80 || before.rate != 1.5 || before.level != "warn" {
+		t.Errorf("%+v", before)
+	}
+	var out bytes.Buffer
+	before.set.WriteEffective(&out)
+	for _, want := range []string{"name: b # a.yaml:1\n", "port: 80 # a.yaml:2\n", "rate: 1.5 # default\n", "level: warn # --log-level\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("without %q:\n%s", want, out.String())
+		}
+	}
+}
+
 func TestExplain(t *testing.T) {
 	s := newSample()
 	if err := s.load("name: a", map[string]string{"APP_PORT": "5"}, "--rate", "2"); err != nil {

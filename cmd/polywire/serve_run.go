@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/cmd/polywire/internal/admin"
+	"github.com/polywire/polywire/cmd/polywire/internal/config"
+	"github.com/polywire/polywire/middleware"
+	"github.com/polywire/polywire/observe/health"
+)
+
+// running is a server that serves, and what it stands on.
+type running struct {
+	f        *serveFlags
+	logger   *slog.Logger
+	level    *slog.LevelVar
+	policies *policySwitch
+	checks   *health.Checks
+	admin    *admin.Server // nil: none
+	engine   *engine       // nil: alone
+	sender   *sender       // nil: no webhooks go out
+	seen     *seenHooks    // nil: each process by itself
+	srv      *polywire.Server
+	inbox    inbox       // webhooks that come in
+	up       atomic.Bool // it listens
+
+	mu sync.Mutex // the settings: the one who reads them anew, and those who show them
+}
+
+func (f *serveFlags) serve(c *cobra.Command) error {
+	p, err := f.prepare(c.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	f.warnStray(p.logger)
+	r := &running{f: f, logger: p.logger, level: p.level, policies: p.policies, checks: health.New(health.Options{})}
+	r.checks.Unready("the server is starting")
+	return r.withAdmin(func() error { return r.withEngine(c, p.options) })
+}
+
+// withEngine starts what connects the servers, and ends it last.
+func (r *running) withEngine(c *cobra.Command, opts []polywire.Option) error {
+	e, err := r.f.start(c.Context(), r.logger)
+	if err != nil {
+		return err
+	}
+	r.engine = e
+	return errors.Join(r.withSender(c, opts), e.close(r.f.drain))
+}
+
+// withSender starts what sends webhooks, which ends after the server.
+func (r *running) withSender(c *cobra.Command, opts []polywire.Option) error {
+	s, err := r.f.hooks.start(c.Context(), r.engine, r.logger)
+	if err != nil {
+		return err
+	}
+	r.sender = s
+	if r.seen, err = r.f.hooks.remember(c.Context(), r.engine, &r.f.clusterFlags, r.logger); err != nil {
+		return errors.Join(err, s.close(r.f.drain))
+	}
+	defer func() { r.seen.close() }() // a reload may have opened it
+	return errors.Join(r.serve(c, opts), s.close(r.f.drain))
+}
+
+// serve makes the server, and serves until the end.
+func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
+	f := r.f
+	queues, err := f.open(c.Context(), r.engine, r.logger)
+	if err != nil {
+		return err
+	}
+	opts = append(opts, r.engine.options(&f.clusterFlags)...)
+	if queues != nil {
+		opts = append(opts, polywire.WithQueues(queues))
+	}
+	srv, err := polywire.New(opts...)
+	if err != nil {
+		if queues != nil {
+			err = errors.Join(err, queues.Close())
+		}
+		return err
+	}
+	r.srv = srv
+	if err := r.handle(); err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	if err := r.engine.join(srv); err != nil {
+		return err
+	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
+	defer signal.Stop(again)
+	return f.run(c.Context(), srv, course{
+		ready: func(urls []string) {
+			r.up.Store(true)
+			r.checks.Unready("")
+			notify("READY=1")
+			for _, u := range urls {
+				fmt.Fprintln(c.OutOrStdout(), "listening on", u)
+			}
+		},
+		ending: func() {
+			notify("STOPPING=1")
+			r.checks.Unready("the server is ending")
+			r.logger.Info("the server ends", "connections", srv.Stats().Connections, "delay", f.delay, "drain", f.drain)
+		},
+		again:  again,
+		reload: func() { r.reload(c.Context()) },
+	})
+}
+
+// handle registers everything that answers.
+func (r *running) handle() error {
+	srv, f := r.srv, r.f
+	srv.Use(middleware.Log(r.logger))
+	srv.Handle(kindEcho, polywire.HandlerFunc(echo))
+	srv.Handle(kindTime, polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+		return time.Now().UTC(), nil
+	}))
+	handleRooms(srv, f.auth.rooms())
+	f.handle(srv)
+	f.hooks.handle(srv, r.sender)
+	if err := r.inbox.set(f.hooks.hooks, r.receive); err != nil {
+		return err
+	}
+	srv.HandleHTTP("/", &r.inbox)
+	return r.check()
+}
+
+// effective returns the settings that hold.
+func (r *running) effective() []config.Effective {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.f.set.Effective()
+}
