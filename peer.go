@@ -83,6 +83,9 @@ func (s *Server) relay(ctx context.Context, t Target, r *request) error {
 	if r.kind == "" {
 		return Errorf(CodeBadRequest, "a message without a kind")
 	}
+	if s.presence != nil && (r.kind == PresenceJoined || r.kind == PresenceLeft || r.kind == PresenceChanged) {
+		return Errorf(CodeForbidden, "only the server says %s", r.kind) // nobody comes and goes in another's name
+	}
 	out := &Outgoing{Kind: r.kind, Header: r.header, Value: r.payload}
 	if len(r.args) > 0 {
 		out.Value = r.allArgs()

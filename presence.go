@@ -39,7 +39,7 @@ const maxPresenceBytes = 1 << 10
 // WithPresence tells the members of rooms who joins and leaves, and who says
 // something new of himself (see [Conn.SetPresence]), on all nodes: by messages
 // of the kinds [PresenceJoined], [PresenceLeft] and [PresenceChanged], which
-// the one concerned does not get. Members of a node that was killed leave
+// the one concerned does not get, and peers may not send. Members of a node that was killed leave
 // within 30 s. patterns are names of rooms, or what they begin with and '*'.
 // Who is there can be asked for any room: see [Target.Presence]. Default: none.
 func WithPresence(patterns ...string) Option {

@@ -13,7 +13,8 @@ import (
 
 func TestPresence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := newServer(t, nil, polywire.WithPresence("lobby", "team.*"))
+		srv := newServer(t, nil, polywire.WithPresence("lobby", "team.*"),
+			polywire.WithPublishPolicy(polywire.AllowAll), polywire.WithBroadcastPolicy(polywire.AllowBroadcast))
 		peers, conns := crowd(t, srv, 3)
 		_ = conns[0].Join("lobby", "elsewhere")
 		time.Sleep(time.Second)
@@ -43,6 +44,16 @@ func TestPresence(t *testing.T) {
 		}
 		if err := conns[0].SetPresence(func() {}); err == nil {
 			t.Error("a function as a value")
+		}
+		for _, kind := range []string{polywire.PresenceJoined, polywire.PresenceLeft, polywire.PresenceChanged} {
+			peers[1].send(wire.Packet{Type: wire.Publish, ID: 1, Room: "lobby", Kind: kind, Payload: text("forged")})
+			if m := peers[1].receive(); m.Type != wire.Error || m.Err.Code != string(polywire.CodeForbidden) {
+				t.Errorf("a peer's own %s: %+v", kind, m)
+			}
+			peers[1].send(wire.Packet{Type: wire.Broadcast, ID: 2, Kind: kind, Payload: text("forged")})
+			if m := peers[1].receive(); m.Type != wire.Error || m.Err.Code != string(polywire.CodeForbidden) {
+				t.Errorf("a peer's own %s to all: %+v", kind, m)
+			}
 		}
 		conns[1].Leave("lobby")
 		expect(peers[0], polywire.PresenceLeft, conns[1], `{"mood":"fine"}`)
