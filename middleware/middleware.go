@@ -43,13 +43,33 @@ func Log(logger *slog.Logger) polywire.Middleware {
 				level = slog.LevelInfo
 			}
 			if logger.Enabled(ctx, level) {
-				logger.LogAttrs(ctx, level, "message", slog.String("kind", m.Kind()), slog.String("conn", m.From()),
-					slog.String("wire", m.Wire()), slog.Bool("call", m.IsCall()), slog.Int("bytes", m.Size()),
-					slog.Duration("took", time.Since(base)-start), slog.Any("error", err))
+				logMessage(ctx, logger, level, m, time.Since(base)-start, err)
 			}
 			return result, err
 		})
 	}
+}
+
+// LogHooks is Log as hooks, for polywire.WithHooks: the core has measured then
+// how long it took, so that lines which are not written cost next to nothing;
+// and what panicked has a line, too.
+func LogHooks(logger *slog.Logger) polywire.Hooks {
+	return polywire.Hooks{Handled: func(m *polywire.Message, took time.Duration, _ any, err error) {
+		level := slog.LevelDebug
+		if err != nil {
+			level = slog.LevelInfo
+		}
+		ctx := context.Background()
+		if logger.Enabled(ctx, level) {
+			logMessage(ctx, logger, level, m, took, err)
+		}
+	}}
+}
+
+func logMessage(ctx context.Context, logger *slog.Logger, level slog.Level, m *polywire.Message, took time.Duration, err error) {
+	logger.LogAttrs(ctx, level, "message", slog.String("kind", m.Kind()), slog.String("conn", m.From()),
+		slog.String("wire", m.Wire()), slog.Bool("call", m.IsCall()), slog.Int("bytes", m.Size()),
+		slog.Duration("took", took), slog.Any("error", err))
 }
 
 // Timeout gives handlers less time than the server does: ctx ends after d. A

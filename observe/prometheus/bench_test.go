@@ -35,9 +35,6 @@ func newEchoes(b *testing.B, opts ...polywire.Option) *echoes {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if len(opts) > 0 {
-		srv.Use(middleware.Log(toNowhere()))
-	}
 	srv.Handle("echo", polywire.HandlerFunc(echo))
 	l, scheme, err := srv.Listen("tcp://127.0.0.1:0")
 	if err != nil {
@@ -97,7 +94,8 @@ func BenchmarkObserved(b *testing.B) {
 	m := prometheus.New(prometheus.Options{})
 	sides := []*echoes{
 		newEchoes(b),
-		newEchoes(b, polywire.WithPlugins(m.Server()), polywire.WithLogger(toNowhere())),
+		newEchoes(b, polywire.WithPlugins(m.Server()), polywire.WithLogger(toNowhere()),
+			polywire.WithHooks(middleware.LogHooks(toNowhere()))),
 	}
 	var took [2][]time.Duration
 	turn := 0

@@ -110,7 +110,7 @@ func (s *side) hooks() polywire.Hooks {
 		Disconnect:    s.disconnected,
 		Handled:       s.handled,
 		Sent: func(kind string, receivers, bytes int) {
-			s.sent.get(kind).observeN(shard(), int64(bytes), uint64(receivers))
+			s.sent.get(kind).observeN(shard(), int64(bytes), receivers)
 		},
 		Error:       func(*polywire.Conn, error) { s.errors.inc() },
 		Dropped:     func(_ *polywire.Conn, _ string, reason polywire.DropReason) { s.dropped.get(string(reason)).inc() },

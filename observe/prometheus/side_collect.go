@@ -145,15 +145,21 @@ func (s *side) collect(e emitter) {
 
 func (s *side) collectKinds(e emitter) {
 	d := &s.descs
+	most, busiest := uint64(0), ""
 	s.received.each(func(kind string, k *receivedKind) {
 		e.histogram(d.took, k.took, kind)
 		e.histogram(d.size, k.size, kind)
 		failed, exceptions := k.failed.value(), k.exceptions.value()
 		count, _, _ := k.took.read() // after the others: what is handled meanwhile is no negative number
+		if count > most {
+			most, busiest = count, kind
+		}
 		e.counter(d.handled, max(float64(count)-failed-exceptions, 0), kind, "ok")
 		e.counter(d.handled, failed, kind, "error")
 		e.counter(d.handled, exceptions, kind, "exception")
 	})
+	s.received.elect(busiest)
+	s.sent.elect(busiest)
 	s.sent.each(func(kind string, h *histogram) { e.histogram(d.sentSize, h, kind) })
 	s.flight.each(func(kind string, h *histogram) { e.histogram(d.flight, h, kind) })
 	s.sends.each(func(kind string, t *sendTimes) {

@@ -22,6 +22,7 @@ type table[T any] struct {
 	fresh func() *T
 	known atomic.Pointer[map[string]*T]
 	rest  atomic.Pointer[T]
+	usual atomic.Pointer[named[T]] // the name that is looked up most; nil: none yet
 
 	mu sync.Mutex // for those that add
 }
@@ -35,8 +36,25 @@ func newTable[T any](most int, fresh func() *T, names ...string) *table[T] {
 	return t
 }
 
+type named[T any] struct {
+	name string
+	v    *T
+}
+
 // find returns what is there for a name; nil: it has none of its own.
-func (t *table[T]) find(name string) *T { return (*t.known.Load())[name] }
+func (t *table[T]) find(name string) *T {
+	if u := t.usual.Load(); u != nil && u.name == name {
+		return u.v
+	}
+	return (*t.known.Load())[name]
+}
+
+// elect makes a name the one that is found fastest.
+func (t *table[T]) elect(name string) {
+	if v := t.find(name); v != nil {
+		t.usual.Store(&named[T]{name, v})
+	}
+}
 
 // get returns what is there for a name, made if there is room, else that of
 // all others.
@@ -61,6 +79,9 @@ func (t *table[T]) get(name string) *T {
 	v := t.fresh()
 	after[name] = v
 	t.known.Store(&after)
+	if len(after) == 1 {
+		t.usual.Store(&named[T]{name, v})
+	}
 	return v
 }
 
@@ -131,57 +152,103 @@ const (
 
 // histogram counts values by size. It is in parts, so that processors do not
 // take it from each other all the time.
+//
+// What is usual costs one addition: number and sum share a word, which is
+// emptied into wide ones before either could overflow.
 type histogram struct {
 	bounds []int64
 	unit   float64 // what a value is multiplied by when it is shown
 	shards [shardCount]histogramShard
+
+	mu    sync.Mutex // for emptying, and for reading
+	wide  [maxBuckets]uint64
+	total int64
 }
 
 type histogramShard struct {
 	buckets [maxBuckets]atomic.Uint64
-	sum     atomic.Int64
-	_       [48]byte // up to a cache line's end
+	_       [56]byte // up to a cache line's end
 }
 
 const (
 	seconds = 1e-9
 	plain   = 1
+
+	// A word has a sum of up to 2^19 values of less than 2^25, and their number.
+	sumBits   = 44
+	narrow    = 1 << 25
+	fullWords = 1 << 63
 )
 
 func newHistogram(bounds []int64, unit float64) *histogram {
 	return &histogram{bounds: bounds, unit: unit}
 }
 
-// shard says which part this message counts in: the same in all histograms.
+// shard says which part to count in.
 func shard() int { return int(rand.Uint32() & (shardCount - 1)) } //nolint:gosec // spreads load, guards nothing
 
-func (h *histogram) observe(shard int, v int64) { h.observeN(shard, v, 1) }
+func (h *histogram) observe(shard int, v int64) {
+	v = max(v, 0)
+	i := h.bucket(v)
+	if v >= narrow {
+		h.observeWide(i, v, 1)
+		return
+	}
+	word := &h.shards[shard].buckets[i]
+	if word.Add(1<<sumBits|uint64(v)) >= fullWords {
+		h.mu.Lock()
+		h.empty(i, word)
+		h.mu.Unlock()
+	}
+}
 
-func (h *histogram) observeN(shard int, v int64, n uint64) {
+// observeN observes the same value n times.
+func (h *histogram) observeN(shard int, v int64, n int) {
+	if n == 1 {
+		h.observe(shard, v)
+		return
+	}
+	v = max(v, 0)
+	h.observeWide(h.bucket(v), v, n)
+}
+
+func (h *histogram) observeWide(bucket int, v int64, n int) {
+	h.mu.Lock()
+	h.wide[bucket] += uint64(n)
+	h.total += v * int64(n)
+	h.mu.Unlock()
+}
+
+func (h *histogram) bucket(v int64) int {
 	i := 0
 	for i < len(h.bounds) && v > h.bounds[i] {
 		i++
 	}
-	s := &h.shards[shard]
-	s.buckets[i].Add(n)
-	s.sum.Add(max(v, 0) * int64(n))
+	return i
+}
+
+// empty takes over what a word has. h.mu is held.
+func (h *histogram) empty(bucket int, word *atomic.Uint64) {
+	all := word.Swap(0)
+	h.wide[bucket] += all >> sumBits
+	h.total += int64(all & (1<<sumBits - 1))
 }
 
 // read returns the histogram in the form that scrapes have: counts up to each bound.
 func (h *histogram) read() (count uint64, sum float64, upTo map[float64]uint64) {
-	var counts [maxBuckets]uint64
-	total := int64(0)
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for i := range h.shards {
-		s := &h.shards[i]
-		for k := range counts {
-			counts[k] += s.buckets[k].Load()
+		for k := range h.shards[i].buckets {
+			if word := &h.shards[i].buckets[k]; word.Load() != 0 {
+				h.empty(k, word)
+			}
 		}
-		total += s.sum.Load()
 	}
 	upTo = make(map[float64]uint64, len(h.bounds))
 	for i, bound := range h.bounds {
-		count += counts[i]
+		count += h.wide[i]
 		upTo[float64(bound)*h.unit] = count
 	}
-	return count + counts[len(h.bounds)], float64(total) * h.unit, upTo
+	return count + h.wide[len(h.bounds)], float64(h.total) * h.unit, upTo
 }
