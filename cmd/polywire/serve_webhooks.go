@@ -131,8 +131,16 @@ func (s *sender) start(ctx context.Context, f *webhookRules, e *engine, logger *
 		Broker: s.broker, Client: s.client, Endpoints: store.Endpoints, Events: store.Events, Attempts: store.Attempts,
 		Hooks: []dispatch.Hooks{webhookLog(logger)},
 	})
-	if err != nil || f.apiKey == "" {
+	if err != nil {
 		return err
+	}
+	api := "none, without a key (" + apiKeyVariable + ")"
+	if f.apiKey != "" {
+		api = webhookAPIPath
+	}
+	logger.Info("webhooks are delivered", "endpoints", len(s.List()), "api", api)
+	if f.apiKey == "" {
+		return nil
 	}
 	s.api, err = webhookapi.New(webhookapi.Options{Dispatcher: s.Dispatcher, Key: f.apiKey, Base: webhookAPIPath, Version: buildVersion(), Logger: logger})
 	return err

@@ -15,6 +15,33 @@ import (
 	"github.com/polywire/polywire/webhook/dispatch"
 )
 
+// keptBy says how the streams of webhooks are configured that a server has, with three
+// replicas each.
+func keptBy(t *testing.T, address string) (all string) {
+	t.Helper()
+	nc, err := nats.Connect("nats://" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := natsjs.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"KV_polywire-webhook-endpoints", "polywire-webhook-events", "polywire-webhook-attempts"} {
+		s, err := js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := s.CachedInfo().Config
+		if c.Replicas != 3 {
+			t.Errorf("%s is on %d servers", name, c.Replicas)
+		}
+		all += strings.Join([]string{c.Name, c.MaxAge.String(), c.Discard.String(), c.Retention.String()}, " ")
+	}
+	return all
+}
+
 // Three servers with what is inside of them deliver webhooks together: the command
 // reaches them by any, changes nothing of how they keep what they keep, and when one has
 // ended the others deliver what it had accepted.
@@ -40,32 +67,7 @@ func TestWebhookCluster(t *testing.T) {
 	for _, p := range servers {
 		p.line() // it serves
 	}
-	configured := func() (all string) {
-		t.Helper()
-		nc, err := nats.Connect("nats://" + clients[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer nc.Close()
-		js, err := natsjs.New(nc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range []string{"KV_polywire-webhook-endpoints", "polywire-webhook-events", "polywire-webhook-attempts"} {
-			s, err := js.Stream(t.Context(), name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := s.CachedInfo().Config.Replicas; n != 3 {
-				t.Errorf("%s is on %d servers", name, n)
-			}
-			c := s.CachedInfo().Config
-			c.Metadata = nil
-			all += strings.Join([]string{c.Name, c.MaxAge.String(), c.Discard.String(), c.Retention.String()}, " ")
-		}
-		return all
-	}
-	before := configured()
+	before := keptBy(t, clients[1])
 	at := func(i int, args ...string) []string { return append(args, "--nats", "nats://"+clients[i]) }
 	webhookTool[webhookapi.Created](t, at(0, "endpoints", "add", receiver.URL, "--id", "shop", "--type", "order.*", "--allow-http", "--allow-network", "127.0.0.1/32")...)
 	for i := range clients {
@@ -102,7 +104,7 @@ func TestWebhookCluster(t *testing.T) {
 	if n := webhookTool[map[string]int](t, at(1, "replay", "shop", first)...); n["queued"] != 1 {
 		t.Errorf("replay: %v", n)
 	}
-	if after := configured(); after != before {
+	if after := keptBy(t, clients[1]); after != before {
 		t.Errorf("it was %s, and is %s", before, after)
 	}
 }

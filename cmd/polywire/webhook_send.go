@@ -50,6 +50,9 @@ data; - reads it from standard input.
 					return printJSON(c.OutOrStdout(), a)
 				}
 				fmt.Fprintf(c.OutOrStdout(), "%s is accepted for %s\n", a.ID, count(a.Endpoints, "endpoint"))
+				if a.Endpoints == 0 {
+					fmt.Fprintln(c.ErrOrStderr(), "No endpoint that is enabled wants this type: polywire webhook endpoints ls shows who wants what.")
+				}
 				return nil
 			})
 		},
@@ -303,7 +306,7 @@ func (r *replayFlags) run(c *cobra.Command, args []string) (err error) {
 		bar.clear()
 		if r.json {
 			err = errors.Join(err, printJSON(c.OutOrStdout(), map[string]int{"queued": n}))
-		} else {
+		} else if n > 0 || err == nil {
 			fmt.Fprintf(c.OutOrStdout(), "%s queued\n", deliveries(n))
 		}
 		return err

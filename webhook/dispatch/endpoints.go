@@ -50,7 +50,11 @@ func (d *Dispatcher) Add(ctx context.Context, e webhook.Endpoint) (Record, webho
 
 // Endpoint returns an endpoint, as the store has it, or ErrNotFound.
 func (d *Dispatcher) Endpoint(ctx context.Context, id string) (Record, error) {
-	return d.o.Endpoints.Load(ctx, id)
+	r, err := d.o.Endpoints.Load(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w: endpoint %.300q", ErrNotFound, id)
+	}
+	return r, err
 }
 
 // List returns all endpoints as they are known here, sorted by id.
@@ -106,7 +110,7 @@ func retired(before Record, secrets []webhook.Secret) []time.Time {
 // whose URL has changed, must be one that the client can use.
 func (d *Dispatcher) change(ctx context.Context, id string, f func(r *Record) error) (Record, error) {
 	for {
-		r, err := d.o.Endpoints.Load(ctx, id)
+		r, err := d.Endpoint(ctx, id)
 		if err != nil {
 			return Record{}, err
 		}
@@ -216,7 +220,7 @@ func another(s webhook.Secret) (webhook.Secret, error) {
 // time comes; attempts stay for as long as others.
 func (d *Dispatcher) Remove(ctx context.Context, id string) error {
 	for {
-		r, err := d.o.Endpoints.Load(ctx, id)
+		r, err := d.Endpoint(ctx, id)
 		if err != nil {
 			return err
 		}
