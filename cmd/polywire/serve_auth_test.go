@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -23,9 +24,7 @@ const authSecret = "a secret of tests, with more than 32 bytes"
 func signed(t *testing.T, user string, change jwt.MapClaims) string {
 	t.Helper()
 	claims := jwt.MapClaims{"iss": "test", "aud": "chat", "sub": user, "exp": time.Now().Add(time.Hour).Unix(), "rooms": []string{"extra:*"}}
-	for k, v := range change {
-		claims[k] = v
-	}
+	maps.Copy(claims, change)
 	raw, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte(authSecret))
 	if err != nil {
 		t.Fatal(err)
