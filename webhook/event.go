@@ -27,6 +27,9 @@ type Event struct {
 	Time time.Time
 	// Data is encoded as JSON; a json.RawMessage is taken as it is.
 	Data any
+	// Trace is the W3C trace context ("traceparent" and "tracestate") of what
+	// caused it, for those who observe its deliveries; receivers do not get it.
+	Trace map[string]string
 }
 
 // Body returns the body of the requests about an event. It depends on the event

@@ -108,6 +108,7 @@ func (t *target) format() webhook.Format {
 func (t *target) outcome(del *delivery, a webhook.Attempt) (e Entry, wait time.Duration, again bool) {
 	e = Entry{
 		Endpoint: del.endpoint, Type: del.event.Type, Attempt: a, Accepted: del.event.Accepted, Replay: del.replay,
+		Trace: del.event.Trace,
 	}
 	t.mu.Lock()
 	schedule := t.rec.Endpoint.Schedule

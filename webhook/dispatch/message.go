@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/queue"
@@ -69,10 +71,30 @@ func (d *delivery) message(queueName string) queue.Message {
 	if d.replay != "" {
 		header[headerReplay] = d.replay
 	}
+	maps.Copy(header, traceOf(d.event.Trace))
 	return queue.Message{
 		Queue: queueName, ID: id, Key: d.endpoint, Kind: d.event.Type, Header: header,
 		Payload: codec.Payload{Type: typeJSON, Data: d.event.Data},
 	}
+}
+
+// maxTraceBytes is what each field of a trace context may have; longer ones are left out.
+const maxTraceBytes = 512
+
+// traceOf returns the fields of a W3C trace context; nil: there is none.
+func traceOf(header map[string]string) map[string]string {
+	var trace map[string]string
+	for _, name := range []string{"traceparent", "tracestate"} {
+		v := header[name]
+		if v == "" || len(v) > maxTraceBytes || !utf8.ValidString(v) {
+			continue
+		}
+		if trace == nil {
+			trace = make(map[string]string)
+		}
+		trace[name] = v
+	}
+	return trace
 }
 
 // errMessage says that a message of our queues is not one of ours.
@@ -81,7 +103,7 @@ var errMessage = errors.New("webhook: the message is not a delivery")
 // parseDelivery is the way back.
 func parseDelivery(m *queue.Message) (*delivery, error) {
 	d := &delivery{endpoint: m.Key, replay: m.Header[headerReplay], try: 1}
-	d.event = Stored{ID: m.Header[headerEvent], Type: m.Kind, Data: m.Payload.Data}
+	d.event = Stored{ID: m.Header[headerEvent], Type: m.Kind, Data: m.Payload.Data, Trace: traceOf(m.Header)}
 	var err error
 	if d.event.Time, err = time.Parse(time.RFC3339Nano, m.Header[headerTime]); err != nil {
 		return nil, fmt.Errorf("%w: its time", errMessage)

@@ -64,7 +64,7 @@ func (d *Dispatcher) stored(e webhook.Event, now time.Time) (Stored, error) {
 	if len(data) > d.o.MaxEventBytes {
 		return Stored{}, fmt.Errorf("%w: the event's data has %d bytes, more than %d", ErrInvalid, len(data), d.o.MaxEventBytes)
 	}
-	s := Stored{ID: e.ID, Type: e.Type, Time: e.Time, Accepted: now, Data: data}
+	s := Stored{ID: e.ID, Type: e.Type, Time: e.Time, Accepted: now, Data: data, Trace: traceOf(e.Trace)}
 	if err := checkStored(s); err != nil {
 		return Stored{}, err
 	}

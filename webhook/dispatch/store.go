@@ -187,6 +187,8 @@ type Stored struct {
 	// Accepted is when Publish was called.
 	Accepted time.Time       `json:"accepted"`
 	Data     json.RawMessage `json:"data"`
+	// Trace is the event's.
+	Trace map[string]string `json:"trace,omitempty"`
 }
 
 // State says where a delivery is after an attempt.
@@ -217,6 +219,8 @@ type Entry struct {
 	Accepted time.Time `json:"accepted"`
 	// Replay tells the tries of a replay from others; empty: the first delivery.
 	Replay string `json:"replay,omitempty"`
+	// Trace is the event's, for hooks; it is not kept.
+	Trace map[string]string `json:"-"`
 }
 
 // Attempts keeps attempts for some time. Methods may be called by many goroutines

@@ -18,6 +18,18 @@ func appendStored(b []byte, e dispatch.Stored) []byte {
 	b = appendText(append(b, `,"type":`...), e.Type)
 	b = appendTime(append(b, `,"time":`...), e.Time)
 	b = appendTime(append(b, `,"accepted":`...), e.Accepted)
+	if len(e.Trace) > 0 {
+		b = append(b, `,"trace":{`...)
+		comma := false
+		for name, value := range e.Trace {
+			if comma {
+				b = append(b, ',')
+			}
+			comma = true
+			b = appendText(append(appendText(b, name), ':'), value)
+		}
+		b = append(b, '}')
+	}
 	b = append(b, `,"data":`...)
 	if len(e.Data) == 0 {
 		return append(b, "null}"...)

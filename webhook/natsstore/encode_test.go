@@ -24,6 +24,8 @@ func fill(t *testing.T, v reflect.Value) {
 		*p = webhook.ClassThrottled
 	case *http.Header:
 		*p = http.Header{"A": {"1", "\"2\" <\\>"}, "B": {}, "C\n": {"\x00\xff\u2028ż"}}
+	case *map[string]string:
+		*p = map[string]string{"a": "\"1\" ż", "b": ""}
 	case *[]byte:
 		*p = []byte{0, 255, 'x'}
 	default:
