@@ -121,6 +121,53 @@ func TestHeldBackIsAlive(t *testing.T) {
 	})
 }
 
+// Handlers that call whoever called them get their answers, although these come
+// behind more than the inbox holds; one who never answers is held back all the same.
+func TestAnswersBehindFullInbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, inbox, open = 50, 2, 60
+		srv := newServer(t, func(s *polywire.Server) {
+			s.Handle("back", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+				var out string
+				err := m.Conn().Call(ctx, "ask", "", &out)
+				return out, err
+			}))
+		}, polywire.WithInbox(inbox), polywire.WithMaxOpenCalls(open))
+		p := connect(t, srv)
+		for id := range uint64(n) {
+			p.send(call(id+1, "back", ""))
+		}
+		for replies := 0; replies < n; {
+			switch m := p.receive(); {
+			case m.Type == wire.Call && m.Kind == "ask":
+				p.send(wire.Packet{Type: wire.Reply, ID: m.ID, Payload: text("yes")})
+			case m.Type == wire.Reply && strings.Contains(string(m.Payload.Data), "yes"):
+				replies++
+			default:
+				t.Fatalf("%+v %+v", m, m.Err)
+			}
+		}
+		w := transport.NewWriter(p.link.Framer(), nil)
+		for id := range uint64(10 * open) {
+			if err := p.sess.Encode(&w, new(call(id+1, "back", ""))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = p.link.Write(w.Bytes()) // it is cut short
+		}()
+		before := srv.Stats().MessagesIn
+		time.Sleep(time.Second)
+		if in := srv.Stats().MessagesIn - before; in > open+inbox+10 {
+			t.Errorf("%d messages were taken from one who does not answer", in)
+		}
+		p.end()
+		<-done
+	})
+}
+
 // Close ends the contexts of handlers although the reader waits behind them,
 // and so does the peer's connection being cut by the application.
 func TestEndWhileHeldBack(t *testing.T) {

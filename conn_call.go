@@ -194,6 +194,21 @@ func (s *Server) bindReply(p Payload, args []Payload, out any) error {
 
 // open gives a call its number.
 func (c *Conn) open(waiting *call) (uint64, error) {
+	id, err := c.register(waiting)
+	if l := c.link; err == nil {
+		l.asked.Add(1)
+		if l.held.Load() { // behind what it has read the answer may come
+			l.mu.Lock()
+			if l.busy != nil {
+				l.busy.room.Broadcast()
+			}
+			l.mu.Unlock()
+		}
+	}
+	return id, err
+}
+
+func (c *Conn) register(waiting *call) (uint64, error) {
 	l := c.link
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -47,6 +47,7 @@ type link struct {
 	phase     atomic.Uint32 // phaseOpening, phaseOpen, phaseEnded
 	asleep    atomic.Bool   // no goroutine reads: the poller watches
 	held      atomic.Bool   // the reader waits for handlers to take what it has read
+	asked     atomic.Uint32 // calls to the peer so far
 	draining  atomic.Bool   // no new requests; closes when none is left
 	lastRead  atomic.Uint32 // wheel clock
 	sleepless atomic.Uint32 // lastRead when it could not fall asleep

@@ -455,12 +455,11 @@ func (l *link) enqueue(req *request) error {
 		}
 	}
 	req.own()
-	l.held.Store(true)
-	for b.running >= l.srv.cfg.Concurrency && len(b.queue) > 0 && !l.ending() &&
-		(len(b.queue) >= l.srv.cfg.InboxMessages || b.bytes+req.size > l.srv.cfg.MaxMessageBytes) {
-		b.room.Wait()
+	if l.full(b, req, l.srv.cfg.InboxMessages) {
+		l.held.Store(true)
+		l.awaitRoom(b, req)
+		l.held.Store(false)
 	}
-	l.held.Store(false)
 	if l.ending() && (l.dial == nil || req.Offset() == "") { // a place that is noted is one up to which all was handled
 		return nil // nothing new is handled
 	}
@@ -481,6 +480,32 @@ func (l *link) enqueue(req *request) error {
 	b.queue = append(b.queue, req)
 	b.bytes += req.size
 	return nil
+}
+
+// full reports whether a request has to wait for room. l.mu is held.
+func (l *link) full(b *busy, req *request, most int) bool {
+	return b.running >= l.srv.cfg.Concurrency && len(b.queue) > 0 && !l.ending() &&
+		(len(b.queue) >= most || b.bytes+req.size > l.srv.cfg.MaxMessageBytes)
+}
+
+// awaitRoom waits for room for a request. While handlers wait for answers of the
+// peer, which may be behind what it has asked itself, there is room for as many
+// more as it may have open calls. l.mu is held.
+func (l *link) awaitRoom(b *busy, req *request) {
+	usual := l.srv.cfg.InboxMessages
+	for l.full(b, req, usual) {
+		asked := l.asked.Load()
+		l.mu.Unlock()
+		waits := false
+		l.eachConn(func(c *Conn) { waits = waits || c.openCalls() > 0 })
+		l.mu.Lock()
+		if waits && !l.full(b, req, usual+l.srv.cfg.MaxOpenCalls) {
+			return
+		}
+		if l.full(b, req, usual) && l.asked.Load() == asked {
+			b.room.Wait()
+		}
+	}
 }
 
 // work handles what is queued, until nothing is. done is what this goroutine

@@ -317,7 +317,8 @@ func WithTotalOutboxBytes(n int64) Option {
 
 // WithInbox bounds the messages of one connection that are read but not yet
 // handled; their bytes are bounded by the message size. Default 256. A full
-// inbox stops the reading, and TCP holds the peer back.
+// inbox stops the reading, and TCP holds the peer back; while handlers wait for
+// answers of the peer there is room for [WithMaxOpenCalls] more.
 func WithInbox(messages int) Option {
 	return number("InboxMessages", messages, 1, func(c *config) *int { return &c.InboxMessages })
 }
