@@ -88,7 +88,7 @@ func (m *meddled) Save(ctx context.Context, r Record) (uint64, error) {
 func TestRemovedStaysRemoved(t *testing.T) {
 	var store *meddled
 	virtual(t, func(o *Options) {
-		store = &meddled{MemoryEndpoints: o.Endpoints.(*MemoryEndpoints)} //nolint:forcetypeassert // it is
+		store = &meddled{MemoryEndpoints: o.Endpoints.(*MemoryEndpoints)}
 		o.Endpoints = store
 	}, func(w *world) {
 		w.endpoint("a", nil)
@@ -167,7 +167,7 @@ func TestOrderedAgain(t *testing.T) {
 // operations' endpoint is told once.
 func TestToldOnce(t *testing.T) {
 	virtual(t, func(o *Options) {
-		store := &meddled{MemoryEndpoints: o.Endpoints.(*MemoryEndpoints)} //nolint:forcetypeassert // it is
+		store := &meddled{MemoryEndpoints: o.Endpoints.(*MemoryEndpoints)}
 		store.saved = func(r Record) {
 			if r.Endpoint.Disabled {
 				sleep(context.Background(), 9*time.Second)

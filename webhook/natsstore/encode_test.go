@@ -31,8 +31,8 @@ func fill(t *testing.T, v reflect.Value) {
 	default:
 		switch v.Kind() {
 		case reflect.Struct:
-			for i := range v.NumField() {
-				fill(t, v.Field(i))
+			for _, field := range v.Fields() {
+				fill(t, field)
 			}
 		case reflect.String:
 			v.SetString("a \"b\" \\ <&> \n\t\x7f ż \xff\u2028")

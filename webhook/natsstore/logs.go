@@ -60,7 +60,7 @@ func (s *Events) Load(ctx context.Context, id string, near time.Time) (dispatch.
 	filter := s.prefix + drawer(id) + ".>"
 	var found *dispatch.Stored
 	look := func(since time.Time) error {
-		return s.walk(ctx, filter, 0, since, func(m message) bool {
+		return s.walk(ctx, filter, since, func(m message) bool {
 			var e dispatch.Stored
 			if json.Unmarshal(m.data, &e) == nil && e.ID == id {
 				found = &e
@@ -90,7 +90,7 @@ func (s *Events) Scan(ctx context.Context, pattern string, since, until time.Tim
 	if prefix, wild := strings.CutSuffix(pattern, "*"); wild {
 		filter = s.prefix + "*." + prefix + ">"
 	}
-	err := s.walk(ctx, filter, 0, since, func(m message) bool {
+	err := s.walk(ctx, filter, since, func(m message) bool {
 		if !until.IsZero() && !m.time.Before(until) {
 			return false
 		}
@@ -164,7 +164,7 @@ func (s *Attempts) Of(ctx context.Context, event string, near time.Time) ([]disp
 		near = near.Add(-skew)
 	}
 	var all []dispatch.Entry
-	err := s.walk(ctx, s.prefix+"*."+drawer(event), 0, near, func(m message) bool {
+	err := s.walk(ctx, s.prefix+"*."+drawer(event), near, func(m message) bool {
 		var e dispatch.Entry
 		if json.Unmarshal(m.data, &e) == nil && e.Attempt.ID == event {
 			all = append(all, e)
@@ -179,7 +179,7 @@ func (s *Attempts) Of(ctx context.Context, event string, near time.Time) ([]disp
 
 // Scan implements dispatch.Attempts.
 func (s *Attempts) Scan(ctx context.Context, endpoint string, since, until time.Time, visit func(dispatch.Entry) bool) error {
-	err := s.walk(ctx, s.prefix+escape(endpoint)+".*", 0, since, func(m message) bool {
+	err := s.walk(ctx, s.prefix+escape(endpoint)+".*", since, func(m message) bool {
 		if !until.IsZero() && !m.time.Before(until) {
 			return false
 		}

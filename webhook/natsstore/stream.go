@@ -126,14 +126,14 @@ func parse(m *nats.Msg) (message, error) {
 	return got, nil
 }
 
-// walk visits the messages that a filter has, from a sequence or a time on, until
+// walk visits the messages that a filter has, from a time on (zero: all), until
 // visit returns false.
-func (s *stream) walk(ctx context.Context, filter string, from uint64, since time.Time, visit func(m message) bool) error {
-	return s.walkSome(ctx, filter, from, since, batchMessages, visit)
+func (s *stream) walk(ctx context.Context, filter string, since time.Time, visit func(m message) bool) error {
+	return s.walkSome(ctx, filter, 1, since, batchMessages, visit)
 }
 
-// walkSome is walk in smaller batches: a server that is asked for more than there is
-// looks for it to the end of the stream.
+// walkSome is walk from a sequence on, where there is no time, in smaller batches: a
+// server that is asked for more than there is looks for it to the end of the stream.
 func (s *stream) walkSome(ctx context.Context, filter string, from uint64, since time.Time, batch int, visit func(m message) bool) error {
 	g := get{Seq: max(from, 1), Next: filter, Batch: batch, MaxBytes: batchBytes}
 	if !since.IsZero() {
@@ -192,7 +192,7 @@ func (s *stream) newest(ctx context.Context, filter string, before uint64, limit
 	}
 	var kept []message
 	seen := uint64(0)
-	err = s.walkSome(ctx, filter, from, time.Time{}, int(min(n, batchMessages)), func(m message) bool { //nolint:gosec // it is small
+	err = s.walkSome(ctx, filter, from, time.Time{}, int(min(n, batchMessages)), func(m message) bool {
 		if m.seq >= before {
 			return false
 		}
