@@ -18,10 +18,11 @@ chromium | chromium chromium-browser google-chrome google-chrome-stable | chromi
 cc       | gcc cc clang                                                 | gcc libc6-dev
 protoc   | protoc                                                       | protobuf-compiler
 rabbitmq | rabbitmq-server /usr/lib/rabbitmq/bin/rabbitmq-server        | rabbitmq-server
+python   | python3                                                      | python3
 '
 
 # What the tests need; other rows are asked for by name (make race, make generate).
-for_tests='node npm chromium rabbitmq'
+for_tests='node npm chromium rabbitmq python'
 
 # The tests want this Node at least. Where the system's is older (Debian 12 has
 # 18), this version comes from npm, for this folder only.

@@ -27,6 +27,8 @@ type serveFlags struct {
 
 	auth           authFlags
 	hooks          webhookRules
+	api            apiRules
+	backend        backendRules
 	allow          []string
 	maxMessage     int
 	maxOutbox      int
@@ -151,6 +153,8 @@ func (f *serveFlags) prepare(log io.Writer) (*plan, error) {
 	failed(f.clusterFlags.check(&f.roomFlags))
 	failed(f.queueRules.check(&f.clusterFlags))
 	failed(f.hooks.check(&f.clusterFlags, &f.queueRules))
+	failed(f.api.check())
+	failed(f.backend.check(&f.queueRules, &f.hooks))
 	failed(f.adminFlags.check())
 	let, err := f.auth.options(f.allow, p.logger)
 	failed(err)

@@ -52,25 +52,38 @@ type apiServer struct {
 	log      *slog.Logger
 }
 
-// open serves the API of a server that does not run yet.
-func (f *apiRules) open(ctx context.Context, srv *polywire.Server, e *engine, s *sender, c *clusterFlags, replicas int, out io.Writer, logger *slog.Logger) (*apiServer, error) {
-	if len(f.keys) == 0 {
+// apiParts are what the API stands on.
+type apiParts struct {
+	srv    *polywire.Server // that does not run yet
+	engine *engine          // nil: none
+	sender *sender          // nil: none
+	out    io.Writer
+	logger *slog.Logger
+}
+
+// openAPI serves the API.
+func (f *serveFlags) openAPI(ctx context.Context, r apiParts) (*apiServer, error) {
+	if len(f.api.keys) == 0 {
 		return nil, nil //nolint:nilnil // there need not be one
 	}
-	a := &apiServer{log: logger}
+	a := &apiServer{log: r.logger}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	o := api.Options{Server: srv, Keys: f.keys, Version: buildVersion(), Logger: logger}
-	h, err := a.handler(ctx, o, e, s, c.nats != "" || c.dataDir != "", replicas)
-	if err == nil && f.listen != "" {
-		err = a.listen(ctx, f.listen, h, out)
+	place, replicas := f.nats != "" || f.dataDir != "", max(f.queueRules.replicas, f.hooks.replicas)
+	if replicas == 0 && len(f.peers) >= 3 {
+		replicas = 3
+	}
+	o := api.Options{Server: r.srv, Keys: f.api.keys, Version: buildVersion(), Logger: r.logger}
+	h, err := a.handler(ctx, o, r.engine, r.sender, place, replicas)
+	if err == nil && f.api.listen != "" {
+		err = a.listen(ctx, f.api.listen, h, r.out)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("API: %w", err), a.close(time.Second))
 	}
-	if f.listen == "" {
+	if f.api.listen == "" {
 		for _, pattern := range api.Patterns() {
-			srv.HandleHTTP(pattern, h)
+			r.srv.HandleHTTP(pattern, h)
 		}
 	}
 	return a, nil
@@ -171,6 +184,13 @@ func (a *apiServer) listen(ctx context.Context, address string, h http.Handler, 
 	}()
 	fmt.Fprintln(out, "listening on", "http://"+l.Addr().String()+api.DefaultBase)
 	return nil
+}
+
+// end is close, where nobody waits for its error.
+func (a *apiServer) end(within time.Duration, logger *slog.Logger) {
+	if err := a.close(within); err != nil {
+		logger.Warn("at the end of the API", "error", err)
+	}
 }
 
 // close ends it, after the server.

@@ -110,11 +110,31 @@ func (b *backing) close(within time.Duration) error {
 	return nil
 }
 
+// end is close, where nobody waits for its error.
+func (b *backing) end(within time.Duration, logger *slog.Logger) {
+	if err := b.close(within); err != nil {
+		logger.Warn("at the end", "error", err)
+	}
+}
+
 // gate is who decides before the backend does; nil: nobody.
 type gate struct {
 	auth      polywire.Authenticator
 	subscribe func(ctx context.Context, c *polywire.Conn, room string) error
 	publish   func(ctx context.Context, c *polywire.Conn, room, kind string) error
+}
+
+// gate returns what other settings decide. What --allow opens to everybody the
+// backend narrows.
+func (f *serveFlags) gate() (g gate) {
+	if f.auth.opened == nil {
+		return g
+	}
+	g.auth = f.auth.opened.Tokens.Authenticate
+	if rooms := f.auth.rooms(); rooms != nil {
+		g.subscribe, g.publish = rooms.Subscribe, rooms.Publish
+	}
+	return g
 }
 
 // options let the backend decide, after those before it.

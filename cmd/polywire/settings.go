@@ -46,6 +46,8 @@ func newServeFlags() *serveFlags {
 	f.clusterFlags.declare(f.set)
 	f.queueRules.declare(f.set)
 	f.hooks.declare(f.set)
+	f.api.declare(f.set)
+	f.backend.declare(f.set)
 	f.adminFlags.declare(f.set)
 	return f
 }

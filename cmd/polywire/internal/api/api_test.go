@@ -39,7 +39,7 @@ func TestSend(t *testing.T) {
 		{"/rooms/news/send", `{"kind":"k","text":"<é>\n"}`, `k "<é>\n"`, `k "<é>\n"`},
 		{"/rooms/news/send", `{"kind":"k","bytes":"AP8="}`, "k \x00\xff", "k \x00\xff"},
 		{"/rooms/news/send", `{"kind":"k"}`, "k", "k"},
-		{"/rooms/news/send", `{"kind":"k","header":{"h":"v"},"volatile":true,"must_reach":true}`, "k  v", "k  v"},
+		{"/rooms/news/send", `{"kind":"k","header":{"h":"v"},"must_reach":true}`, "k  v", "k  v"},
 		{"/rooms/a%2Fb%20c/send", `{"kind":"k","text":"slash"}`, `k "slash"`, ""},
 		{"/users/bob/send", `{"kind":"k","json":1}`, "", "k 1"},
 		{"/connections/" + id + "/send", `{"kind":"k","json":2}`, "k 2", ""},
@@ -51,6 +51,7 @@ func TestSend(t *testing.T) {
 		{"/send", `{"kind":"k","json":8,"target":{"users":["ada"],"pick":"least_loaded"}}`, "k 8", ""},
 		{"/send", `{"kind":"k","json":9,"target":{"users":["ada"],"pick":"key","key":"x"}}`, "k 9", ""},
 		{"/rooms/nobody/send", `{"kind":"k"}`, "", ""},
+		{"/rooms/nobody/send", `{"kind":"k","volatile":true}`, "", ""},
 	} {
 		w.ok(http.MethodPost, c.path, c.body, nil)
 		if c.ada != "" {
