@@ -53,7 +53,11 @@ func (r *running) withAdmin(do func() error) error {
 	if err != nil {
 		return err
 	}
-	r.mount(r.admin)
+	r.metrics = newMetrics()
+	r.f.queueRules.metrics, r.f.hooks.metrics = r.metrics, r.metrics
+	if err := r.mount(r.admin); err != nil {
+		return err
+	}
 	l, err := r.admin.Listen()
 	if err != nil {
 		return err
@@ -68,11 +72,17 @@ func (r *running) withAdmin(do func() error) error {
 }
 
 // mount puts on the admin listener what it has besides health and profiles.
-func (r *running) mount(a *admin.Server) {
+func (r *running) mount(a *admin.Server) error {
+	figures, err := r.metrics.handler()
+	if err != nil {
+		return err
+	}
+	a.Handle("GET /metrics", figures)
 	a.Handle("GET /settings", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(r.effective()) // the client may be gone
 	}))
+	return nil
 }
 
 // check adds what /readyz and /livez look at.

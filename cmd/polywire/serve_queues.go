@@ -29,6 +29,7 @@ type queueRules struct {
 	optional bool
 	replicas int
 	wait     time.Duration
+	metrics  *metrics // nil: none
 
 	takes []takeRule
 	sends []sendRule
@@ -197,7 +198,17 @@ func (f *queueRules) open(ctx context.Context, e *engine, logger *slog.Logger) (
 	if err != nil {
 		return nil, fmt.Errorf("queues: %w", err)
 	}
-	return queue.New(d, queue.Options{PublishTimeout: f.wait, Hooks: []queue.Hooks{{
+	b, err := queue.New(d, queue.Options{PublishTimeout: f.wait, Hooks: f.metrics.queueHooks(queueLog(logger))})
+	if err != nil {
+		return nil, errors.Join(err, d.Close(ctx))
+	}
+	f.metrics.watch(b)
+	return b, nil
+}
+
+// queueLog tells an operator what he should know.
+func queueLog(logger *slog.Logger) queue.Hooks {
+	return queue.Hooks{
 		Buried: func(d *queue.Dead) {
 			logger.Warn("a message is a dead letter", "queue", d.Queue, "id", d.ID, "kind", d.Kind, "reason", d.Reason, "error", d.LastError)
 		},
@@ -214,7 +225,7 @@ func (f *queueRules) open(ctx context.Context, e *engine, logger *slog.Logger) (
 			}
 			logger.Warn("a queue cannot be consumed", "queue", name, "error", err)
 		},
-	}}})
+	}
 }
 
 // handle puts the rules into effect.

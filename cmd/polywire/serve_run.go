@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -30,11 +29,11 @@ type running struct {
 	policies *policySwitch
 	checks   *health.Checks
 	admin    *admin.Server // nil: none
+	metrics  *metrics      // nil: none
 	engine   *engine       // nil: alone
 	sender   *sender       // nil: no webhooks go out
 	seen     *seenHooks    // nil: each process by itself
 	srv      *polywire.Server
-	backing  *backing    // nil: none decides
 	inbox    inbox       // webhooks that come in
 	up       atomic.Bool // it listens
 
@@ -49,7 +48,7 @@ func (f *serveFlags) serve(c *cobra.Command) error {
 	f.warnStray(p.logger)
 	r := &running{f: f, logger: p.logger, level: p.level, policies: p.policies, checks: health.New(health.Options{})}
 	r.checks.Unready("the server is starting")
-	return r.withAdmin(func() error { return r.withEngine(c, p.options) })
+	return r.withAdmin(func() error { return r.withEngine(c, append(p.options, r.metrics.options()...)) })
 }
 
 // withEngine starts what connects the servers, and ends it last.
@@ -79,17 +78,11 @@ func (r *running) withSender(c *cobra.Command, opts []polywire.Option) error {
 // serve makes the server, and serves until the end.
 func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
 	f := r.f
-	b, err := f.backend.open(r.logger)
-	if err != nil {
-		return err
-	}
-	r.backing = b
-	defer b.end(f.drain, r.logger)
 	queues, err := f.open(c.Context(), r.engine, r.logger)
 	if err != nil {
 		return err
 	}
-	opts = slices.Concat(opts, r.engine.options(&f.clusterFlags), b.options(f.gate()))
+	opts = append(opts, r.engine.options(&f.clusterFlags)...)
 	if queues != nil {
 		opts = append(opts, polywire.WithQueues(queues))
 	}
@@ -104,11 +97,6 @@ func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
 	if err := r.handle(); err != nil {
 		return errors.Join(err, srv.Close())
 	}
-	a, err := f.openAPI(c.Context(), apiParts{srv, r.engine, r.sender, c.OutOrStdout(), r.logger})
-	if err != nil {
-		return errors.Join(err, srv.Close())
-	}
-	defer a.end(f.drain, r.logger)
 	if err := r.engine.join(srv); err != nil {
 		return err
 	}
@@ -145,7 +133,6 @@ func (r *running) handle() error {
 	handleRooms(srv, f.auth.rooms())
 	f.handle(srv)
 	f.hooks.handle(srv, r.sender)
-	r.backing.handle(srv)
 	if err := r.inbox.set(f.hooks.hooks, r.receive); err != nil {
 		return err
 	}

@@ -250,6 +250,26 @@ func TestAdminRefusals(t *testing.T) {
 	}
 }
 
+// The figures are those of the server, of its queues too.
+func TestMetricsOfProgram(t *testing.T) {
+	p := startProgram(t, nil, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--no-sync", "--webhooks", "--queue-in", "a=b",
+		"--admin", "127.0.0.1:0", "--admin-token", adminToken)
+	url := last(p.line())
+	put(t, url, "a", "1")
+	code, body := read(t, oneShot(), adminOf(p)+"/metrics", adminToken)
+	if code != http.StatusOK {
+		t.Fatalf("%d %s", code, body)
+	}
+	for _, want := range []string{"polywire_", "queue=\"b\"", "go_goroutines", "process_"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s among %d bytes", want, len(body))
+		}
+	}
+	if strings.Contains(body, adminToken) {
+		t.Error("the token is in the metrics")
+	}
+}
+
 // What is for those who run the server is not on the public listeners.
 func TestAdminIsNotPublic(t *testing.T) {
 	p := startProgram(t, nil, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--admin-token", adminToken)

@@ -39,6 +39,7 @@ type webhookRules struct {
 	apiKey   string
 	replicas int
 	reach    reachFlags
+	metrics  *metrics // nil: none
 }
 
 // check says what does not go together.
@@ -124,16 +125,18 @@ func (s *sender) start(ctx context.Context, f *webhookRules, e *engine, logger *
 	if err != nil {
 		return err
 	}
-	if s.broker, err = queue.New(d, queue.Options{PublishTimeout: publishWait}); err != nil {
+	if s.broker, err = queue.New(d, queue.Options{PublishTimeout: publishWait, Hooks: f.metrics.queueHooks()}); err != nil {
 		return errors.Join(err, d.Close(ctx))
 	}
 	s.Dispatcher, err = dispatch.New(ctx, dispatch.Options{
 		Broker: s.broker, Client: s.client, Endpoints: store.Endpoints, Events: store.Events, Attempts: store.Attempts,
-		Hooks: []dispatch.Hooks{webhookLog(logger)},
+		Hooks: f.metrics.webhookHooks(webhookLog(logger)),
 	})
 	if err != nil {
 		return err
 	}
+	f.metrics.watch(s.broker)
+	f.metrics.watchWebhooks(s.Dispatcher)
 	api := "none, without a key (" + apiKeyVariable + ")"
 	if f.apiKey != "" {
 		api = webhookAPIPath
