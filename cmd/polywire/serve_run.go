@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,6 +35,7 @@ type running struct {
 	sender   *sender       // nil: no webhooks go out
 	seen     *seenHooks    // nil: each process by itself
 	srv      *polywire.Server
+	backing  *backing    // nil: none decides
 	inbox    inbox       // webhooks that come in
 	up       atomic.Bool // it listens
 
@@ -78,11 +80,17 @@ func (r *running) withSender(c *cobra.Command, opts []polywire.Option) error {
 // serve makes the server, and serves until the end.
 func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
 	f := r.f
+	b, err := f.backend.open(r.logger)
+	if err != nil {
+		return err
+	}
+	r.backing = b
+	defer b.end(f.drain, r.logger)
 	queues, err := f.open(c.Context(), r.engine, r.logger)
 	if err != nil {
 		return err
 	}
-	opts = append(opts, r.engine.options(&f.clusterFlags)...)
+	opts = slices.Concat(opts, r.engine.options(&f.clusterFlags), b.options(f.gate()))
 	if queues != nil {
 		opts = append(opts, polywire.WithQueues(queues))
 	}
@@ -97,6 +105,11 @@ func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
 	if err := r.handle(); err != nil {
 		return errors.Join(err, srv.Close())
 	}
+	a, err := f.openAPI(c.Context(), apiParts{srv, r.engine, r.sender, c.OutOrStdout(), r.logger})
+	if err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	defer a.end(f.drain, r.logger)
 	if err := r.engine.join(srv); err != nil {
 		return err
 	}
@@ -133,6 +146,7 @@ func (r *running) handle() error {
 	handleRooms(srv, f.auth.rooms())
 	f.handle(srv)
 	f.hooks.handle(srv, r.sender)
+	r.backing.handle(srv)
 	if err := r.inbox.set(f.hooks.hooks, r.receive); err != nil {
 		return err
 	}
