@@ -23,19 +23,21 @@ type publisher struct {
 	p queue.Publisher
 }
 
+// start begins a span, which the caller ends.
 func (p publisher) start(ctx context.Context, m *queue.Message) (context.Context, trace.Span) {
-	ctx, span := p.t.tracer.Start(p.t.parent(ctx, m.Header), "send "+m.Queue, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
+	ctx, span := p.t.tracer.Start(p.t.parent(ctx, m.Header), "send "+m.Queue, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes( //nolint:spancheck // Publish and PublishBatch end it
 		attrSystem.String(system), attrOperation.String("send"), attrDestination.String(m.Queue), attrMessageID.String(m.ID),
 		attrKind.String(short(m.Kind)), attrSize.Int(len(m.Payload.Data))))
 	m.Header = p.t.inject(ctx, m.Header)
-	return ctx, span
+	return ctx, span //nolint:spancheck // as above
 }
 
 // Publish implements [queue.Publisher].
 func (p publisher) Publish(ctx context.Context, m queue.Message) error {
 	ctx, span := p.start(ctx, &m)
+	defer span.End()
 	err := p.p.Publish(ctx, m)
-	end(span, err)
+	note(span, err)
 	return err
 }
 
@@ -49,7 +51,8 @@ func (p publisher) PublishBatch(ctx context.Context, ms []queue.Message) error {
 	}
 	err := p.p.PublishBatch(ctx, traced)
 	for _, span := range spans {
-		end(span, err)
+		note(span, err)
+		span.End()
 	}
 	return err
 }
@@ -62,12 +65,13 @@ func (t *Tracing) QueueHandler(h queue.Handler) queue.Handler {
 		ctx, span := t.tracer.Start(t.parent(ctx, d.Header), "process "+d.Queue, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 			attrSystem.String(system), attrOperation.String("process"), attrDestination.String(d.Queue), attrMessageID.String(d.ID),
 			attrKind.String(short(d.Kind)), attrSize.Int(len(d.Payload.Data)), attrAttempt.Int(d.Attempt)))
+		defer span.End()
 		done := false
 		defer func() {
 			if !done {
 				err = errPanicked
 			}
-			end(span, err)
+			note(span, err)
 		}()
 		err = h(ctx, d)
 		done = true

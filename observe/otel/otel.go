@@ -137,8 +137,8 @@ func (t *Tracing) inject(ctx context.Context, header map[string]string) map[stri
 	return header
 }
 
-// end ends a span with what came of it.
-func end(span trace.Span, err error, o ...trace.SpanEndOption) {
+// note puts what came of it into a span.
+func note(span trace.Span, err error) {
 	if err != nil && span.IsRecording() {
 		kind := "other"
 		var coded *polywire.Error
@@ -153,7 +153,6 @@ func end(span trace.Span, err error, o ...trace.SpanEndOption) {
 		span.SetAttributes(attrErrorType.String(short(kind)))
 		span.SetStatus(codes.Error, short(err.Error()))
 	}
-	span.End(o...)
 }
 
 var _ polywire.Pipe = (*Tracing)(nil)
@@ -161,13 +160,14 @@ var _ polywire.Pipe = (*Tracing)(nil)
 // Handler implements [polywire.Pipe]: a span for each message that is handled.
 func (t *Tracing) Handler(next polywire.Handler) polywire.Handler {
 	return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (result any, err error) {
-		ctx, span := t.receive(ctx, m)
+		ctx, span := t.tracer.Start(t.parent(ctx, m.Headers()), received(m), trace.WithSpanKind(kindOf(m)), trace.WithAttributes(about(m)...))
+		defer span.End()
 		done := false
 		defer func() {
 			if !done { // it panicked, which goes on
 				err = errPanicked
 			}
-			end(span, err)
+			note(span, err)
 		}()
 		result, err = next.Handle(ctx, m)
 		done = true
@@ -177,23 +177,33 @@ func (t *Tracing) Handler(next polywire.Handler) polywire.Handler {
 
 var errPanicked = errors.New("the handler panicked")
 
-func (t *Tracing) receive(ctx context.Context, m *polywire.Message) (context.Context, trace.Span) {
+// received is the name of the span of a message that is handled.
+func received(m *polywire.Message) string {
+	if d := m.Delivery(); d != nil {
+		return "process " + d.Queue
+	}
+	return "handle " + short(m.Kind())
+}
+
+func kindOf(m *polywire.Message) trace.SpanKind {
+	if m.IsCall() {
+		return trace.SpanKindServer
+	}
+	return trace.SpanKindConsumer
+}
+
+// about are the attributes of a message that is handled.
+func about(m *polywire.Message) []attribute.KeyValue {
 	kind := short(m.Kind())
-	ctx = t.parent(ctx, m.Headers())
 	attrs := []attribute.KeyValue{attrKind.String(kind), attrWire.String(m.Wire()), attrSize.Int(m.Size())}
-	verb, as := "handle ", trace.SpanKindConsumer
 	switch d := m.Delivery(); {
 	case d != nil:
-		verb, kind = "process ", d.Queue
-		attrs = append(attrs, attrSystem.String(system), attrOperation.String("process"), attrDestination.String(d.Queue),
+		return append(attrs, attrSystem.String(system), attrOperation.String("process"), attrDestination.String(d.Queue),
 			attrMessageID.String(d.ID), attrAttempt.Int(d.Attempt))
 	case m.IsCall():
-		as = trace.SpanKindServer
-		attrs = append(attrs, attrRPCSystem.String(system), attrRPCMethod.String(kind), attrConn.String(m.From()))
-	default:
-		attrs = append(attrs, attrSystem.String(system), attrOperation.String("process"), attrConn.String(m.From()))
+		return append(attrs, attrRPCSystem.String(system), attrRPCMethod.String(kind), attrConn.String(m.From()))
 	}
-	return t.tracer.Start(ctx, verb+kind, trace.WithSpanKind(as), trace.WithAttributes(attrs...))
+	return append(attrs, attrSystem.String(system), attrOperation.String("process"), attrConn.String(m.From()))
 }
 
 // Sender implements [polywire.Pipe]: a span for each call, message to a peer,
@@ -221,9 +231,10 @@ func (t *Tracing) Sender(next polywire.Sender) polywire.Sender {
 		}
 		// What a peer has published is sent on with the peer's own headers.
 		ctx, span := t.tracer.Start(t.parent(ctx, o.Header), verb+kind, trace.WithSpanKind(as), trace.WithAttributes(attrs...))
+		defer span.End()
 		o.Header = t.inject(ctx, o.Header)
 		err := next.Send(ctx, o)
-		end(span, err)
+		note(span, err)
 		return err
 	})
 }

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,7 +14,23 @@ import (
 func someDelivery() *delivery {
 	return &delivery{
 		endpoint: "ep_1", try: 3, parked: 2, replay: "r",
-		event: Stored{ID: "msg_1", Type: "payment.approved", Time: time.Unix(1, 5).UTC(), Accepted: time.Unix(2, 6).UTC(), Data: []byte(`{"a":1}`)},
+		event: Stored{ID: "msg_1", Type: "payment.approved", Time: time.Unix(1, 5).UTC(), Accepted: time.Unix(2, 6).UTC(), Data: []byte(`{"a":1}`),
+			Trace: map[string]string{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}},
+	}
+}
+
+// A trace that a queue could not carry is left out, and nothing but a trace is taken.
+func TestTraceOf(t *testing.T) {
+	long := strings.Repeat("x", maxTraceBytes+1)
+	for name, header := range map[string]map[string]string{
+		"none": nil, "empty": {"traceparent": ""}, "long": {"traceparent": long}, "no text": {"tracestate": "\xff"}, "others": {"webhook-event": "e"},
+	} {
+		if got := traceOf(header); got != nil {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	if got := traceOf(map[string]string{"traceparent": "a", "tracestate": "b", "c": "d"}); len(got) != 2 || got["traceparent"] != "a" || got["tracestate"] != "b" {
+		t.Errorf("%v", got)
 	}
 }
 
