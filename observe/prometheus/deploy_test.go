@@ -40,7 +40,7 @@ func functions() []string {
 func uses(expr string) (all []use, unknown []string) {
 	var grouped []string
 	for _, m := range groupPattern.FindAllStringSubmatch(expr, -1) {
-		for _, label := range strings.SplitSeq(m[1], ",") {
+		for label := range strings.SplitSeq(m[1], ",") {
 			grouped = append(grouped, strings.TrimSpace(label))
 		}
 	}
