@@ -199,7 +199,7 @@ func TestStrongerSettings(t *testing.T) {
 			t.Errorf("%+v: %v %v", c, f.addresses(), err)
 		}
 		if set {
-			os.Unsetenv(name) //nolint:errcheck // t.Setenv puts it back
+			os.Unsetenv(name) // t.Setenv puts it back
 		}
 	}
 }

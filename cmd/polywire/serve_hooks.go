@@ -99,19 +99,31 @@ func splitIn(text string) ([]config.Pair, error) {
 	return pairs, nil
 }
 
+func checkHookPath(path string) error {
+	if !isPath(path) || path == "/" || strings.ContainsAny(path, "{}") {
+		return errors.New("want a path that begins with a slash, as /hooks/payments")
+	}
+	return nil
+}
+
+func checkHookRoom(room string) error {
+	if room == "" || len(room) > 255 || strings.HasPrefix(room, "$") {
+		return errors.New("a room's name has 1 to 255 bytes, and does not begin with $")
+	}
+	return nil
+}
+
 func buildIn(pairs []config.Pair) (r inRule, err error) {
 	var o webhook.VerifierOptions
 	var secrets []string
 	for _, p := range pairs {
 		switch p.Name {
 		case "path":
-			if r.path = p.Value; !isPath(r.path) || r.path == "/" || strings.ContainsAny(r.path, "{}") {
-				err = errors.New("want a path that begins with a slash, as /hooks/payments")
-			}
+			r.path = p.Value
+			err = checkHookPath(r.path)
 		case "room":
-			if r.room = p.Value; r.room == "" || len(r.room) > 255 || strings.HasPrefix(r.room, "$") {
-				err = errors.New("a room's name has 1 to 255 bytes, and does not begin with $")
-			}
+			r.room = p.Value
+			err = checkHookRoom(r.room)
 		case "queue":
 			r.queue = p.Value
 			err = queue.CheckQueue(r.queue)

@@ -222,7 +222,7 @@ func TestServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != 200 {
+	if resp.StatusCode != http.StatusOK {
 		t.Error(resp.Status)
 	}
 	if err := errors.Join(s.Shutdown(t.Context()), <-done); err != nil {
