@@ -153,7 +153,7 @@ func (f *serveFlags) prepare(log io.Writer) (*plan, error) {
 	failed(f.clusterFlags.check(&f.roomFlags))
 	failed(f.queueRules.check(&f.clusterFlags))
 	failed(f.hooks.check(&f.clusterFlags, &f.queueRules))
-	failed(f.api.check())
+	failed(f.api.check(f.hooks.hooks))
 	failed(f.backend.check(&f.queueRules, &f.hooks))
 	failed(f.adminFlags.check())
 	let, err := f.auth.options(f.allow, p.logger)

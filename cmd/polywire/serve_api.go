@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,7 +29,8 @@ type apiRules struct {
 	listen string
 }
 
-func (f *apiRules) check() error {
+// check says what does not fit; in are the paths of webhooks that come in.
+func (f *apiRules) check(in []inRule) error {
 	if len(f.keys) == 0 {
 		if f.listen != "" {
 			return errors.New("--api-listen is for the API, which needs a key: --api-access")
@@ -37,6 +40,13 @@ func (f *apiRules) check() error {
 	if f.listen != "" {
 		if _, _, err := net.SplitHostPort(f.listen); err != nil {
 			return fmt.Errorf("--api-listen %q: want host:port", f.listen)
+		}
+	}
+	if f.listen == "" {
+		for _, r := range in {
+			if slices.ContainsFunc(api.Patterns(), func(p string) bool { return strings.HasPrefix(r.path+"/", p) }) {
+				return fmt.Errorf("--webhook-in %q: this path is the API's", r.path)
+			}
 		}
 	}
 	return api.CheckKeys(f.keys)

@@ -17,6 +17,7 @@ import (
 	"github.com/polywire/polywire/client"
 	v1 "github.com/polywire/polywire/cmd/polywire/apiv1"
 	"github.com/polywire/polywire/cmd/polywire/apiv1/apiv1connect"
+	"github.com/polywire/polywire/webhook"
 )
 
 // bearer shows a key.
@@ -151,6 +152,7 @@ func TestServeAPIListen(t *testing.T) {
 func TestServeAPISettings(t *testing.T) {
 	t.Setenv("API_SECRET", testAPIKey)
 	t.Setenv("SHORT", "short")
+	t.Setenv("HOOK", webhook.GenerateSecret().Reveal())
 	for _, c := range []struct {
 		args []string
 		want string
@@ -163,6 +165,7 @@ func TestServeAPISettings(t *testing.T) {
 		{[]string{"--api-access", "ops=env:NOBODY_SET_THIS,all"}, "is not set"},
 		{[]string{"--api-access", "a=env:API_SECRET,all", "--api-access", "b=env:API_SECRET,read"}, "the same secret"},
 		{[]string{"--api-access", "a=env:API_SECRET,all", "--api-listen", "nowhere"}, "want host:port"},
+		{[]string{"--api-access", "a=env:API_SECRET,all", "--webhook-in", "/api/v1/x=room:r,secret=env:HOOK"}, "this path is the API's"},
 	} {
 		_, errOut, err := run(t, "", append([]string{"config", "check"}, c.args...)...)
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error()+errOut, testAPIKey) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -98,10 +99,10 @@ func TestServeBackendSettings(t *testing.T) {
 		{good[:4], "which say what it is asked"},
 		{append(good[2:], "--backend-url", "ftp://x"), "want a URL with http or https"},
 		{append(good[:2:2], "--backend-secret", "geheim", "--backend-event", "connect"), "secret"},
-		{append(good[:len(good):len(good)], "--backend-event", "message"), "want connect"},
-		{append(good[:len(good):len(good)], "--backend-kind", "echo"), "registered twice"},
-		{append(good[:len(good):len(good)], "--backend-allow-when-down", "publish"), "cannot be allowed"},
-		{append(good[:len(good):len(good)], "--backend-timeout", "2m"), "want"},
+		{append(slices.Clip(good), "--backend-event", "message"), "want connect"},
+		{append(slices.Clip(good), "--backend-kind", "echo"), "registered twice"},
+		{append(slices.Clip(good), "--backend-allow-when-down", "publish"), "cannot be allowed"},
+		{append(slices.Clip(good), "--backend-timeout", "2m"), "want"},
 	} {
 		_, errOut, err := run(t, "", append([]string{"config", "check"}, c.args...)...)
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error()+errOut, "geheim") {

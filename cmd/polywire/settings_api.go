@@ -42,7 +42,7 @@ func keyForm() config.Form {
 		Split: func(text string) ([]config.Pair, error) {
 			name, rest, ok := strings.Cut(text, "=")
 			if !ok {
-				return nil, errors.New("want name=secret,scope,...")
+				return nil, errors.New("want name=secret,scope")
 			}
 			parts := strings.Split(rest, ",")
 			pairs := []config.Pair{{Name: "name", Value: name}, {Name: "secret", Value: parts[0]}}

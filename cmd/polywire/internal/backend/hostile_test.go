@@ -56,12 +56,13 @@ func hostile() map[string]func(rw http.ResponseWriter, q asked) {
 		},
 		"drip": func(rw http.ResponseWriter, _ asked) {
 			rw.Header().Set("Content-Type", "application/json")
-			for range 600 { // longer than the timeout
+			tick := time.NewTicker(10 * time.Millisecond)
+			defer tick.Stop()
+			for range tick.C { // until the other side has had enough
 				if _, err := rw.Write([]byte(" ")); err != nil {
 					return
 				}
 				_ = http.NewResponseController(rw).Flush()
-				time.Sleep(10 * time.Millisecond)
 			}
 		},
 		"gone":  func(http.ResponseWriter, asked) { panic(http.ErrAbortHandler) },
