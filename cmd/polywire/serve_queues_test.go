@@ -82,7 +82,7 @@ func serveQueues(t *testing.T, args ...string) *process {
 func TestServeQueuesCluster(t *testing.T) {
 	at := strings.Join([]string{freeAddress(t), freeAddress(t), freeAddress(t)}, ",")
 	var servers []*process
-	for _, own := range strings.Split(at, ",") {
+	for own := range strings.SplitSeq(at, ",") {
 		servers = append(servers, serveQueues(t, "--queue-in", "order.*=orders", "--queue-out", "orders=feed",
 			"--data-dir", t.TempDir(), "--no-sync", "--cluster-listen", own, "--cluster-peers", at))
 	}
