@@ -96,13 +96,16 @@ func TestConfigDefault(t *testing.T) {
 
 func TestConfigCheck(t *testing.T) {
 	for file, want := range map[string]string{
-		"limits: {conections: 5}":                            "polywire.yaml:1:10: limits.conections: no such setting; did you mean limits.connections?",
-		"max_connections: 5":                                 "polywire.yaml:1:1: max_connections: no such setting; did you mean limits.connections?",
+		"limits: {conections: 5}": "polywire.yaml:1:10: limits.conections: no such setting; did you mean limits.connections?",
+		"max_connections: 5":      "polywire.yaml:1:1: max_connections: no such setting; did you mean limits.connections?",
+		"listen: [':8080', ftp://x:1, tcp://x, unix://, 'a b:1', '']": "polywire.yaml:1:19: listen \"ftp://x:1\": unknown scheme \"ftp\"\n" +
+			"polywire.yaml:1:30: listen \"tcp://x\": has no port\npolywire.yaml:1:39: listen \"unix://\": want a path, as unix:///run/polywire.sock\n" +
+			"polywire.yaml:1:48: listen \"a b:1\": want host:port, or a URL as tcp://127.0.0.1:7000\npolywire.yaml:1:57: listen: want host:port, or a URL as tcp://127.0.0.1:7000",
 		"without: [smoke]":                                   `polywire.yaml:1:11: without "smoke": there is no such wire; there are native, socketio, drs, goomerang, sse`,
 		"allow: [everything]":                                `polywire.yaml:1:9: allow "everything": want publish or broadcast`,
 		"log: {level: loud}":                                 `polywire.yaml:1:14: log.level "loud": want debug, info, warn or error`,
 		"nats:\n  credentials: x":                            "nats.credentials (polywire.yaml:2) is for nats.url",
-		"listen: a\nport: 5":                                 "host, port (polywire.yaml:2) and secure say in parts what listen (polywire.yaml:1) says: use one or the other",
+		"listen: a:1\nport: 5":                               "host, port (polywire.yaml:2) and secure say in parts what listen (polywire.yaml:1) says: use one or the other",
 		"queues: {in: ['a']}":                                `polywire.yaml:1:15: queues.in "a": want kind=queue`,
 		"data: {dir: x}\nqueues: {in: [a=b, a=c]}":           `queues.in (polywire.yaml:2) "a=c": polywire: invalid configuration: pattern "a" registered twice`,
 		"rooms: {history: [{pattern: a, storage: d}]}":       `polywire.yaml:1:41: rooms.history: storage "d": want memory or disk`,

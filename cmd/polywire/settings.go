@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,7 +106,7 @@ func (f *listenFlags) declare(s *config.Set, level string, listen ...string) {
 	s.Add(config.Setting{
 		Key: "listen", Flag: "listen", Short: "l",
 		Doc: "`address` to listen on: host:port, or a URL with ws, wss, tcp, tls, unix, drs+tcp, drs+tls or drs+unix",
-	}, config.List(&f.listen, listen, "an address, or a list of them", false, notEmpty("want an address, as 127.0.0.1:8080")))
+	}, config.List(&f.listen, listen, "an address, or a list of them", false, checkAddress))
 	s.Add(config.Setting{Key: "log.level", Flag: "log-level", Doc: "the least important `level` that is logged: debug, info, warn or error", Reload: true},
 		config.Text(&f.logLevel, level, "debug, info, warn or error", func(text string) error {
 			if new(slog.LevelVar).UnmarshalText([]byte(text)) != nil {
@@ -123,6 +124,31 @@ func (f *listenFlags) declare(s *config.Set, level string, listen ...string) {
 		Key: "shutdown.delay", Flag: "drain-delay", Reload: true,
 		Doc: "`time` between saying at /readyz that the server ends and the first peer that is sent away,\nfor load balancers to see it",
 	}, config.Duration(&f.delay, 0, 0, time.Hour))
+}
+
+// checkAddress refuses what no server could listen on.
+func checkAddress(text string) error {
+	address := text
+	if !strings.Contains(address, "://") {
+		address = "ws://" + address
+	}
+	u, err := url.Parse(address)
+	if err != nil || text == "" {
+		return errors.New("want host:port, or a URL as tcp://127.0.0.1:7000")
+	}
+	_, base, plus := strings.Cut(u.Scheme, "+")
+	if !plus {
+		base = u.Scheme
+	}
+	switch {
+	case !slices.Contains([]string{"ws", "wss", "http", "https", "tcp", "tls", "unix"}, base):
+		return fmt.Errorf("unknown scheme %q", u.Scheme)
+	case base == "unix" && u.Path == "":
+		return errors.New("want a path, as unix:///run/polywire.sock")
+	case base != "unix" && u.Port() == "":
+		return errors.New("has no port")
+	}
+	return nil
 }
 
 func notEmpty(want string) config.Check {
