@@ -228,6 +228,37 @@ func TestContextEndsWithConnection(t *testing.T) {
 	})
 }
 
+// A message larger than the outbox passes behind a few bytes that have not left yet.
+func TestMessageOverTheOutbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sizes := []int{10, 100 << 10}
+		srv := newServer(t, func(s *polywire.Server) {
+			s.Handle("both", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+				for _, n := range sizes { // they leave when the handler is done
+					if err := m.Conn().Send(ctx, "news", strings.Repeat("x", n)); err != nil {
+						return nil, err
+					}
+				}
+				return nil, nil
+			}))
+		}, polywire.WithOutboxBytes(10<<10))
+		p := connect(t, srv)
+		defer p.end()
+		p.send(wire.Packet{Type: wire.Message, Kind: "both", Payload: text("")})
+		for _, n := range sizes {
+			if got := p.receive(); len(got.Payload.Data) != n+len(`""`) {
+				t.Errorf("%d bytes of %q came, want %d", len(got.Payload.Data), got.Kind, n)
+			}
+		}
+		for range 100 { // until the way there is full
+			_ = srv.All().Send(t.Context(), "news", strings.Repeat("x", 100<<10))
+		}
+		if code := p.closed(); code != polywire.CloseSlow {
+			t.Errorf("one who does not read was told %d", code)
+		}
+	})
+}
+
 // A peer that does not read is closed when its outbox is full; others get all.
 func TestSlowConsumer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

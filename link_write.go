@@ -152,7 +152,9 @@ func (l *link) queuedMore(bytes, messages int) error {
 	o.messages += messages
 	queued := o.queued.Add(int64(bytes))
 	stripe := l.counted().queued.Add(int64(bytes))
-	if !o.closing && (queued > int64(l.srv.cfg.OutboxBytes) && queued > int64(bytes) || l.srv.overflows(stripe)) {
+	most := int64(l.srv.cfg.OutboxBytes)
+	full := queued > most && queued-int64(bytes) > most/2 // a message over the bound may pass where little waits
+	if !o.closing && (full || l.srv.overflows(stripe)) {
 		lost := l.discard()
 		o.mu.Unlock()
 		l.tooSlow(lost - messages) // whoever queued the last one is told by the error

@@ -305,7 +305,8 @@ func WithMaxFragments(n int) Option {
 }
 
 // WithOutboxBytes bounds what is queued to one connection. Default 1 MiB. A
-// connection over it is closed with [CloseSlow].
+// connection over it is closed with [CloseSlow]. A single message may be larger,
+// where no more than half of that is queued before it.
 func WithOutboxBytes(n int) Option {
 	return number("OutboxBytes", n, 1, func(c *config) *int { return &c.OutboxBytes })
 }
