@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -545,6 +547,38 @@ func TestClusterPresence(t *testing.T) {
 		time.Sleep(time.Second) // the other node learns of it on its own
 		if there, err = ns.srv[2].Room("a").Presence(t.Context()); err != nil || len(there) != 1 {
 			t.Errorf("%+v %v", there, err)
+		}
+	})
+}
+
+// TestClusterBeforeStart sends to rooms while the server joins its cluster.
+func TestClusterBeforeStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, err := polywire.New(polywire.WithCluster(cluster.NewMemory()), polywire.WithRecovery(polywire.Recovery{}),
+			polywire.WithHistory("kept", polywire.History{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rooms := []string{"kept", "other"}
+		for _, room := range rooms {
+			if err := srv.Room(room).Send(t.Context(), "news", 1); !errors.Is(err, polywire.ErrNotRunning) {
+				t.Errorf("to %s: %v", room, err)
+			}
+		}
+		var sending sync.WaitGroup
+		for _, room := range rooms {
+			sending.Go(func() {
+				for srv.Room(room).Send(t.Context(), "news", 1) != nil {
+					runtime.Gosched()
+				}
+			})
+		}
+		if err := srv.Start(); err != nil {
+			t.Error(err)
+		}
+		sending.Wait()
+		if err := srv.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -53,6 +53,7 @@ type node struct {
 	end context.CancelFunc
 
 	up    atomic.Bool
+	ready atomic.Bool // bus and logs are there
 	fresh atomic.Bool // interests have been stated that nobody has waited for
 
 	goes     sync.WaitGroup
@@ -126,6 +127,7 @@ func (n *node) open() error {
 			return errors.Join(err, n.close(ctx))
 		}
 	}
+	n.ready.Store(true)
 	bus.Interest(topicAll, true)
 	bus.Interest(topicNode(self.ID), true)
 	if err := bus.Sync(ctx); err != nil {
@@ -227,6 +229,9 @@ func (n *node) publish(ctx context.Context, topics []string, e *envelope.Envelop
 	if len(topics) == 0 {
 		return nil
 	}
+	if !n.ready.Load() {
+		return ErrNotRunning
+	}
 	n.stamp(e)
 	if err := n.bus.Publish(ctx, topics, envelope.Append(nil, e)); err != nil {
 		n.counters.failed.Add(1)
@@ -258,7 +263,7 @@ func (n *node) hop(from, kind string, rooms []string, header map[string]string, 
 
 // interest says that a room has members here, or none any more.
 func (n *node) interest(ns *Namespace, room string, on bool) {
-	if n.bus == nil {
+	if !n.ready.Load() {
 		return
 	}
 	n.bus.Interest(topicRoom(ns.name, room), on)

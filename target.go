@@ -143,6 +143,9 @@ func (t Target) deliver(ctx context.Context, sender *Conn, o *Outgoing, flags se
 
 // distribute sends to the members here and on other nodes.
 func (t Target) distribute(ctx context.Context, o *Outgoing, flags sendFlags, b *Broadcast) error {
+	if n := t.srv.node; n != nil && !n.ready.Load() {
+		return ErrNotRunning // it is about to join
+	}
 	if !flags.volatile && t.srv.history.keepsAny(t) {
 		return t.distributeKept(ctx, o, flags, b)
 	}
@@ -197,9 +200,6 @@ func (t Target) resolved(ctx context.Context) (Target, error) {
 func (t Target) distributeRest(ctx context.Context, o *Outgoing, flags sendFlags, b *Broadcast) error {
 	if !t.far() {
 		return t.distributeHere(o, flags, b)
-	}
-	if t.srv.node.bus == nil {
-		return ErrNotRunning
 	}
 	payloads, err := t.srv.settled(o.Value)
 	if err != nil {
