@@ -101,7 +101,8 @@ func (t Target) countHere() int {
 // is about the message itself: a value that cannot be encoded, or a pipe's refusal.
 // That nobody was there is no error, unless [MustReach] says so. In a cluster
 // there is one that wraps [cluster.ErrUnavailable] when other nodes could not be
-// told; the members on this node got the message then.
+// told; the members on this node got the message then. Before [Server.Start] has
+// joined the cluster it is [ErrNotRunning].
 func (t Target) Send(ctx context.Context, kind string, v any, opts ...SendOption) error {
 	o := applySend(opts)
 	out := &Outgoing{Kind: kind, Header: o.header, Value: v}

@@ -49,6 +49,9 @@ func (s *sdkServer) open() error {
 		return err
 	}
 	handleSDK(srv)
+	if err := srv.Start(); err != nil { // what is sent next finds it in its cluster
+		return err
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
