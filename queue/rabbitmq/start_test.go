@@ -147,9 +147,9 @@ func BenchmarkWorkerStart(b *testing.B) {
 	}
 	kinds := []string{startBare, startQueue}
 	var first, rss, heap, peak [2][]float64
-	for b.Loop() {
+	for round := 0; b.Loop(); round++ {
 		for turn := range kinds {
-			i := (turn + len(first[0])) % len(kinds) // who begins finds a broker that has just been filled
+			i := (turn + round) % len(kinds) // who begins finds a broker that has just been filled
 			fill(b, ours, d, q)
 			took, reports, err := measureStart(self, kinds[i], broker.URL(), q)
 			if err != nil {
