@@ -26,7 +26,7 @@ const (
 // and at most 512 in hand, each acknowledged by itself. An iteration is a round
 // of each, by turns; the medians count, of the ratios too:
 //
-//	go test -run '^$' -bench BesideBare -benchtime 5x ./queue/rabbitmq
+//	go test -run '^$' -bench BesideBare -benchtime 7x ./queue/rabbitmq
 func BenchmarkBesideBare(b *testing.B) {
 	broker := shared.Broker(b)
 	o := options(broker.URL())

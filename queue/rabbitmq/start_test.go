@@ -131,7 +131,7 @@ func startBareWorker(url, q string, handled chan<- struct{}) error {
 // done where 100,000 of a kilobyte wait, from the start of its process, and the
 // memory that it takes then and while it goes on, beside a bare loop, by turns:
 //
-//	go test -run '^$' -bench WorkerStart -benchtime 5x ./queue/rabbitmq
+//	go test -run '^$' -bench WorkerStart -benchtime 3x ./queue/rabbitmq
 func BenchmarkWorkerStart(b *testing.B) {
 	broker := shared.Broker(b)
 	q := fresh("start")
