@@ -46,8 +46,6 @@ Then watch it from a second terminal, and speak from a third:
 		SilenceErrors: true,
 	}
 	root.AddCommand(newServe(), newConfig(), newHealth(), newDemo(), newPub(), newSub(), newCall(), newWebhook(), newQueue(), newBench(), newVersion())
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fmt.Errorf("%w\n\n%s --help says more", err, c.CommandPath())
-	})
+	nameNear(root)
 	return root
 }

@@ -1,6 +1,9 @@
 package config
 
-import "unicode/utf8"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // nearest returns the name that takes the fewest changes of a letter to become
 // text, and how many; the first of several.
@@ -41,4 +44,24 @@ func distance(a, b string) int {
 		before, last = last, row
 	}
 	return last[len(y)]
+}
+
+// Near returns the name that text was most likely meant to be, empty if none
+// is near: the one that it is the beginning of, where there is one only, or
+// that which takes the fewest changes of a letter, a third of its letters at most.
+func Near(text string, names []string) string {
+	var begun []string
+	for _, n := range names {
+		if text != "" && strings.HasPrefix(n, text) {
+			begun = append(begun, n)
+		}
+	}
+	if len(begun) == 1 {
+		return begun[0]
+	}
+	near, changes := nearest(text, names)
+	if changes > max(1, utf8.RuneCountInString(near)/3) || changes >= utf8.RuneCountInString(near) {
+		return ""
+	}
+	return near
 }
