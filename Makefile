@@ -8,7 +8,8 @@ BENCHTIME ?= 1s
 # A newer Node lies there where the system's is too old: scripts/setup.sh.
 export PATH := $(CURDIR)/.cache/bin:$(PATH)
 
-linter := .cache/bin/golangci-lint
+linter    := .cache/bin/golangci-lint
+vulncheck := .cache/bin/govulncheck
 
 # Packages whose tests start servers, brokers and browsers as processes: one
 # after the other, since each wants the machine for itself.
@@ -18,7 +19,7 @@ together  = $(filter-out $(patsubst ./%,github.com/polywire/polywire/%,$(alone))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup test test-cluster test-go test-bench test-js race fuzz bench bench-peers bench-scale lint generate cover
+.PHONY: help setup test test-cluster test-go test-bench test-js race fuzz bench bench-peers bench-scale lint vuln generate cover
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +69,9 @@ lint: $(linter) ## gofmt, go vet, golangci-lint, JavaScript
 	@scripts/setup.sh node npm sdk/js
 	GOLANGCI_LINT=$(linter) scripts/lint.sh
 
+vuln: $(vulncheck) ## known vulnerabilities in what we call; asks vuln.go.dev, so CI does without
+	GOVULNCHECK=$(vulncheck) scripts/vuln.sh
+
 generate: ## run go generate; in CI fail when it changes the tree
 	@scripts/setup.sh protoc
 	scripts/generate.sh
@@ -79,4 +83,9 @@ cover: ## coverage by package, profile in .cache/cover.out
 $(linter): tools/go.mod tools/go.sum
 	@mkdir -p $(@D)
 	$(GO) -C tools build -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+$(vulncheck): tools/go.mod tools/go.sum
+	@mkdir -p $(@D)
+	$(GO) -C tools build -o $(CURDIR)/$@ golang.org/x/vuln/cmd/govulncheck
 	@touch $@
