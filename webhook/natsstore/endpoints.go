@@ -17,7 +17,7 @@ var _ dispatch.Endpoints = (*Endpoints)(nil)
 
 // Load implements dispatch.Endpoints.
 func (s *Endpoints) Load(ctx context.Context, id string) (dispatch.Record, error) {
-	e, err := s.kv.Get(ctx, escape(id))
+	e, err := s.get(ctx, id)
 	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
 		return dispatch.Record{}, dispatch.ErrNotFound
 	}
@@ -25,6 +25,14 @@ func (s *Endpoints) Load(ctx context.Context, id string) (dispatch.Record, error
 		return dispatch.Record{}, fmt.Errorf("webhook: the endpoint cannot be read: %w", err)
 	}
 	return record(e)
+}
+
+func (s *Endpoints) get(ctx context.Context, id string) (e jetstream.KeyValueEntry, err error) {
+	err = untilHeard(ctx, func() error {
+		e, err = s.kv.Get(ctx, escape(id))
+		return err
+	})
+	return e, err
 }
 
 // record decodes an entry of the bucket.
@@ -71,7 +79,7 @@ func conflict(err error) error {
 
 // Delete implements dispatch.Endpoints.
 func (s *Endpoints) Delete(ctx context.Context, id string, revision uint64) error {
-	switch _, err := s.kv.Get(ctx, escape(id)); {
+	switch _, err := s.get(ctx, id); {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return dispatch.ErrNotFound
 	case err != nil:

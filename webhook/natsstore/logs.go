@@ -37,7 +37,7 @@ func (s *Events) Append(ctx context.Context, e dispatch.Stored) error {
 	data := appendStored(make([]byte, 0, len(e.Data)+256), e)
 	m := &nats.Msg{Subject: s.prefix + drawer(e.ID) + "." + e.Type, Data: data, Header: nats.Header{}}
 	m.Header.Set("Nats-Msg-Id", escape(e.ID))
-	_, err := s.js.PublishMsg(ctx, m)
+	err := s.append(ctx, m)
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && s.bounded && full(api) {
 		return fmt.Errorf("%w: %w", dispatch.ErrFull, err)
 	}
@@ -119,7 +119,7 @@ func (s *Attempts) Append(ctx context.Context, e dispatch.Entry) error {
 		return fmt.Errorf("webhook: the attempt cannot be encoded: %w", err)
 	}
 	subject := s.prefix + escape(e.Endpoint) + "." + drawer(e.Attempt.ID)
-	if _, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}); err != nil {
+	if err := s.append(ctx, &nats.Msg{Subject: subject, Data: data}); err != nil {
 		return fmt.Errorf("webhook: the attempt cannot be kept: %w", err)
 	}
 	return nil

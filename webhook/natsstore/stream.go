@@ -40,6 +40,11 @@ const (
 	batchMessages = 256
 	batchBytes    = 4 << 20
 	batchSilence  = 5 * time.Second // nothing comes for so long: it was lost on the way
+
+	// Servers that have just elected a stream's leader do not all answer for it at
+	// once: a request that reaches none is repeated for so long, after such pauses.
+	electionPatience = 10 * time.Second
+	electionPause    = 100 * time.Millisecond
 )
 
 // get is a request for messages.
@@ -72,6 +77,33 @@ func (s *stream) read(ctx context.Context, g get, visit func(m message) bool) (n
 	if err != nil {
 		return 0, err
 	}
+	err = untilHeard(ctx, func() error {
+		n, err = s.readOnce(ctx, req, g.Batch == 0, visit)
+		return err
+	})
+	return n, err
+}
+
+// untilHeard repeats a request that reached no server.
+func untilHeard(ctx context.Context, ask func() error) error {
+	for patience := electionPatience; ; patience -= electionPause {
+		err := ask()
+		if !errors.Is(err, nats.ErrNoResponders) || patience <= 0 {
+			return err
+		}
+		pause := time.NewTimer(electionPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// readOnce is one request of read. That nobody was there to answer it is
+// nats.ErrNoResponders, and nothing was visited then.
+func (s *stream) readOnce(ctx context.Context, req []byte, single bool, visit func(m message) bool) (n int, err error) {
 	inbox := s.nc.NewInbox()
 	sub, err := s.nc.SubscribeSync(inbox)
 	if err != nil {
@@ -103,10 +135,16 @@ func (s *stream) read(ctx context.Context, g get, visit func(m message) bool) (n
 			return n, err
 		}
 		n++
-		if !visit(got) || g.Batch == 0 {
+		if !visit(got) || single {
 			return n, nil
 		}
 	}
+}
+
+// append stores a message, and waits for the confirmation.
+func (s *stream) append(ctx context.Context, m *nats.Msg) error {
+	_, err := s.js.PublishMsg(ctx, m, jetstream.WithRetryWait(electionPause), jetstream.WithRetryAttempts(int(electionPatience/electionPause)))
+	return err
 }
 
 func parse(m *nats.Msg) (message, error) {
