@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/strictjson"
 	"github.com/polywire/polywire/webhook"
 )
 
@@ -98,7 +99,7 @@ func addSchema(to object, t reflect.Type) error {
 	properties := object{}
 	required := []string{}
 	to[t.Name()] = object{"type": "object", "properties": properties, "required": &required, "additionalProperties": false}
-	for _, f := range fieldsOf(t) {
+	for _, f := range strictjson.Fields(t) {
 		s, err := schema(to, f.Type)
 		if err != nil {
 			return fmt.Errorf("%s.%s: %w", t.Name(), f.Name, err)
@@ -109,9 +110,9 @@ func addSchema(to object, t reflect.Type) error {
 		if words := f.Tag.Get("enum"); words != "" {
 			s["enum"] = strings.Split(words, ",")
 		}
-		properties[f.name] = s
-		if f.required {
-			required = append(required, f.name)
+		properties[f.Name] = s
+		if f.Required {
+			required = append(required, f.Name)
 		}
 	}
 	slices.Sort(required)
