@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,10 +65,17 @@ type Options struct {
 // [KindRefresh] and revocation; its Authenticate alone may be any server's.
 // Methods may be called from many goroutines at once.
 type Tokens struct {
+	now atomic.Pointer[verifier] // never nil
+	srv atomic.Pointer[polywire.Server]
+
+	mu sync.Mutex // one replaces, or closes, at a time
+}
+
+// verifier is the keys and the rules that hold, which Replace changes at once.
+type verifier struct {
 	keys   Keys
 	o      Options
 	parser *jwt.Parser
-	srv    atomic.Pointer[polywire.Server]
 }
 
 // JWT returns what lets in who has a token that one of the keys has signed. It
@@ -82,10 +90,16 @@ func JWT(keys Keys, o Options) (*Tokens, error) {
 	if err := o.finish(); err != nil {
 		return nil, err
 	}
-	return &Tokens{
+	t := new(Tokens)
+	t.now.Store(newVerifier(keys, o))
+	return t, nil
+}
+
+func newVerifier(keys Keys, o Options) *verifier {
+	return &verifier{
 		keys: keys, o: o,
 		parser: jwt.NewParser(jwt.WithValidMethods(o.Algorithms), jwt.WithJSONNumber(), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation()),
-	}, nil
+	}
 }
 
 func (o *Options) finish() error {
@@ -123,10 +137,30 @@ func (t *Tokens) Options() []polywire.Option {
 }
 
 // Close lets go of the keys, where no server does.
-func (t *Tokens) Close() { t.keys.close() }
+func (t *Tokens) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.now.Load().keys.close()
+}
 
 // Authenticate is the [polywire.Authenticator].
 func (t *Tokens) Authenticate(ctx context.Context, h *polywire.Handshake) (*polywire.Identity, error) {
+	return latest(t, func(v *verifier) (*polywire.Identity, error) { return v.authenticate(ctx, h) })
+}
+
+// latest asks what holds now, and again where that was replaced meanwhile: its
+// keys may be gone.
+func latest[T any](t *Tokens, ask func(v *verifier) (T, error)) (T, error) {
+	for {
+		v := t.now.Load()
+		answer, err := ask(v)
+		if err == nil || t.now.Load() == v {
+			return answer, err
+		}
+	}
+}
+
+func (t *verifier) authenticate(ctx context.Context, h *polywire.Handshake) (*polywire.Identity, error) {
 	raw, err := t.credential(h)
 	if err != nil {
 		return nil, err
@@ -139,7 +173,7 @@ func (t *Tokens) Authenticate(ctx context.Context, h *polywire.Handshake) (*poly
 			return nil, polywire.ErrAwaitHello
 		}
 	}
-	tok, err := t.Verify(ctx, raw)
+	tok, err := t.verify(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +190,7 @@ const (
 func greets(wire string) bool { return wire == wireNative }
 
 // credential returns the token that a client shows, empty if it shows none.
-func (t *Tokens) credential(h *polywire.Handshake) (string, error) {
+func (t *verifier) credential(h *polywire.Handshake) (string, error) {
 	if h.Hello && h.Wire != wireSSE {
 		for _, name := range []string{"authorization", "Authorization"} {
 			if raw := bearer(h.Header[name]); raw != "" {
@@ -173,7 +207,7 @@ func (t *Tokens) credential(h *polywire.Handshake) (string, error) {
 	return t.ofRequest(h.Request)
 }
 
-func (t *Tokens) ofRequest(r *http.Request) (string, error) {
+func (t *verifier) ofRequest(r *http.Request) (string, error) {
 	headers := r.Header.Values("Authorization")
 	if len(headers) > 1 {
 		return "", refuse(ReasonInvalid, "%d headers Authorization", len(headers))
@@ -215,6 +249,6 @@ func (t *Tokens) Activate(s *polywire.Server) error {
 
 // Deactivate implements [polywire.Plugin].
 func (t *Tokens) Deactivate(context.Context) error {
-	t.keys.close()
+	t.Close()
 	return nil
 }

@@ -30,6 +30,10 @@ type Config struct {
 	MaxTokenBytes                              int
 	UserClaim, Query                           string
 
+	// Revoked are users and tokens that are accepted no longer: user:NAME, or
+	// token:ID for a jti; see [Options].
+	Revoked []string
+
 	// Rooms are rules as [ParseRule] reads them. With none, and no claims,
 	// there is no policy.
 	Rooms []string
@@ -81,10 +85,14 @@ func (c Config) Open(logger *slog.Logger) (*Opened, error) {
 	if err != nil {
 		return nil, err
 	}
+	revoked, err := revokedOf(c.Revoked)
+	if err != nil {
+		return nil, err
+	}
 	t, err := JWT(keys, Options{
 		Issuers: c.Issuers, Audiences: c.Audiences, AnyIssuer: c.AnyIssuer, AnyAudience: c.AnyAudience,
 		NoExpiry: c.NoExpiry, Algorithms: c.Algorithms, Leeway: c.Leeway, MaxTokenBytes: c.MaxTokenBytes,
-		UserClaim: c.UserClaim, Query: c.Query, Optional: c.Optional, Logger: logger,
+		UserClaim: c.UserClaim, Query: c.Query, Optional: c.Optional, Revoked: revoked, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
@@ -119,6 +127,39 @@ func (c Config) keys() (Keys, error) {
 		return nil, errors.New("auth: want a secret, public keys or a key set")
 	}
 	return all, nil
+}
+
+// ParseRevoked checks a text of [Config].Revoked.
+func ParseRevoked(text string) (user, token string, err error) {
+	what, name, _ := strings.Cut(text, ":")
+	switch {
+	case name == "":
+	case what == "user":
+		return name, "", nil
+	case what == "token":
+		return "", name, nil
+	}
+	return "", "", fmt.Errorf("auth: revoked %s: want user:NAME or token:ID", short(text))
+}
+
+// revokedOf returns the hook for a list; nil where it is empty.
+func revokedOf(list []string) (func(ctx context.Context, t *Token) (bool, error), error) {
+	if len(list) == 0 {
+		return nil, nil //nolint:nilnil // nobody is
+	}
+	users, ids := make(map[string]bool), make(map[string]bool)
+	for _, text := range list {
+		user, id, err := ParseRevoked(text)
+		switch {
+		case err != nil:
+			return nil, err
+		case user != "":
+			users[user] = true
+		default:
+			ids[id] = true
+		}
+	}
+	return func(_ context.Context, t *Token) (bool, error) { return users[t.User] || t.ID != "" && ids[t.ID], nil }, nil
 }
 
 func (c Config) rooms() (*Rooms, error) {

@@ -161,6 +161,17 @@ func (s *KeySet) Ready(ctx context.Context) error {
 	return nil
 }
 
+// Stale returns why the set was not fetched when that was last tried, while
+// the keys of before are used on; nil: it was, or has never been.
+func (s *KeySet) Stale() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fetched.IsZero() {
+		return nil
+	}
+	return s.err
+}
+
 func (s *KeySet) lookup(ctx context.Context, kid, alg string) ([]Key, error) {
 	s.mu.Lock()
 	found := candidates(s.keys, kid, alg)

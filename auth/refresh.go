@@ -44,13 +44,14 @@ func (t *Tokens) Refresh(ctx context.Context, c *polywire.Conn, raw string) (*To
 // RefreshHandler returns the handler of [KindRefresh].
 func (t *Tokens) RefreshHandler() polywire.Handler {
 	return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
-		raw, err := t.tokenIn(m)
+		v := t.now.Load()
+		raw, err := v.tokenIn(m)
 		if err != nil {
 			return nil, err
 		}
 		tok, err := t.Refresh(ctx, m.Conn(), raw)
 		if err != nil {
-			t.o.Logger.InfoContext(ctx, "auth: refresh refused", "conn", m.From(), "wire", m.Wire(), "error", err)
+			v.o.Logger.InfoContext(ctx, "auth: refresh refused", "conn", m.From(), "wire", m.Wire(), "error", err)
 			return nil, err
 		}
 		if tok.Expires.IsZero() {
@@ -61,7 +62,7 @@ func (t *Tokens) RefreshHandler() polywire.Handler {
 }
 
 // tokenIn returns the token that a message brings.
-func (t *Tokens) tokenIn(m *polywire.Message) (string, error) {
+func (t *verifier) tokenIn(m *polywire.Message) (string, error) {
 	p := m.Payload()
 	if len(p.Data) > 2*t.o.MaxTokenBytes+64 {
 		return "", refuse(ReasonInvalid, "%d bytes", len(p.Data))

@@ -9,7 +9,7 @@ import (
 )
 
 // notRevoked asks the application about a token.
-func (t *Tokens) notRevoked(ctx context.Context, tok *Token) error {
+func (t *verifier) notRevoked(ctx context.Context, tok *Token) error {
 	if t.o.Revoked == nil {
 		return nil
 	}
@@ -98,7 +98,7 @@ func (t *Tokens) here(ctx context.Context, w wish) (n int, err error) {
 				return false
 			}
 			told := (*refusal)(nil)
-			return errors.As(t.notRevoked(ctx, tok), &told) && told.told.Message == ReasonRevoked
+			return errors.As(t.now.Load().notRevoked(ctx, tok), &told) && told.told.Message == ReasonRevoked
 		})
 		err = ctx.Err()
 	case w.User != "":

@@ -97,6 +97,10 @@ func (e *unavailableError) Error() string {
 // Verify checks a token, as for a connection that wants to come in. Errors wrap
 // a *[polywire.Error]; see [ReasonMissing] and the others.
 func (t *Tokens) Verify(ctx context.Context, raw string) (*Token, error) {
+	return latest(t, func(v *verifier) (*Token, error) { return v.verify(ctx, raw) })
+}
+
+func (t *verifier) verify(ctx context.Context, raw string) (*Token, error) {
 	tok, err := t.parse(ctx, raw)
 	if err != nil {
 		return nil, err
@@ -107,7 +111,7 @@ func (t *Tokens) Verify(ctx context.Context, raw string) (*Token, error) {
 	return tok, nil
 }
 
-func (t *Tokens) parse(ctx context.Context, raw string) (*Token, error) {
+func (t *verifier) parse(ctx context.Context, raw string) (*Token, error) {
 	switch {
 	case raw == "":
 		return nil, refuse(ReasonMissing, "no token")
@@ -161,7 +165,7 @@ func short(s string) string {
 
 // keysFor returns the keys for a token. Its header chooses among the keys of an
 // algorithm, never how a key is used.
-func (t *Tokens) keysFor(ctx context.Context, p *jwt.Token) ([]Key, error) {
+func (t *verifier) keysFor(ctx context.Context, p *jwt.Token) ([]Key, error) {
 	if _, critical := p.Header["crit"]; critical { // RFC 7515 section 4.1.11: there is none that is understood
 		return nil, refuse(ReasonInvalid, "critical header parameters")
 	}
@@ -181,7 +185,7 @@ func (t *Tokens) keysFor(ctx context.Context, p *jwt.Token) ([]Key, error) {
 }
 
 // check checks what the token says of itself.
-func (t *Tokens) check(tok *Token) error {
+func (t *verifier) check(tok *Token) error {
 	now := time.Now()
 	switch user, ok := text(tok.Claims[t.o.UserClaim]); {
 	case tok.Expires.IsZero() && !t.o.NoExpiry:
@@ -205,7 +209,7 @@ func (t *Tokens) check(tok *Token) error {
 }
 
 // addressed reports whether an audience, which is text or a list, is this one.
-func (t *Tokens) addressed(aud any) bool {
+func (t *verifier) addressed(aud any) bool {
 	return slices.ContainsFunc(t.o.Audiences, func(a string) bool { return holds(aud, a) })
 }
 
