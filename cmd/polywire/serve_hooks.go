@@ -73,10 +73,7 @@ func inForm() config.Form {
 			{Name: "tolerance", Doc: "by which the clocks may differ; 5m unless given", Check: config.PositiveDuration},
 		},
 		Split: splitIn,
-		Quote: func(line string) string { // what follows may be a secret
-			path, _, _ := strings.Cut(line, "=")
-			return path
-		},
+		Quote: upToEquals,
 	}
 }
 
@@ -148,7 +145,7 @@ func buildIn(pairs []config.Pair) (r inRule, err error) {
 				err = errors.New("tolerance: want a time with its unit, as 5m")
 			}
 		default:
-			err = fmt.Errorf("%q: want secret=, kind=, format= or tolerance=", p.Name)
+			err = errors.New("want secret=, kind=, format= or tolerance= behind the room or queue") // what is there may be a part of a secret
 		}
 		if err != nil {
 			return r, err

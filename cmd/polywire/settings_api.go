@@ -51,11 +51,18 @@ func keyForm() config.Form {
 			}
 			return pairs, nil
 		},
-		Quote: func(line string) string { // what follows may be a secret
-			name, _, _ := strings.Cut(line, "=")
-			return name
-		},
+		Quote: upToEquals,
 	}
+}
+
+// upToEquals is what of a rule may be shown that has a secret behind the equals
+// sign; one without the sign may be the secret itself.
+func upToEquals(line string) string {
+	name, _, found := strings.Cut(line, "=")
+	if !found {
+		return ""
+	}
+	return name
 }
 
 func (f *apiRules) buildKey(pairs []config.Pair) (api.Key, error) {

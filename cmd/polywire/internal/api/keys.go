@@ -74,7 +74,7 @@ func NewKey(name, secret string, scopes ...Scope) (Key, error) {
 	}
 	for _, s := range scopes {
 		if !slices.Contains(Scopes(), s) {
-			return k, fmt.Errorf("API key %q: scope %.32q: want some of %v", name, s, Scopes())
+			return k, fmt.Errorf("API key %q: a scope that is none: want some of %v", name, Scopes()) // it may be a part of the secret
 		}
 	}
 	k.scopes = slices.Clone(scopes)

@@ -48,7 +48,7 @@ type Secrecy int
 const (
 	Public      Secrecy = iota
 	Secret              // all of it
-	SecretInURL         // what stands before the @ of a URL
+	SecretInURL         // what stands before the @ of a URL, and what follows a ?
 )
 
 // Source says where a value comes from. Later ones are stronger.

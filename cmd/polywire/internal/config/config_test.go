@@ -251,7 +251,7 @@ func TestBadFiles(t *testing.T) {
 		"name: a\n  port: 1":        "a.yaml:2:3: mapping values are not allowed in this context",
 		"log:\n\tlevel: info":       "a.yaml:2:2: found character that cannot start any token; YAML is indented with spaces, not with tabs",
 		"name: \"a":                 "a.yaml:1:1: found unexpected end of stream",
-		"name: *nobody":             "a.yaml:1:1: unknown anchor 'nobody' referenced",
+		"name: *nobody":             "a.yaml:1:1: anchors and aliases are not taken here; text that begins with * stands in quotes",
 		"name: " + strings.Repeat("x", MaxFileBytes): fmt.Sprintf("a.yaml:1:1: the file has %d bytes, more than %d", MaxFileBytes+6, MaxFileBytes),
 	} {
 		s := newSample()
@@ -439,4 +439,26 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("%v\n%s", err, out.String())
 		}
 	})
+}
+
+func TestHideUser(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                          "",
+		"nats://127.0.0.1:4222":     "nats://127.0.0.1:4222",
+		"127.0.0.1:4222,b":          "127.0.0.1:4222,b",
+		"/etc/keys.json":            "/etc/keys.json",
+		"nats://t@a:1,nats://u:p@b": "nats://********@a:1,nats://********@b",
+		"u:p@host":                  "********@host",
+		"amqp://u:p,q@host":         "amqp://********,********@host",
+		"amqp://u:p@q@host":         "amqp://********@host",
+		"https://h/p?key=s#f":       "https://h/p?********",
+		"https://u:p@h/p?a@b":       "https://********@h/p?********",
+		"https://h/#f":              "https://h/#********",
+		"https://u:p@h:port/":       "https://********",
+		"https://%zz":               "https://********",
+	} {
+		if got := HideUser(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
 }

@@ -68,6 +68,9 @@ func syntax(err error, content []byte) (line, column int, message string) {
 		line, _ = strconv.Atoi(m[1])
 		message = message[len(m[0]):]
 	}
+	if strings.HasPrefix(message, "unknown anchor") { // its name may be a password that was to be text
+		message = "anchors and aliases are not taken here; text that begins with * stands in quotes"
+	}
 	lines := strings.Split(string(content), "\n")
 	line = min(max(line, 1), len(lines))
 	text := lines[line-1]

@@ -35,7 +35,8 @@ type Form struct {
 	Fields []Field
 	// Split takes a line apart.
 	Split func(line string) ([]Pair, error)
-	// Quote is what of a line may be shown; nil: all.
+	// Quote is what of a line may be shown, where it may have a secret; of such
+	// rules no other value is shown either. Nil: all may.
 	Quote func(line string) string
 }
 
@@ -152,7 +153,7 @@ func (r *rules[T]) named(n *yaml.Node) (pairs []Pair, problems []problem) {
 		switch _, twice := values[k.Value]; {
 		case !slices.Contains(names, k.Value) || k.Kind != yaml.ScalarNode:
 			near, _ := nearest(k.Value, names)
-			problems = append(problems, problem{k, "", fmt.Sprintf("no such part %q; did you mean %s? There are %s", shorten(k.Value), near, strings.Join(names, ", "))})
+			problems = append(problems, problem{k, "", fmt.Sprintf("no such part%s; did you mean %s? There are %s", r.form.quoted(k.Value), near, strings.Join(names, ", "))})
 		case twice:
 			problems = append(problems, problem{k, "", k.Value + " is there twice"})
 		default:
@@ -167,14 +168,23 @@ func (r *rules[T]) named(n *yaml.Node) (pairs []Pair, problems []problem) {
 			}
 			continue
 		}
-		found, wrong := f.read(v)
+		found, wrong := f.read(v, r.form.quoted)
 		pairs, problems = append(pairs, found...), append(problems, wrong...)
 	}
 	return pairs, problems
 }
 
+// quoted returns a value as it is put behind a name, nothing if it is not to be
+// shown.
+func (f *Form) quoted(value string) string {
+	if f.Quote != nil {
+		return ""
+	}
+	return fmt.Sprintf(" %q", shorten(value))
+}
+
 // read reads one part of a rule.
-func (f Field) read(n *yaml.Node) (pairs []Pair, problems []problem) {
+func (f Field) read(n *yaml.Node, quoted func(value string) string) (pairs []Pair, problems []problem) {
 	items := []*yaml.Node{n}
 	if f.Many && n.Kind == yaml.SequenceNode {
 		items = n.Content
@@ -186,13 +196,13 @@ func (f Field) read(n *yaml.Node) (pairs []Pair, problems []problem) {
 		case f.Word:
 			yes, err := strconv.ParseBool(item.Value)
 			if err != nil {
-				problems = append(problems, problem{item, "", fmt.Sprintf("%s %q: want true or false", f.Name, shorten(item.Value))})
+				problems = append(problems, problem{item, "", fmt.Sprintf("%s%s: want true or false", f.Name, quoted(item.Value))})
 			} else if yes {
 				pairs = append(pairs, Pair{f.Name, ""})
 			}
 		default:
 			if err := f.Check.check(item.Value); err != nil {
-				problems = append(problems, problem{item, "", fmt.Sprintf("%s %q: %v", f.Name, shorten(item.Value), err)})
+				problems = append(problems, problem{item, "", fmt.Sprintf("%s%s: %v", f.Name, quoted(item.Value), err)})
 				continue
 			}
 			pairs = append(pairs, Pair{f.Name, item.Value})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -72,23 +73,35 @@ func (e *entry) mask(n *yaml.Node) *yaml.Node {
 	return &c
 }
 
-// HideUser masks what stands before the @ in URLs with commas between them.
+// HideUser masks what may be secret in URLs with commas between them: what
+// stands before the @, and what follows a ? or a #. Of what is no URL nothing is
+// left.
 func HideUser(urls string) string {
 	parts := strings.Split(urls, ",")
 	for i, u := range parts {
-		at := strings.LastIndexByte(u, '@')
-		if at < 0 {
-			continue
-		}
-		scheme, _, found := strings.Cut(u[:at], "://")
+		scheme, rest, found := strings.Cut(u, "://")
 		if found {
 			scheme += "://"
 		} else {
-			scheme = ""
+			scheme, rest = "", u
 		}
-		parts[i] = scheme + masked + u[at:]
+		parts[i] = scheme + hideIn(rest)
 	}
 	return strings.Join(parts, ",")
+}
+
+// hideIn masks in a URL without its scheme.
+func hideIn(rest string) string {
+	if _, err := url.Parse("x://" + rest); err != nil { // also the beginning of one whose password has a comma
+		return masked
+	}
+	if i := strings.IndexAny(rest, "?#"); i >= 0 {
+		rest = rest[:i+1] + masked
+	}
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		rest = masked + rest[at:]
+	}
+	return rest
 }
 
 // text writes a node as YAML without comments, a scalar or a short list in one line.
