@@ -72,13 +72,14 @@ func newBenchRun() *cobra.Command {
 	var cfg load.Config
 	var asJSON, quiet bool
 	c := &cobra.Command{
-		Use:       "run {echo | broadcast | idle | connect | handshakes}",
+		Use:       "run {echo | broadcast | steady | idle | connect | handshakes}",
 		Short:     "Drive load against a server and print what it did",
-		ValidArgs: []string{"echo", "broadcast", "idle", "connect", "handshakes"},
+		ValidArgs: []string{"echo", "broadcast", "steady", "idle", "connect", "handshakes"},
 		Long: `Open connections to a server and measure:
 
   echo        requests with an answer, --window in flight on each connection
   broadcast   one connection makes the server send to all of them
+  steady      a request on each connection --every so often, answered or not
   idle        connections that do nothing but answer pings: the server's memory
               for each; with --speak each has made one call before
   connect     handshakes of connections that stay
@@ -111,6 +112,7 @@ Only servers on this machine are driven, unless --remote is given.`,
 	c.Flags().IntVarP(&cfg.PayloadBytes, "size", "s", 100, "payload `bytes`")
 	c.Flags().DurationVarP(&cfg.Duration, "duration", "d", 5*time.Second, "how long to measure")
 	c.Flags().DurationVar(&cfg.Warmup, "warmup", time.Second, "how long to drive load before measuring")
+	c.Flags().DurationVar(&cfg.Every, "every", time.Second, "steady: time between two requests of a connection")
 	c.Flags().BoolVar(&cfg.Speak, "speak", false, "idle, connect, handshakes: each connection says hello and makes one call first")
 	c.Flags().IntVar(&cfg.DialRate, "dial-rate", 2000, "new connections a second; negative is as fast as it goes")
 	c.Flags().IntVar(&cfg.PID, "pid", 0, "server `process` to read CPU time and memory of; 0 is none")

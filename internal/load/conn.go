@@ -26,6 +26,7 @@ type conn struct {
 	checked bool       // an answer's payload has been compared
 	failed  bool
 	pings   uint64  // answered
+	paced   *paced  // Steady; else nil
 	poll    *poller // long polling; nc is the socket that its answers come on
 
 	count atomic.Uint64 // answers or deliveries so far
@@ -247,6 +248,9 @@ func (c *conn) message(f transport.Frame, class class, id uint64, now int64, tim
 			return false, 0, err
 		}
 		c.checked = true
+	}
+	if c.paced != nil {
+		return true, 0, c.answered(id, now)
 	}
 	if c.sent == nil {
 		if d, ok := c.r.news.since(c.seen, now); ok && timed {

@@ -32,6 +32,12 @@ const (
 	// message that any connection receives counts. The publisher is the first
 	// connection, and takes a broadcast for done when its own copy has come.
 	Broadcast
+	// Steady sends a request on each connection every Every, whether the one
+	// before was answered or not, and waits ten seconds at the end for what is
+	// missing. The requests of all connections are spread over that time. It is
+	// the one mode with an open loop: a latency counts from when the request was
+	// due, so that a server that stalls for a second has latencies of a second.
+	Steady
 	// Idle opens the connections and does nothing but answer pings.
 	Idle
 	// Connect opens the connections and measures the handshakes.
@@ -44,7 +50,9 @@ const (
 )
 
 // modeNames are indexed by Mode.
-func modeNames() []string { return []string{"", "echo", "broadcast", "idle", "connect", "handshakes"} }
+func modeNames() []string {
+	return []string{"", "echo", "broadcast", "steady", "idle", "connect", "handshakes"}
+}
 
 // String returns the mode's name in lower case.
 func (m Mode) String() string {
@@ -74,6 +82,7 @@ const (
 	defaultPayload    = 100
 	defaultDialRate   = 2000
 	defaultDuration   = 5 * time.Second
+	defaultEvery      = time.Second
 	maxConns          = 1 << 20
 	maxInFlightBytes  = 2 << 20
 	handshakeTimeout  = 10 * time.Second
@@ -103,7 +112,8 @@ type Config struct {
 	Window int
 	// PayloadBytes is the size of a message's payload; 0: 100.
 	PayloadBytes int
-	// Warmup is how long to drive load before measuring; 0: not at all.
+	// Warmup is how long to drive load before measuring; 0: not at all. Steady
+	// has no use for it.
 	Warmup time.Duration
 	// Duration is how long to measure, to stay idle, or to make handshakes;
 	// 0: 5 s. Connect has no use for it.
@@ -111,17 +121,25 @@ type Config struct {
 	// DialRate is how many connections to open in a second; 0: 2,000,
 	// negative: as many as 64 at a time give.
 	DialRate int
+	// Every is the time between two requests of a connection in a Steady run;
+	// 0: 1 s. From 1 ms on.
+	Every time.Duration
+	// Recorder, if not nil, has the figures of a Steady run while it goes on.
+	// It may be that of several runs.
+	Recorder *Recorder
 	// PID is the server's process on this machine, whose CPU time and memory
 	// are read (Linux); 0: none.
 	PID int
 	// Speak makes each connection speak first: it says hello, where the wire
 	// has that, and has one request answered before it counts as open. Not for
-	// Echo and Broadcast, where all speak, and not for long polling.
+	// Echo, Broadcast and Steady, where all speak, and not for long polling.
 	Speak bool
 	// AllowRemote allows a server that is not on the loopback interface.
 	AllowRemote bool
 	// Progress, if not nil, is called about once a second by Run's goroutine.
 	Progress func(Progress)
+
+	settle time.Duration // how long Steady waits for the last answers
 }
 
 // Progress is how far a run has come.
@@ -141,11 +159,15 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.PayloadBytes, defaultPayload)
 	setDefault(&c.DialRate, defaultDialRate)
 	setDefault(&c.Duration, defaultDuration)
+	setDefault(&c.Every, defaultEvery)
+	setDefault(&c.settle, settleTime)
 	switch {
 	case c.Mode < Echo || c.Mode > Handshakes:
 		return c, errors.New("load: Mode is not set")
 	case c.Conns < 0 || c.Conns > maxConns:
 		return c, fmt.Errorf("load: Conns is %d, must be 1 to %d", c.Conns, maxConns)
+	case c.Every < steadyTick:
+		return c, fmt.Errorf("load: Every is %v, must be %v or more", c.Every, steadyTick)
 	case c.Window < 0, c.PayloadBytes < 0, c.PID < 0, c.Warmup < 0, c.Duration < 0:
 		return c, errors.New("load: Window, PayloadBytes, PID, Warmup and Duration must not be negative")
 	case c.Window > maxInFlightBytes/c.PayloadBytes:
@@ -158,11 +180,11 @@ func (c Config) withDefaults() (Config, error) {
 
 // fits reports whether what is asked for goes together.
 func (c Config) fits() error {
-	load, polls := c.Mode == Echo || c.Mode == Broadcast, c.Wire == wirePolling
+	load, polls := c.Mode < Idle, c.Wire == wirePolling
 	switch {
 	case c.Speak && (load || polls):
 		return fmt.Errorf("load: Speak has no meaning for mode %s on wire %q", c.Mode, c.Wire)
-	case polls && (c.Mode == Broadcast || c.Mode == Idle):
+	case polls && (c.Mode == Broadcast || c.Mode == Steady || c.Mode == Idle):
 		return fmt.Errorf("load: wire %q has no mode %s", c.Wire, c.Mode)
 	case polls && c.Window > 1:
 		return fmt.Errorf("load: wire %q has one request in flight", c.Wire)

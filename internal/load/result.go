@@ -23,9 +23,9 @@ type Result struct {
 
 	// Seconds that were measured: of load or, in the other modes, of opening.
 	Seconds float64 `json:"seconds"`
-	// Messages counts answers (Echo), deliveries (Broadcast), or handshakes.
+	// Messages counts answers (Echo, Steady), deliveries (Broadcast), or handshakes.
 	Messages  uint64  `json:"messages"`
-	Asked     uint64  `json:"asked,omitempty"` // handshakes that were begun
+	Asked     uint64  `json:"asked,omitempty"` // requests (Steady), or handshakes that were begun
 	PerSecond float64 `json:"per_second"`
 	// Latency of an answer, a sampled delivery, or a handshake.
 	Latency Latency `json:"latency"`
@@ -62,9 +62,13 @@ func (r *runner) result(i interval, handshakes *histogram) Result {
 	res := Result{Mode: r.cfg.Mode, Wire: r.cfg.Wire, URL: r.cfg.URL, Conns: len(r.conns),
 		Seconds: i.elapsed.Seconds(), Messages: i.messages, Errors: r.failed()}
 	lat := new(histogram)
-	if r.cfg.Mode >= Idle {
+	switch {
+	case r.cfg.Mode == Steady:
+		all := &r.own.all
+		lat, res.Messages, res.Asked, res.PayloadBytes = &all.latency, all.answered, all.sent, r.cfg.PayloadBytes
+	case r.cfg.Mode >= Idle:
 		lat, res.Messages, res.Asked = handshakes, handshakes.total, r.asked
-	} else {
+	default:
 		res.Window, res.PayloadBytes = r.cfg.Window, r.cfg.PayloadBytes
 	}
 	for _, c := range r.conns {
@@ -117,12 +121,12 @@ func (r Result) Table() string {
 			fmt.Fprintf(w, "%s\t"+format+"\n", append([]any{name}, v...)...)
 		}
 	}
-	load := r.Mode == Echo || r.Mode == Broadcast
+	window, lossy := r.Mode == Echo || r.Mode == Broadcast, r.Mode == Handshakes || r.Mode == Steady
 	row(true, "run", "%s, wire %s, %s", r.Mode, r.Wire, r.URL)
 	row(r.Mode != Handshakes, "connections", "%d of %d", r.OpenConns, r.Conns)
-	row(load, "in flight", "%d of %d bytes", r.Window, r.PayloadBytes)
+	row(window, "in flight", "%d of %d bytes", r.Window, r.PayloadBytes)
 	row(true, r.unit(), "%d in %.2f s, %.0f a second", r.Messages, r.Seconds, r.PerSecond)
-	row(r.Mode == Handshakes, "lost", "%d of %d", r.Asked-r.Messages, r.Asked)
+	row(lossy, "lost", "%d of %d", r.Asked-r.Messages, r.Asked)
 	row(r.Pings > 0, "pings", "%d answered", r.Pings)
 	row(true, "latency", "p50 %.3f ms, p99 %.3f ms, p99.9 %.3f ms, most %.3f ms",
 		r.Latency.P50, r.Latency.P99, r.Latency.P999, r.Latency.Max)
@@ -137,7 +141,7 @@ func (r Result) Table() string {
 
 func (r Result) unit() string {
 	switch r.Mode {
-	case Echo:
+	case Echo, Steady:
 		return "answers"
 	case Broadcast:
 		return "deliveries"

@@ -44,6 +44,9 @@ type runner struct {
 	asked uint64 // connections so far, of which some may fail
 	done  uint64 // handshakes so far, as told to Progress
 
+	own       Recorder
+	recorders []*Recorder // own, and the one that was given
+
 	failMu   sync.Mutex
 	failures int
 	firstErr error
@@ -68,6 +71,10 @@ func newRunner(cfg Config, t target) (*runner, error) {
 	t.path = w.path(t.path)
 	r := &runner{cfg: cfg, target: t, framing: frames, wire: w, polls: cfg.Wire == wirePolling, began: time.Now(),
 		over: make(chan struct{}), started: make(chan struct{})}
+	r.recorders = append(r.recorders, &r.own)
+	if cfg.Recorder != nil {
+		r.recorders = append(r.recorders, cfg.Recorder)
+	}
 	if cfg.Mode != Handshakes {
 		r.conns = make([]*conn, cfg.Conns)
 	}
@@ -90,6 +97,11 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 	case Connect, Handshakes:
 	case Idle:
 		err = r.wait(ctx, r.cfg.Duration, "idle")
+	case Steady:
+		m = newMeter(r)
+		r.phase.Store(int32(measuring))
+		err = r.steady(ctx)
+		opened = m.read(r)
 	default:
 		r.start()
 		if err = r.wait(ctx, r.cfg.Warmup, "warm up"); err == nil {
@@ -211,6 +223,9 @@ func (r *runner) openOne(ctx context.Context, i int) error {
 	}
 	if r.cfg.Mode == Echo {
 		c.sent = make([]request, r.cfg.Window)
+	}
+	if r.cfg.Mode == Steady {
+		c.paced = new(paced)
 	}
 	if r.cfg.Mode == Echo || (r.cfg.Mode == Broadcast && i%latencyEvery == 0) {
 		c.latency = new(histogram)
