@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -49,7 +50,7 @@ type Options struct {
 // Handler is the API. It is safe for concurrent use.
 type Handler struct {
 	s           *service
-	keys        keyring
+	keys        atomic.Pointer[keyring] // never nil
 	store       Store
 	log         *slog.Logger
 	mux         *http.ServeMux
@@ -83,10 +84,11 @@ func New(o Options) (*Handler, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	h := &Handler{
-		s: s, keys: keys, store: o.Answers, log: o.Logger, mux: http.NewServeMux(),
+		s: s, store: o.Answers, log: o.Logger, mux: http.NewServeMux(),
 		procedures: make(map[string]http.Handler), operations: make(map[string]*operation),
 		webhooks: o.Webhooks, cross: http.NewCrossOriginProtection(),
 	}
+	h.keys.Store(&keys)
 	for _, op := range operations() {
 		for _, p := range op.paths {
 			pattern := p.method + " " + DefaultBase + p.pattern
@@ -99,6 +101,16 @@ func New(o Options) (*Handler, error) {
 	}
 	h.description, err = describe(o.Version, o.WebhooksDescription)
 	return h, err
+}
+
+// SetKeys has these keys open the API from the next request on, and no others.
+// The error says what is wrong with them; those before stay then.
+func (h *Handler) SetKeys(keys []Key) error {
+	r, err := newKeyring(keys)
+	if err == nil {
+		h.keys.Store(&r)
+	}
+	return err
 }
 
 // Patterns returns what a mux has to send here, in the words of http.ServeMux.
@@ -129,7 +141,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problemf(codeCrossSite, "pages of other sites may not use this").write(w)
 		return
 	}
-	key, ok := h.keys.find(r)
+	key, ok := h.keys.Load().find(r)
 	if !ok { // before anything is said about what is there
 		problemf(codeUnauthorized, "show a key: Authorization: Bearer KEY").write(w)
 		return
