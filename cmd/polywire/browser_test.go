@@ -45,7 +45,7 @@ func text(ctx context.Context, t *testing.T, selector chromedp.CSS) string {
 // answers, somebody on another wire is heard, and the latency of a call is shown.
 func TestDemoInBrowser(t *testing.T) {
 	ctx := browser(t)
-	line := start(t, 1, "demo", "--listen", "127.0.0.1:0")[0]
+	line := start(t, 1, "demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")[0]
 	page := strings.Fields(line)[4]
 	err := chromedp.Do(ctx,
 		chromedp.Navigate(page),

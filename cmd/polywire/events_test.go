@@ -114,7 +114,7 @@ func TestSubscribeToEvents(t *testing.T) {
 	go func() {
 		defer close(line)
 		out, errOut, err := run(t, "", "sub", "news", "other", "-n", "1", "--url", "sse+http://"+address)
-		if err != nil || errOut != "" {
+		if err != nil || errOut != "listening to news, other\n" {
 			t.Errorf("%v: %s", err, errOut)
 		}
 		line <- out

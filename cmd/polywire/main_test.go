@@ -249,7 +249,7 @@ func TestBenchServeProfiles(t *testing.T) {
 }
 
 func TestDemoServesItsPage(t *testing.T) {
-	line := start(t, 1, "demo", "--listen", "127.0.0.1:0")[0]
+	line := start(t, 1, "demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")[0]
 	url := strings.Fields(line)[4]
 	for path, want := range map[string]string{"": "<html", "style.css": "{", "app.js": "import", "sdk/polywire.js": "export"} {
 		resp, err := http.Get(url + path)

@@ -135,6 +135,11 @@ func (f *serveFlags) prepare(log io.Writer) (*plan, error) {
 		return nil, err
 	}
 	f.leaveShared()
+	return f.plan(log)
+}
+
+// plan makes one of settings that are loaded.
+func (f *serveFlags) plan(log io.Writer) (*plan, error) {
 	p := &plan{policies: new(policySwitch)}
 	p.policies.set(f.allow)
 	var errs []error

@@ -62,9 +62,10 @@ func (r *running) withAdmin(do func() error) error {
 	if err != nil {
 		return err
 	}
+	r.adminURL = "http://" + l.Addr().String()
 	served := make(chan error, 1)
 	go func() { served <- r.admin.Serve(l) }()
-	r.logger.Info("the admin listener is there", "at", "http://"+l.Addr().String(), "token", f.adminToken != "")
+	r.logger.Info("the admin listener is there", "at", r.adminURL, "token", f.adminToken != "")
 	err = do()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

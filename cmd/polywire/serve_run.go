@@ -30,6 +30,7 @@ type running struct {
 	policies *policySwitch
 	checks   *health.Checks
 	admin    *admin.Server // nil: none
+	adminURL string        // of its listener
 	metrics  *metrics      // nil: none
 	engine   *engine       // nil: alone
 	sender   *sender       // nil: no webhooks go out
@@ -38,8 +39,16 @@ type running struct {
 	backing  *backing    // nil: none decides
 	inbox    inbox       // webhooks that come in
 	up       atomic.Bool // it listens
+	app      *app        // nil: the server's own kinds are all
 
 	mu sync.Mutex // the settings: the one who reads them anew, and those who show them
+}
+
+// app is a program that this one brings along, on a server of the settings.
+type app struct {
+	options  []polywire.Option
+	register func(srv *polywire.Server)
+	ready    func(ctx context.Context, r *running, urls []string)
 }
 
 func (f *serveFlags) serve(c *cobra.Command) error {
@@ -48,7 +57,15 @@ func (f *serveFlags) serve(c *cobra.Command) error {
 		return err
 	}
 	f.warnStray(p.logger)
-	r := &running{f: f, logger: p.logger, level: p.level, policies: p.policies, checks: health.New(health.Options{})}
+	return f.carryOut(c, p, nil)
+}
+
+// carryOut serves as planned; without an app it serves the settings' alone.
+func (f *serveFlags) carryOut(c *cobra.Command, p *plan, a *app) error {
+	if a != nil {
+		p.options = append(p.options, a.options...)
+	}
+	r := &running{f: f, logger: p.logger, level: p.level, policies: p.policies, checks: health.New(health.Options{}), app: a}
 	r.checks.Unready("the server is starting")
 	return r.withAdmin(func() error { return r.withEngine(c, append(p.options, r.metrics.options()...)) })
 }
@@ -114,13 +131,19 @@ func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
 		return err
 	}
 	again := make(chan os.Signal, 1)
-	signal.Notify(again, syscall.SIGHUP)
-	defer signal.Stop(again)
+	if r.app == nil { // whose settings are in no file
+		signal.Notify(again, syscall.SIGHUP)
+		defer signal.Stop(again)
+	}
 	return f.run(c.Context(), srv, course{
 		ready: func(urls []string) {
 			r.up.Store(true)
 			r.checks.Unready("")
 			notify("READY=1")
+			if r.app != nil {
+				r.app.ready(c.Context(), r, urls)
+				return
+			}
 			for _, u := range urls {
 				fmt.Fprintln(c.OutOrStdout(), "listening on", u)
 			}
@@ -147,6 +170,10 @@ func (r *running) handle() error {
 	f.handle(srv)
 	f.hooks.handle(srv, r.sender)
 	r.backing.handle(srv)
+	if r.app != nil {
+		r.app.register(srv)
+		return r.check()
+	}
 	if err := r.inbox.set(f.hooks.hooks, r.receive); err != nil {
 		return err
 	}

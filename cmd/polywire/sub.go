@@ -30,7 +30,7 @@ func newSub() *cobra.Command {
 		Use:   "sub ROOM...",
 		Short: "Subscribe to rooms and print what arrives",
 		Long: `Subscribe to rooms and print each message as a line of JSON. It reconnects by
-itself, and says so on standard error.
+itself; that, and that it listens, it says on standard error.
 
   polywire sub news
   polywire sub lobby support --url tcp://127.0.0.1:7000 --count 10
@@ -69,6 +69,7 @@ func (f *peerFlags) subscribe(c *cobra.Command, rooms []string, count int) error
 		}
 		return nil, nil
 	})
+	asked := strings.Join(rooms, ", ")
 	rooms, err := f.askFor(rooms)
 	if err != nil {
 		return err
@@ -95,6 +96,7 @@ func (f *peerFlags) subscribe(c *cobra.Command, rooms []string, count int) error
 			return fmt.Errorf("subscribe to %q: %w", room, describe(err))
 		}
 	}
+	fmt.Fprintln(c.ErrOrStderr(), "listening to", asked)
 	select {
 	case <-enough:
 	case <-c.Context().Done():

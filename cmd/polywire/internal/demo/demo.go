@@ -93,10 +93,19 @@ func (c *Chat) Options() []polywire.Option {
 	return []polywire.Option{
 		polywire.WithPlugins(c),
 		polywire.WithMaxMessageBytes(64 << 10),
+		polywire.WithPublishPolicy(mayPublish),
 		polywire.WithHooks(polywire.Hooks{
 			Disconnect: func(conn *polywire.Conn, _ *polywire.CloseError) { c.gone(conn) },
 		}),
 	}
+}
+
+// mayPublish lets clients publish to rooms of their own, not to the chat's.
+func mayPublish(_ context.Context, _ *polywire.Conn, room, _ string) error {
+	if strings.HasPrefix(room, roomPrefix) {
+		return polywire.Errorf(polywire.CodeForbidden, "chat.say is for that")
+	}
+	return nil
 }
 
 // Activate implements [polywire.Plugin].
