@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -13,9 +12,8 @@ import (
 
 	"github.com/polywire/polywire"
 	v1 "github.com/polywire/polywire/cmd/polywire/apiv1"
+	"github.com/polywire/polywire/cmd/polywire/internal/shown"
 	"github.com/polywire/polywire/codec"
-	"github.com/polywire/polywire/codec/msgpack"
-	"github.com/polywire/polywire/codec/protobuf"
 	"github.com/polywire/polywire/queue"
 )
 
@@ -23,7 +21,7 @@ import (
 type service struct {
 	srv    *polywire.Server
 	queues *queue.Broker // nil: none
-	codecs *codec.Set
+	forms  *shown.Forms
 }
 
 // The kinds by which servers of a cluster ask each other.
@@ -47,11 +45,11 @@ func UserRoom(srv *polywire.Server, user string) string {
 }
 
 func newService(srv *polywire.Server, queues *queue.Broker) (*service, error) {
-	codecs, err := codec.NewSet(codec.JSON{}, protobuf.Codec{}, msgpack.Codec{})
+	forms, err := shown.New()
 	if err != nil {
 		return nil, err
 	}
-	s := &service{srv: srv, queues: queues, codecs: codecs}
+	s := &service{srv: srv, queues: queues, forms: forms}
 	srv.Hook(polywire.Hooks{Connect: func(c *polywire.Conn) {
 		if user := c.User(); user != "" {
 			_ = c.Join(UserRoom(srv, user)) // or it has gone again
@@ -223,31 +221,16 @@ type form struct {
 	bytes []byte
 }
 
-const typeText = "text/plain"
-
 func (s *service) form(p polywire.Payload) form {
-	switch {
-	case p.Empty():
-		return form{}
-	case p.Type == typeText && utf8.Valid(p.Data):
-		text := string(p.Data)
-		return form{text: &text}
-	case p.Type == codec.TypeBytes:
-		return form{bytes: nonNil(p.Data)}
-	case p.Type == codec.TypeJSON, p.Type == "": // the latter is of programs without types
-		if validJSON(p.Data) {
-			return form{json: &v1.Json{Text: p.Data}}
-		}
-		return form{bytes: nonNil(p.Data)}
+	f := s.forms.Of("", p)
+	out := form{text: f.Text, bytes: f.Bytes}
+	if f.JSON != nil {
+		out.json = &v1.Json{Text: f.JSON}
 	}
-	j, err := s.codecs.Translate("", p, codec.TypeJSON)
-	if err != nil || !validJSON(j.Data) {
-		return form{bytes: nonNil(p.Data)}
-	}
-	return form{json: &v1.Json{Text: j.Data}}
+	return out
 }
 
-func validJSON(b []byte) bool { return json.Valid(b) && utf8.Valid(b) }
+func validJSON(b []byte) bool { return shown.ValidJSON(b) }
 
 func nonNil(b []byte) []byte {
 	if b == nil {
