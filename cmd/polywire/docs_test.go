@@ -28,7 +28,7 @@ func documents(t *testing.T) map[string]string {
 			return filepath.SkipDir
 		}
 		if filepath.Ext(name) == ".md" {
-			text, err := os.ReadFile(name) //nolint:gosec // of this repository
+			text, err := os.ReadFile(name)
 			if err != nil {
 				return err
 			}

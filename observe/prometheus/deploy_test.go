@@ -32,7 +32,7 @@ var (
 
 // functions are what may stand in an expression and is no metric.
 func functions() []string {
-	return []string{"sum", "max", "min", "avg", "count", "rate", "increase", "histogram_quantile", "label_values", "and", "or", "unless", "bool"}
+	return []string{"sum", "max", "min", "avg", "count", "rate", "increase", "topk", "histogram_quantile", "label_values", "and", "or", "unless", "bool"}
 }
 
 // uses takes an expression of PromQL apart, as far as ours go. Labels that are
@@ -218,52 +218,127 @@ func TestDashboards(t *testing.T) {
 	}
 }
 
-// TestAlerts does the same for the alerts, each of which the handbook explains.
+// rule is an alert, of deploy/prometheus/alerts.yml.
+type rule struct {
+	Alert, Expr, For    string
+	Labels, Annotations map[string]string
+}
+
+// alerts reads all rules.
+func alerts(t *testing.T) (rules []rule) {
+	t.Helper()
+	var file struct {
+		Groups []struct {
+			Name  string
+			Rules []rule
+		}
+	}
+	if err := yaml.Unmarshal([]byte(document(t, "deploy", "prometheus", "alerts.yml")), &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range file.Groups {
+		rules = append(rules, g.Rules...)
+	}
+	if len(rules) < 15 {
+		t.Fatalf("%d rules", len(rules))
+	}
+	return rules
+}
+
+func document(t *testing.T, path ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(append([]string{testenv.Root(t)}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// runbookURL is where docs/runbook.md is read.
+const runbookURL = "https://github.com/polywire/polywire/blob/main/docs/runbook.md#"
+
+// TestAlerts holds the alerts against what is exposed, as dashboards are, and
+// the handbook, which explains each metric.
 func TestAlerts(t *testing.T) {
 	w := newWorld(t, prometheus.Options{FlightHeader: flight, SendDurations: true})
 	w.exercise()
 	there := exposed(w.gathered())
-	text, err := os.ReadFile(filepath.Join(testenv.Root(t), "deploy", "prometheus", "alerts.yml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	handbook, err := os.ReadFile(filepath.Join(testenv.Root(t), "docs", "operations.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file struct {
-		Groups []struct {
-			Name  string
-			Rules []struct {
-				Alert, Expr, For    string
-				Labels, Annotations map[string]string
-			}
+	for _, r := range alerts(t) {
+		for _, wrong := range check(r.Expr, there, make(map[string]bool)) {
+			t.Errorf("%s: %s", r.Alert, wrong)
+		}
+		if s := r.Labels["severity"]; s != "critical" && s != "warning" || r.Annotations["summary"] == "" {
+			t.Errorf("%s: severity %q, summary %q", r.Alert, s, r.Annotations["summary"])
 		}
 	}
-	if err := yaml.Unmarshal(text, &file); err != nil {
-		t.Fatal(err)
-	}
-	rules := 0
-	for _, g := range file.Groups {
-		for _, r := range g.Rules {
-			rules++
-			for _, wrong := range check(r.Expr, there, make(map[string]bool)) {
-				t.Errorf("%s: %s", r.Alert, wrong)
-			}
-			if !strings.Contains(string(handbook), "\n### "+r.Alert+"\n") || r.Annotations["runbook"] != "docs/operations.md#"+strings.ToLower(r.Alert) {
-				t.Errorf("%s: the handbook does not explain it", r.Alert)
-			}
-			if s := r.Labels["severity"]; s != "critical" && s != "warning" || r.Annotations["summary"] == "" {
-				t.Errorf("%s: severity %q, summary %q", r.Alert, s, r.Annotations["summary"])
-			}
-		}
-	}
-	if rules < 15 {
-		t.Errorf("%d rules", rules)
-	}
+	handbook := document(t, "docs", "operations.md")
 	for name := range w.gathered() {
-		if strings.HasPrefix(name, "polywire_") && !strings.Contains(string(handbook), "`"+name+"`") {
+		if strings.HasPrefix(name, "polywire_") && !strings.Contains(handbook, "`"+name+"`") {
 			t.Errorf("the handbook does not explain %s", name)
 		}
+	}
+	for _, wrong := range unexposed(handbook, there) {
+		t.Errorf("docs/operations.md: %s", wrong)
+	}
+}
+
+var (
+	headingPattern = regexp.MustCompile(`(?m)^### (Polywire\w*)$`)
+	namedPattern   = regexp.MustCompile("`(polywire_\\w*[a-z])[`{]")
+	promqlPattern  = regexp.MustCompile("(?ms)^```promql\n(.*?)^```")
+)
+
+// unexposed returns the metrics that a document names and nothing exposes.
+func unexposed(text string, there map[string][]string) (wrong []string) {
+	for _, m := range namedPattern.FindAllStringSubmatch(text, -1) {
+		if there[m[1]] == nil && there[m[1]+"_count"] == nil {
+			wrong = append(wrong, "there is no metric "+m[1])
+		}
+	}
+	return wrong
+}
+
+// TestRunbook: each alert leads to its section, each section has what it is
+// there for, and every expression and metric in it exists.
+func TestRunbook(t *testing.T) {
+	w := newWorld(t, prometheus.Options{FlightHeader: flight, SendDurations: true})
+	w.exercise()
+	there := exposed(w.gathered())
+	runbook := document(t, "docs", "runbook.md")
+	for _, wrong := range unexposed(runbook, there) {
+		t.Error(wrong)
+	}
+	sections := make(map[string]string)
+	for _, m := range headingPattern.FindAllStringSubmatchIndex(runbook, -1) {
+		section := runbook[m[1]:]
+		if end := strings.Index(section, "\n##"); end >= 0 {
+			section = section[:end]
+		}
+		sections[runbook[m[2]:m[3]]] = section
+	}
+	for _, r := range alerts(t) {
+		section := sections[r.Alert]
+		delete(sections, r.Alert)
+		if want := runbookURL + strings.ToLower(r.Alert); r.Annotations["runbook_url"] != want {
+			t.Errorf("%s: runbook_url is %q, want %s", r.Alert, r.Annotations["runbook_url"], want)
+		}
+		for _, part := range []string{"**Means:** ", "**See:** ", "```promql\n", "**Do:** "} {
+			if part = strings.TrimSpace(part); !strings.Contains(section, part) {
+				t.Errorf("%s: its section has no %s", r.Alert, part)
+			}
+		}
+		for _, block := range promqlPattern.FindAllStringSubmatch(section, -1) {
+			for expr := range strings.Lines(block[1]) {
+				for _, wrong := range check(expr, there, make(map[string]bool)) {
+					t.Errorf("%s: %s: %s", r.Alert, strings.TrimSpace(expr), wrong)
+				}
+			}
+		}
+	}
+	for name := range sections {
+		t.Errorf("there is no alert %s", name)
+	}
+	if got := unexposed("`polywire_nonsense_total`, `polywire_server_state{state}`", there); len(got) != 1 {
+		t.Errorf("%v", got)
 	}
 }
