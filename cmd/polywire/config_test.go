@@ -101,16 +101,18 @@ func TestConfigCheck(t *testing.T) {
 		"listen: [':8080', ftp://x:1, tcp://x, unix://, 'a b:1', '']": "polywire.yaml:1:19: listen \"ftp://x:1\": unknown scheme \"ftp\"\n" +
 			"polywire.yaml:1:30: listen \"tcp://x\": has no port\npolywire.yaml:1:39: listen \"unix://\": want a path, as unix:///run/polywire.sock\n" +
 			"polywire.yaml:1:48: listen \"a b:1\": want host:port, or a URL as tcp://127.0.0.1:7000\npolywire.yaml:1:57: listen: want host:port, or a URL as tcp://127.0.0.1:7000",
-		"without: [smoke]":                                   `polywire.yaml:1:11: without "smoke": there is no such wire; there are native, socketio, drs, goomerang, sse`,
-		"allow: [everything]":                                `polywire.yaml:1:9: allow "everything": want publish or broadcast`,
-		"log: {level: loud}":                                 `polywire.yaml:1:14: log.level "loud": want debug, info, warn or error`,
-		"nats:\n  credentials: x":                            "nats.credentials (polywire.yaml:2) is for nats.url",
-		"listen: a:1\nport: 5":                               "host, port (polywire.yaml:2) and secure say in parts what listen (polywire.yaml:1) says: use one or the other",
-		"queues: {in: ['a']}":                                `polywire.yaml:1:15: queues.in "a": want kind=queue`,
-		"data: {dir: x}\nqueues: {in: [a=b, a=c]}":           `queues.in (polywire.yaml:2) "a=c": polywire: invalid configuration: pattern "a" registered twice`,
-		"rooms: {history: [{pattern: a, storage: d}]}":       `polywire.yaml:1:41: rooms.history: storage "d": want memory or disk`,
-		"webhooks: {in: [{path: /a, room: b, secret: xyz}]}": "polywire.yaml:1:17: webhooks.in: secret: want env:NAME or file:PATH: a secret among the arguments stands in the list of processes",
-		"webhooks: {out: ['a..b']}":                          `polywire.yaml:1:18: webhooks.out "a..b": want a type of events, as order.paid, order.* or *`,
+		"without: [smoke]":                                          `polywire.yaml:1:11: without "smoke": there is no such wire; there are native, socketio, drs, goomerang, sse`,
+		"allow: [everything]":                                       `polywire.yaml:1:9: allow "everything": want publish or broadcast`,
+		"log: {level: loud}":                                        `polywire.yaml:1:14: log.level "loud": want debug, info, warn or error`,
+		"nats:\n  credentials: x":                                   "nats.credentials (polywire.yaml:2) is for nats.url",
+		"listen: a:1\nport: 5":                                      "host, port (polywire.yaml:2) and secure say in parts what listen (polywire.yaml:1) says: use one or the other",
+		"queues: {in: ['a']}":                                       `polywire.yaml:1:15: queues.in "a": want kind=queue`,
+		"data: {dir: x}\nqueues: {in: [a=b, a=c]}":                  `queues.in (polywire.yaml:2) "a=c": polywire: invalid configuration: pattern "a" registered twice`,
+		"rooms: {history: [{pattern: a, storage: d}]}":              `polywire.yaml:1:41: rooms.history: storage "d": want memory or disk`,
+		"webhooks: {in: [{path: /a, room: b, secret: xyz}]}":        "polywire.yaml:1:17: webhooks.in: secret: want env:NAME or file:PATH: a secret among the arguments stands in the list of processes",
+		"data: {dir: x}\nwebhooks: {enabled: true, event_age: 30s}": "webhooks.attempt_age and webhooks.event_age (polywire.yaml:2): at least 1m",
+		"webhooks: {attempt_bytes: 1MiB}":                           "webhooks.api_key, webhooks.out, webhooks.replicas, --webhook-allow-..., and what says how much is kept, are for outgoing webhooks: add webhooks.enabled",
+		"webhooks: {out: ['a..b']}":                                 `polywire.yaml:1:18: webhooks.out "a..b": want a type of events, as order.paid, order.* or *`,
 	} {
 		_, _, err := run(t, "", "config", "check", settingsFile(t, file))
 		if err == nil || err.Error() != want {

@@ -41,7 +41,7 @@ func (f *webhookRules) remember(ctx context.Context, e *engine, c *clusterFlags,
 	}
 	ctx, cancel := context.WithTimeout(ctx, webhookWait)
 	defer cancel()
-	s, err := openSeen(ctx, conn, max(f.replicas, 1))
+	s, err := openSeen(ctx, conn, max(f.keep.replicas, 1))
 	if err == nil {
 		return s, nil
 	}

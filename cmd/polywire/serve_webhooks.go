@@ -33,25 +33,27 @@ const publishWait = 10 * time.Second
 
 // webhookRules make a server a sender and a receiver of webhooks.
 type webhookRules struct {
-	on       bool
-	out      []string // kinds
-	hooks    []inRule // that come in
-	apiKey   string
-	replicas int
-	reach    reachFlags
-	metrics  *metrics // nil: none
+	on      bool
+	out     []string // kinds
+	hooks   []inRule // that come in
+	apiKey  string
+	keep    storeBounds
+	reach   reachFlags
+	metrics *metrics // nil: none
 }
 
 // check says what does not go together.
 func (f *webhookRules) check(c *clusterFlags, queues *queueRules) error {
 	switch {
-	case !f.on && (f.apiKey != "" || len(f.out) > 0 || f.replicas != 0 || f.reach.given()):
-		return errors.New("--api-key, --webhook-out, --webhook-replicas and --webhook-allow-... are for outgoing webhooks: add --webhooks")
+	case !f.on && (f.apiKey != "" || len(f.out) > 0 || f.keep != (storeBounds{}) || f.reach.given()):
+		return errors.New("--api-key, --webhook-out, --webhook-replicas, --webhook-allow-..., and what says how much is kept, are for outgoing webhooks: add --webhooks")
 	case f.on && c.nats == "" && c.dataDir == "":
 		return errors.New("--webhooks needs a place for what was accepted and is not delivered yet: --data-dir, or --nats")
+	case f.keep.age > 0 && f.keep.age < time.Minute, f.keep.eventAge > 0 && f.keep.eventAge < time.Minute:
+		return errors.New("--webhook-attempt-age and --webhook-event-age: at least 1m")
 	}
-	if f.replicas == 0 && len(c.peers) >= 3 {
-		f.replicas = 3
+	if f.keep.replicas == 0 && len(c.peers) >= 3 {
+		f.keep.replicas = 3
 	}
 	if f.apiKey != "" {
 		if err := webhookapi.CheckKey(f.apiKey); err != nil {
@@ -117,11 +119,11 @@ func (s *sender) start(ctx context.Context, f *webhookRules, e *engine, logger *
 	if s.conn, err = e.connect(nats.Name("polywire webhooks"), nats.MaxReconnects(-1)); err != nil {
 		return err
 	}
-	store, err := openWebhookStore(ctx, s.conn, f.replicas, true)
+	store, err := openWebhookStore(ctx, s.conn, f.keep, true)
 	if err != nil {
 		return err
 	}
-	d, err := jetstream.New(ctx, jetstream.Options{Connect: e.connect, Replicas: f.replicas, Logger: logger})
+	d, err := jetstream.New(ctx, jetstream.Options{Connect: e.connect, Replicas: f.keep.replicas, Logger: logger})
 	if err != nil {
 		return err
 	}

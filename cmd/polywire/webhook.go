@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -135,7 +134,7 @@ func (w *webhooks) open(ctx context.Context, f *webhookFlags) (err error) {
 	if w.conn, err = connect(nats.Name("polywire webhook")); err != nil {
 		return fmt.Errorf("--nats %s: %w", hideUser(f.nats), err)
 	}
-	store, err := openWebhookStore(ctx, w.conn, 0, f.first)
+	store, err := openWebhookStore(ctx, w.conn, storeBounds{}, f.first)
 	if err != nil {
 		return err
 	}
@@ -182,53 +181,6 @@ func anywhere() (*webhook.Client, error) {
 	return webhook.NewClient(webhook.ClientOptions{
 		AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
 	})
-}
-
-// openWebhookStore opens the stores as they are; where replicas is not zero they come
-// to be on so many servers. What is not there is made if that is asked for.
-func openWebhookStore(ctx context.Context, conn *nats.Conn, replicas int, missing bool) (*natsstore.Store, error) {
-	if replicas == 0 {
-		store, err := natsstore.Open(ctx, natsstore.Options{Conn: conn, AsIs: true})
-		switch {
-		case errors.Is(err, natsjs.ErrJetStreamNotEnabled):
-			return nil, errors.New("the NATS server keeps nothing: it has no JetStream")
-		case !errors.Is(err, natsstore.ErrMissing) || !missing:
-			return store, err
-		}
-	}
-	js, err := natsjs.New(conn)
-	if err != nil {
-		return nil, err
-	}
-	o := natsstore.Options{Conn: conn, Replicas: replicas}
-	for { // a cluster that is just starting may answer nothing
-		try, cancel := context.WithTimeout(ctx, webhookWait/3)
-		if o.Age, o.MaxBytes, err = bounds(try, js, "polywire-webhook-attempts"); err == nil {
-			o.EventAge, o.EventMaxBytes, err = bounds(try, js, "polywire-webhook-events")
-		}
-		cancel()
-		switch {
-		case err == nil:
-			return natsstore.Open(ctx, o)
-		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
-			return nil, err
-		}
-	}
-}
-
-// bounds are those that a stream has; zero: there is none.
-func bounds(ctx context.Context, js natsjs.JetStream, name string) (age time.Duration, size int64, err error) {
-	s, err := js.Stream(ctx, name)
-	switch {
-	case err == nil:
-		c := s.CachedInfo().Config
-		return c.MaxAge, max(c.MaxBytes, 0), nil
-	case errors.Is(err, natsjs.ErrStreamNotFound):
-		return 0, 0, nil
-	case errors.Is(err, natsjs.ErrJetStreamNotEnabled):
-		return 0, 0, errors.New("the NATS server keeps nothing: it has no JetStream")
-	}
-	return 0, 0, fmt.Errorf("webhooks: %w", err)
 }
 
 // close ends what was opened, as far as that got.
