@@ -67,6 +67,7 @@ func (r *running) withAdmin(do func() error) error {
 	go func() { served <- r.admin.Serve(l) }()
 	r.logger.Info("the admin listener is there", "at", r.adminURL, "token", f.adminToken != "")
 	err = do()
+	r.console.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	return errors.Join(err, r.admin.Shutdown(ctx), <-served)
@@ -76,6 +77,9 @@ func (r *running) withAdmin(do func() error) error {
 func (r *running) mount(a *admin.Server) error {
 	figures, err := r.metrics.handler()
 	if err != nil {
+		return err
+	}
+	if err := r.openConsole(a); err != nil {
 		return err
 	}
 	a.Handle("GET /metrics", figures)

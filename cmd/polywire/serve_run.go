@@ -18,6 +18,7 @@ import (
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/cmd/polywire/internal/admin"
 	"github.com/polywire/polywire/cmd/polywire/internal/config"
+	"github.com/polywire/polywire/cmd/polywire/internal/console"
 	"github.com/polywire/polywire/middleware"
 	"github.com/polywire/polywire/observe/health"
 )
@@ -29,12 +30,13 @@ type running struct {
 	level    *slog.LevelVar
 	policies *policySwitch
 	checks   *health.Checks
-	admin    *admin.Server // nil: none
-	adminURL string        // of its listener
-	metrics  *metrics      // nil: none
-	engine   *engine       // nil: alone
-	sender   *sender       // nil: no webhooks go out
-	seen     *seenHooks    // nil: each process by itself
+	admin    *admin.Server    // nil: none
+	adminURL string           // of its listener
+	console  *console.Console // nil: none
+	metrics  *metrics         // nil: none
+	engine   *engine          // nil: alone
+	sender   *sender          // nil: no webhooks go out
+	seen     *seenHooks       // nil: each process by itself
 	srv      *polywire.Server
 	backing  *backing    // nil: none decides
 	inbox    inbox       // webhooks that come in
@@ -67,7 +69,7 @@ func (f *serveFlags) carryOut(c *cobra.Command, p *plan, a *app) error {
 	}
 	r := &running{f: f, logger: p.logger, level: p.level, policies: p.policies, checks: health.New(health.Options{}), app: a}
 	r.checks.Unready("the server is starting")
-	return r.withAdmin(func() error { return r.withEngine(c, append(p.options, r.metrics.options()...)) })
+	return r.withAdmin(func() error { return r.withEngine(c, slices.Concat(p.options, r.metrics.options(), r.watched())) })
 }
 
 // withEngine starts what connects the servers, and ends it last.
@@ -127,6 +129,9 @@ func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
 		return errors.Join(err, srv.Close())
 	}
 	defer a.end(f.drain, r.logger)
+	if err := r.show(a); err != nil {
+		return errors.Join(err, srv.Close())
+	}
 	if err := r.engine.join(srv); err != nil {
 		return err
 	}

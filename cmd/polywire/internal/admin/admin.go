@@ -149,6 +149,9 @@ func (s *Server) Authorized(r *http.Request) bool {
 	return false
 }
 
+// Guarded reports whether there is a token.
+func (s *Server) Guarded() bool { return s.o.Token != "" }
+
 // IsToken compares in a time that does not depend on the text.
 func (s *Server) IsToken(text string) bool {
 	digest := sha256.Sum256([]byte(text))

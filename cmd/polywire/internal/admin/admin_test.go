@@ -107,6 +107,9 @@ func TestToken(t *testing.T) {
 	if s.IsToken("") || newAdmin(t, func(o *Options) { o.Token = "" }).IsToken("") {
 		t.Error("nothing is a token")
 	}
+	if !s.Guarded() || newAdmin(t, func(o *Options) { o.Token = "" }).Guarded() {
+		t.Error("Guarded says whether there is a token")
+	}
 	s.Admit(func(r *http.Request) bool { return r.Header.Get("Cookie") == "session=1" })
 	if w := ask(s, http.MethodGet, "/own", "localhost", "Cookie: session=1"); w.Code != 200 {
 		t.Errorf("by a session: %d", w.Code)
