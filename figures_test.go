@@ -340,3 +340,22 @@ func TestRefusedHandshake(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+func TestConnStatsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := newServer(t, func(s *polywire.Server) {
+			s.Handle("echo", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
+		}, unlogged())
+		peers, conns := crowd(t, srv, 2)
+		time.Sleep(10 * time.Second)
+		peers[0].send(call(1, "echo", "abc"))
+		peers[0].receive()
+		synctest.Wait()
+		if q := conns[0].Stats().Quiet; q > time.Second {
+			t.Errorf("it was heard a moment ago, and quiet for %s", q)
+		}
+		if q := conns[1].Stats().Quiet; q < 9*time.Second || q > 11*time.Second {
+			t.Errorf("it was heard 10 s ago, and quiet for %s", q)
+		}
+	})
+}

@@ -53,14 +53,19 @@ type ConnStats struct {
 	MessagesIn, MessagesOut uint64
 	BytesIn, BytesOut       uint64
 	QueuedBytes             int64
+	// Quiet is for how long nothing has come from the peer, answers to pings
+	// neither, to within a second.
+	Quiet time.Duration
 }
 
 // Stats returns the connection's figures since it was opened.
 func (c *Conn) Stats() ConnStats {
-	n := &c.link.counts
+	l := c.link
+	n, heard := &l.counts, l.lastRead.Load() // before the clock, which moves on
 	return ConnStats{
 		MessagesIn: n.messagesIn.Load(), MessagesOut: n.messagesOut.Load(),
-		BytesIn: n.bytesIn.Load(), BytesOut: n.bytesOut.Load(), QueuedBytes: c.link.out.queued.Load(),
+		BytesIn: n.bytesIn.Load(), BytesOut: n.bytesOut.Load(), QueuedBytes: l.out.queued.Load(),
+		Quiet: time.Duration(l.srv.wheel.Now()-heard) * l.srv.cfg.tick(),
 	}
 }
 
