@@ -50,6 +50,27 @@ func TestDocumentLinks(t *testing.T) {
 	}
 }
 
+// TestDocumentIndex: docs/README.md lists every page, or the folder that it is in.
+func TestDocumentIndex(t *testing.T) {
+	_, docs := load(t)
+	index, err := os.ReadFile(filepath.Join(testenv.Root(t), "docs", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := make(map[string]bool)
+	for _, link := range links(string(index)) {
+		listed[path.Join("docs", link)] = true
+	}
+	for _, doc := range docs {
+		folder := path.Dir(doc)
+		switch {
+		case folder == "docs" && path.Base(doc) != "README.md" && !listed[doc],
+			path.Dir(folder) == "docs" && !listed[folder] && !listed[folder+"/README.md"]:
+			t.Errorf("docs/README.md does not list %s", doc)
+		}
+	}
+}
+
 // prose returns a document's lines outside code blocks.
 func prose(text string) []string {
 	var lines []string
