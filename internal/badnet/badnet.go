@@ -1,5 +1,5 @@
 // Package badnet is a bad network for tests: a TCP proxy on the loopback that
-// delays, cuts and swallows what goes through it.
+// delays, narrows, cuts and swallows what goes through it.
 package badnet
 
 import (
@@ -22,6 +22,7 @@ type Proxy struct {
 	mu     sync.Mutex
 	target string
 	delay  time.Duration
+	rate   int // bytes a second and direction; 0: any
 	cut    bool
 	flows  chan struct{} // closed while bytes flow
 	holed  bool
@@ -60,6 +61,14 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.delay = d
 }
 
+// Throttle lets so many bytes through in a second, for each connection and
+// direction; 0 is as many as come.
+func (p *Proxy) Throttle(bytesPerSecond int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = bytesPerSecond
+}
+
 // Cut resets all connections, and each new one at once, until Resume.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
@@ -81,7 +90,7 @@ func (p *Proxy) BlackHole() {
 	}
 }
 
-// Resume ends Cut and BlackHole. A delay stays.
+// Resume ends Cut and BlackHole. A delay stays, and so does a throttle.
 func (p *Proxy) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -221,19 +230,14 @@ func (p *Proxy) flow(from, to net.Conn) {
 	arrive.Go(func() {
 		defer close(broken)
 		for c := range way {
-			if wait := time.Until(c.due); wait > 0 {
-				select {
-				case <-time.After(wait):
-				case <-p.ctx.Done():
-				}
-			}
-			if !p.pass() {
+			if p.until(c.due); !p.pass() {
 				return
 			}
 			if _, err := to.Write(c.data); err != nil {
 				reset(from)
 				return
 			}
+			p.until(time.Now().Add(p.takes(len(c.data))))
 		}
 	})
 	err := p.collect(from, way, broken)
@@ -248,6 +252,40 @@ func (p *Proxy) flow(from, to net.Conn) {
 	reset(to)
 }
 
+// until waits for a time, unless the proxy ends.
+func (p *Proxy) until(due time.Time) {
+	wait := time.Until(due)
+	if wait <= 0 {
+		return
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-p.ctx.Done():
+	}
+}
+
+// takes is how long so many bytes keep a direction busy.
+func (p *Proxy) takes(n int) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rate <= 0 {
+		return 0
+	}
+	return min(time.Duration(n)*time.Second/time.Duration(p.rate), time.Second) // more, if it came before the throttle
+}
+
+// room is how much to take at once: a tenth of a second's worth at most.
+func (p *Proxy) room() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rate <= 0 {
+		return chunkBytes
+	}
+	return min(max(p.rate/10, 1), chunkBytes)
+}
+
 // collect reads until the connection ends.
 func (p *Proxy) collect(from net.Conn, way chan<- chunk, broken <-chan struct{}) error {
 	buf := make([]byte, chunkBytes)
@@ -255,7 +293,7 @@ func (p *Proxy) collect(from net.Conn, way chan<- chunk, broken <-chan struct{})
 		if !p.pass() {
 			return context.Cause(p.ctx)
 		}
-		n, err := from.Read(buf)
+		n, err := from.Read(buf[:p.room()])
 		if n > 0 {
 			p.mu.Lock()
 			due := time.Now().Add(p.delay)

@@ -217,3 +217,23 @@ func TestCloseWhileNothingFlows(t *testing.T) {
 		t.Error("it still listens")
 	}
 }
+
+// A throttle narrows what is large, in time and not in what arrives.
+func TestThrottle(t *testing.T) {
+	p := through(t, echo(t))
+	c := dial(t, p)
+	say(t, c, "as fast as it goes")
+	const rate = 100_000
+	p.Throttle(rate)
+	sent := make([]byte, rate/5)
+	rand.Read(sent)
+	if took := say(t, c, string(sent)); took < 100*time.Millisecond { // each way takes 200 ms, but for the first chunk
+		t.Errorf("%d bytes came back after %v", len(sent), took)
+	}
+	p.Throttle(1)
+	if _, err := c.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	p.Throttle(0) // what is on its way does not wait for hours
+	hear(t, c, string(sent))
+}
