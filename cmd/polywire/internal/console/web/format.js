@@ -100,11 +100,9 @@ const UNSEEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029\u115f\u1160\u3164\uffa0]/g
  */
 export function visible(text, { lines = false } = {}) {
   return String(text).replace(UNSEEN, (c) => {
-    const point = c.codePointAt(0);
-    if (lines && (c === "\n" || c === "\t")) return c;
-    if (point < 0x20) return String.fromCharCode(0x2400 + point);
-    if (point === 0x7f) return "\u2421";
-    return `‹U+${point.toString(16).toUpperCase().padStart(4, "0")}›`;
+    if (c === "\n") return lines ? c : " ↵ ";
+    if (c === "\t") return lines ? c : " ⇥ ";
+    return `‹U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}›`;
   });
 }
 

@@ -5,7 +5,7 @@ import { button, failure } from "./parts.js";
 
 /**
  * columns: { label, class, cell(row) => text or node }. class may be "number",
- * "wide" (left out on narrow pages). A row leads to where the first link in it does.
+ * "mid", "wide", "wider" (left out on pages that are narrow, more or less). A row leads to where the first link in it does.
  */
 export class Table {
   #columns;

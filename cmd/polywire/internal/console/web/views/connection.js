@@ -29,7 +29,7 @@ export class Connection {
     this.#disconnect = button("Disconnect…", () => this.#end(), { look: "warns", disabled: true });
     this.#content = el(
       "div",
-      { hidden: true },
+      { class: "view", hidden: true },
       this.#tiles.node,
       el("div", { class: "two" }, el("section", { class: "card" }, el("h2", {}, "Connection"), this.#facts), el("section", { class: "card" }, el("h2", {}, "Rooms"), this.#rooms)),
     );

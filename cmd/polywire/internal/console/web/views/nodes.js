@@ -19,7 +19,7 @@ export class Nodes {
     key: (n) => n.id,
     columns: [
       { label: "Node", cell: (n) => el("div", { class: "main-cell" }, el("a", { href: href("connections", "", { node: n.id }) }, stranger(n.name ?? n.id, { length: 40 })), n.self ? el("span", { class: "chip good" }, "this one") : null, n.connections === undefined ? el("span", { class: "chip bad" }, "silent") : null, n.name ? el("div", { class: "sub always mono" }, stranger(n.id, { length: 40 })) : null) },
-      { label: "Running since", class: "number", cell: (n) => ago(n.started) },
+      { label: "Running since", class: "number mid", cell: (n) => ago(n.started) },
       { label: "Connections", class: "number", cell: (n) => integer(n.connections) },
       { label: "Rooms", class: "number", cell: (n) => integer(n.rooms) },
       { label: "Messages in", class: "number wide", cell: (n) => short(n.messages_in) },
@@ -28,7 +28,7 @@ export class Nodes {
       { label: "Refused", class: "number wide", cell: (n) => integer(n.refused) },
       { label: "Dropped", class: "number wide", cell: (n) => integer(n.dropped) },
       { label: "Slow", class: "number wide", cell: (n) => integer(n.slow) },
-      { label: "Services", class: "wide", cell: (n) => stranger(n.services?.join(", "), { length: 60 }) },
+      { label: "Services", class: "wider", cell: (n) => stranger(n.services?.join(", "), { length: 60 }) },
     ],
   });
 

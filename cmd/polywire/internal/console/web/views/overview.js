@@ -26,7 +26,7 @@ export class Overview {
   #span = recall("span") in SPANS ? recall("span") : "10m";
   #figures;
   #poll;
-  #tiles = new Tiles(["Connections", "Messages in", "Messages out", "p50", "p99", "Failed", "Waiting to be sent", "Memory"]);
+  #tiles = new Tiles(["Connections", "Messages in", "Messages out", "p50", "p99", "Failed", "Queued", "Memory"]);
   #wires = new Table({
     label: "Wires",
     key: (w) => w.wire,

@@ -1,6 +1,6 @@
 // Messages as they pass, filtered by the server, paused by hand.
 import { el, icon, setText, sync } from "../dom.js";
-import { bytes, count, integer, latency, precise, pretty, visible } from "../format.js";
+import { bytes, count, integer, latency, precise, pretty, time, visible } from "../format.js";
 import { block, button, empty, head, selectField, stranger, textField } from "../parts.js";
 import { href, remember } from "../router.js";
 import { TailLog } from "../taillog.js";
@@ -121,7 +121,7 @@ function row(entry) {
     el(
       "summary",
       {},
-      el("span", { class: "tail-time number muted" }, precise(entry.at_ms)),
+      el("span", { class: "tail-time number muted" }, time(entry.at_ms), el("span", { class: "tail-ms" }, precise(entry.at_ms).slice(8))),
       el("span", { class: `tail-dir ${entry.dir === "in" ? "is-in" : "is-out"}` }, icon(entry.dir === "in" ? "in" : "up"), el("span", { class: "hidden" }, entry.dir === "in" ? "in" : "out")),
       el("span", { class: "tail-kind" }, stranger(entry.kind, { length: 60 }), " ", el("span", { class: "muted small" }, WORDS[entry.what] ?? entry.what)),
       el("span", { class: "tail-who" }, who(entry)),
