@@ -60,7 +60,7 @@ func (c *Client) PublishMessage(ctx context.Context, exchange, routingKey string
 
 // RegisterConsumer declares the queue, durable and replicated, and begins to
 // give its messages to the handler, one at a time: [queue.Broker.Handle] takes
-// options. A queue takes one handler.
+// options. A queue takes one handler. Errors: as of that.
 func (c *Client) RegisterConsumer(name string, handler queue.Handler) error {
 	return c.Handle(name, handler, queue.HandleOptions{})
 }
