@@ -173,7 +173,8 @@ func (c *Conn) SetValue(key, value any) {
 // QueuedBytes returns how much waits to be written to the peer.
 func (c *Conn) QueuedBytes() int { return int(c.link.out.queued.Load()) }
 
-// Err returns why the connection has ended or is ending, nil while it is open.
+// Err returns why the connection has ended or is ending, a *[CloseError], nil
+// while it is open.
 func (c *Conn) Err() error {
 	if why := c.cause.Load(); why != nil {
 		return why
@@ -195,6 +196,8 @@ func (c *Conn) Done() <-chan struct{} { return c.context().Done() }
 // On a link with namespaces a code that is final ends this connection and
 // leaves the others there; one after which the peer should come back ends the
 // link, since such wires have no other way to say so.
+//
+// The error is that of [Conn.Err] where the connection had ended before.
 func (c *Conn) Close(code CloseCode, reason string) error {
 	if why := c.Err(); why != nil {
 		return why

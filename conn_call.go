@@ -81,26 +81,30 @@ func (c *Conn) askWith(ctx context.Context, p wire.Packet, v, out any, answer an
 	return c.ask(ctx, p, out, answer)
 }
 
-// Subscribe asks the peer to let this side join a room. On wires whose peers
-// answer no such wishes it returns when the wish is queued, and so do
-// Unsubscribe, Publish and Broadcast.
+// Subscribe asks the peer to let this side join a room, and waits until it has.
+// On wires whose peers answer no such wishes it returns when the wish is queued,
+// and so do Unsubscribe, Publish and Broadcast. Errors: as of [Conn.Call], with
+// [CodeForbidden] where the peer's policy refuses.
 func (c *Conn) Subscribe(ctx context.Context, room string) error {
 	_, err := c.SubscribeFrom(ctx, room, "")
 	return err
 }
 
-// Unsubscribe asks the peer to take this side out of a room.
+// Unsubscribe asks the peer to take this side out of a room. Errors: as of
+// [Conn.Call].
 func (c *Conn) Unsubscribe(ctx context.Context, room string) error {
 	c.link.dial.left(room)
 	return c.ask(ctx, wire.Packet{Type: wire.Unsubscribe, Room: room}, nil, answerOptions{})
 }
 
-// Publish asks the peer to send a message to a room.
+// Publish asks the peer to send a message to a room, and returns when it has
+// passed it on. Errors: as of [Conn.Subscribe].
 func (c *Conn) Publish(ctx context.Context, room, kind string, v any, opts ...SendOption) error {
 	return c.request(ctx, wire.Packet{Type: wire.Publish, Room: room, Kind: kind}, v, nil, opts)
 }
 
-// Broadcast asks the peer to send a message to everybody.
+// Broadcast asks the peer to send a message to everybody, and returns when it
+// has passed it on. Errors: as of [Conn.Subscribe].
 func (c *Conn) Broadcast(ctx context.Context, kind string, v any, opts ...SendOption) error {
 	return c.request(ctx, wire.Packet{Type: wire.Broadcast, Kind: kind}, v, nil, opts)
 }

@@ -212,7 +212,9 @@ func (s *Server) ListenAndServe(addresses ...string) error {
 }
 
 // Listen opens a listener for an address of [Server.ListenAndServe], and
-// returns it with the scheme to give to [Server.Serve].
+// returns it with the scheme to give to [Server.Serve]: a port 0 is known then.
+// It starts the server if nothing else has. Errors: those of [Server.Start], one
+// that wraps [ErrConfig] for an address that cannot be, and the system's.
 func (s *Server) Listen(address string) (l net.Listener, scheme string, err error) {
 	u, err := url.Parse(address)
 	if err != nil {

@@ -45,7 +45,7 @@ type Configuration struct {
 	CloseTimeout          time.Duration // time to wait for the peer's close
 	SleepAfter            time.Duration // quiet time before the goroutine goes
 	Concurrency           int           // messages of one connection at once
-	MaxRoomNameBytes      int           //
+	MaxRoomNameBytes      int           // of a room
 	MaxSubscriptions      int           // rooms that a peer joined itself
 	MaxNamespaces         int           // connections on one link
 	MaxConnecting         int           // of them, waiting to be let in

@@ -58,7 +58,9 @@ func WithPresence(patterns ...string) Option {
 type presenceKey struct{}
 
 // SetPresence sets what others see of the connection in lists of who is in a
-// room: a small value that can be said in JSON, up to 1 KiB; nil removes it.
+// room: a small value that can be said in JSON, up to 1 KiB; nil removes it. The
+// members of rooms with [WithPresence] are told. Errors: that v cannot be said
+// in JSON, and [CodeBadRequest] for a larger one.
 func (c *Conn) SetPresence(v any) error {
 	var own any
 	if v != nil {

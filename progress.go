@@ -22,7 +22,7 @@ type Subscription struct {
 // knows how far it came there (see [Conn.Position]): what it missed comes
 // first, in order, if the peer still has all of it. In a room in which the
 // connection is already it looks for messages that were lost on the way to the
-// peer. An empty position asks for nothing.
+// peer. An empty position asks for nothing. Errors: as of [Conn.Subscribe].
 func (c *Conn) SubscribeFrom(ctx context.Context, room, position string) (Subscription, error) {
 	var s Subscription
 	began := c.link.dial.follow(room, position)

@@ -143,7 +143,9 @@ func (t *Tokens) Close() {
 	t.now.Load().keys.close()
 }
 
-// Authenticate is the [polywire.Authenticator].
+// Authenticate is the [polywire.Authenticator]: an identity with the token's user
+// and claims, [polywire.ErrAwaitHello] where the token may come with the hello, or
+// a *[polywire.Error] whose message is one of the Reason words.
 func (t *Tokens) Authenticate(ctx context.Context, h *polywire.Handshake) (*polywire.Identity, error) {
 	return latest(t, func(v *verifier) (*polywire.Identity, error) { return v.authenticate(ctx, h) })
 }

@@ -129,7 +129,8 @@ func (c Config) keys() (Keys, error) {
 	return all, nil
 }
 
-// ParseRevoked checks a text of [Config].Revoked.
+// ParseRevoked takes a text of [Config].Revoked apart: user:NAME or token:ID. The
+// error says so for any other.
 func ParseRevoked(text string) (user, token string, err error) {
 	what, name, _ := strings.Cut(text, ":")
 	switch {
@@ -182,6 +183,8 @@ func (c Config) rooms() (*Rooms, error) {
 //
 //	user-{sub}=subscribe
 //	team:*=subscribe,publish,kind=chat.*,users
+//
+// The error is about the line; the pattern is looked into by [NewRooms].
 func ParseRule(text string) (Rule, error) {
 	pattern, words, ok := strings.Cut(text, "=")
 	if !ok {

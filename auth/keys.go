@@ -75,7 +75,8 @@ func (k Key) does(alg string) bool { return slices.Contains(k.algs, alg) }
 const minRSABits = 2048
 
 // Secret returns a key for HS256, and for HS384 and HS512 if it is long enough:
-// as long as the hash (RFC 7518 section 3.2), that is 32, 48 and 64 bytes.
+// as long as the hash (RFC 7518 section 3.2), that is 32, 48 and 64 bytes. A
+// shorter one is an error, and so is what looks like a public key.
 func Secret(secret []byte) (Key, error) {
 	if block, _ := pem.Decode(secret); block != nil || bytes.HasPrefix(secret, []byte("ssh-")) {
 		return Key{}, errors.New("auth: this is a public key or a certificate, not a secret: use ParsePEM")
@@ -96,7 +97,8 @@ func Secret(secret []byte) (Key, error) {
 }
 
 // PublicKey returns a key for RS256, RS384, RS512, PS256, PS384 and PS512 (RSA),
-// ES256, ES384 or ES512 (ECDSA, by the curve), or EdDSA (Ed25519).
+// ES256, ES384 or ES512 (ECDSA, by the curve), or EdDSA (Ed25519). Other keys, and
+// RSA keys of less than 2,048 bits, are an error.
 func PublicKey(key crypto.PublicKey) (Key, error) {
 	switch key := key.(type) {
 	case *rsa.PublicKey:

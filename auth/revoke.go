@@ -59,7 +59,7 @@ func (t *Tokens) RevokeUser(ctx context.Context, user string) (n int, err error)
 	return t.everywhere(ctx, wish{User: user})
 }
 
-// RevokeToken is [Tokens.RevokeUser] for a token's ID (jti).
+// RevokeToken is [Tokens.RevokeUser] for a token's ID (jti), with its errors.
 func (t *Tokens) RevokeToken(ctx context.Context, id string) (n int, err error) {
 	return t.everywhere(ctx, wish{ID: id})
 }

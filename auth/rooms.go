@@ -72,12 +72,14 @@ func (r *Rooms) Options() []polywire.Option {
 	return []polywire.Option{polywire.WithSubscribePolicy(r.Subscribe), polywire.WithPublishPolicy(r.Publish)}
 }
 
-// Subscribe is a policy for [polywire.WithSubscribePolicy].
+// Subscribe is a policy for [polywire.WithSubscribePolicy]: nil where a rule or a
+// claim allows it, else an error with [polywire.CodeForbidden], or that of a
+// rule's own function.
 func (r *Rooms) Subscribe(ctx context.Context, c *polywire.Conn, room string) error {
 	return r.allow(ctx, c, Match{Room: room}, r.policy.SubscribeClaim)
 }
 
-// Publish is a policy for [polywire.WithPublishPolicy].
+// Publish is a policy for [polywire.WithPublishPolicy]; see [Rooms.Subscribe].
 func (r *Rooms) Publish(ctx context.Context, c *polywire.Conn, room, kind string) error {
 	return r.allow(ctx, c, Match{Room: room, Publish: true, Kind: kind}, r.policy.PublishClaim)
 }

@@ -1,5 +1,15 @@
-// Package client connects to a Polywire server, or to any other on whose wire
-// it is told to speak, and stays connected.
+// Package client connects to a Polywire server, or to any other whose wire it
+// speaks, and stays connected: [Dial], then [Client.Handle], [Client.Send],
+// [Client.Call], [Client.Subscribe].
+//
+// When the connection breaks, calls in flight fail, and the client connects
+// again, with waits that grow up to a bound ([WithBackoff]), for as long as it
+// is not closed and no close code or refusal is final. It subscribes again to
+// its rooms; where they have a history, what was missed comes first. What is
+// sent meanwhile fails with [ErrNotConnected]: nothing is kept to be sent later,
+// and nothing is sent twice.
+//
+// The wire and the transport are the URL's scheme; see [New].
 package client
 
 import (
@@ -73,6 +83,8 @@ func DefaultWires() []wire.Protocol {
 //   - goomerang+ws and goomerang+wss Goomerang, which needs the protobuf codec
 //     ([WithPeer]);
 //   - sse+http and sse+https server-sent events, on which one only hears.
+//
+// The error is about the URL or the options; nothing is connected yet.
 func New(rawURL string, opts ...Option) (*Client, error) {
 	c := &Client{state: polywire.StateNew, cfg: config{dialTimeout: 10 * time.Second, reconnect: true, check: defaultCheck}}
 	for _, o := range opts {
@@ -102,7 +114,8 @@ func New(rawURL string, opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-// Dial returns a client that is connected.
+// Dial returns a client that is connected: [New] and [Client.Connect], with the
+// errors of both. ctx bounds the connecting only.
 func Dial(ctx context.Context, rawURL string, opts ...Option) (*Client, error) {
 	c, err := New(rawURL, opts...)
 	if err != nil {
@@ -167,7 +180,8 @@ func (c *Client) Conn() *polywire.Conn {
 // Connected reports whether there is a connection.
 func (c *Client) Connected() bool { return c.Conn() != nil }
 
-// Err returns why the client has closed by itself, nil otherwise.
+// Err returns why the client has closed by itself: what a server or the network
+// said that is final. nil while it runs, and after Close.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

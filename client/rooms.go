@@ -23,7 +23,9 @@ const (
 
 // Subscribe joins a room, now and after each reconnect. Where the server keeps
 // the room's history, what was missed meanwhile comes first then, in order and
-// each message once; see [Hooks].Recovered.
+// each message once; see [Hooks].Recovered. Errors: those of
+// [polywire.Conn.Subscribe], [ErrNotConnected], [polywire.ErrClosed]; the room is
+// not remembered then.
 func (c *Client) Subscribe(ctx context.Context, room string) error {
 	conn, err := c.current()
 	if err != nil {
@@ -45,7 +47,8 @@ func (c *Client) Subscribe(ctx context.Context, room string) error {
 	return nil
 }
 
-// Unsubscribe leaves a room. Without a connection it only is not joined again.
+// Unsubscribe leaves a room. Without a connection it only is not joined again,
+// and the error is [ErrNotConnected].
 func (c *Client) Unsubscribe(ctx context.Context, room string) error {
 	c.forget(room)
 	conn, err := c.current()

@@ -32,6 +32,8 @@ func (c *Client) Send(ctx context.Context, kind string, v any, opts ...polywire.
 }
 
 // Call asks the server and decodes the answer into out; see [polywire.Conn.Call].
+// It is not tried again: after a lost connection nobody knows whether it was
+// handled. Errors besides: [ErrNotConnected], [polywire.ErrClosed].
 func (c *Client) Call(ctx context.Context, kind string, v, out any, opts ...polywire.SendOption) error {
 	conn, err := c.current()
 	if err != nil {
@@ -41,7 +43,7 @@ func (c *Client) Call(ctx context.Context, kind string, v, out any, opts ...poly
 }
 
 // Publish sends a message to a room's members, where the server allows it. It
-// returns when the server has passed it on.
+// returns when the server has passed it on; see [polywire.Conn.Publish].
 func (c *Client) Publish(ctx context.Context, room, kind string, v any, opts ...polywire.SendOption) error {
 	conn, err := c.current()
 	if err != nil {
@@ -51,7 +53,7 @@ func (c *Client) Publish(ctx context.Context, room, kind string, v any, opts ...
 }
 
 // Broadcast sends a message to everybody, where the server allows it. It
-// returns when the server has passed it on.
+// returns when the server has passed it on; see [polywire.Conn.Broadcast].
 func (c *Client) Broadcast(ctx context.Context, kind string, v any, opts ...polywire.SendOption) error {
 	conn, err := c.current()
 	if err != nil {

@@ -50,7 +50,8 @@ type Server struct {
 // Start starts a server and returns when it can be used: its streams are
 // recovered, and in a cluster a majority of nodes has been found, however long
 // that takes; only ctx bounds it, see also NoWait. When ctx ends before that,
-// nothing is left running. Later ctx means nothing; call Shutdown.
+// nothing is left running. Later ctx means nothing; call Shutdown. Errors: about the
+// options, a directory that another process has, addresses that are taken, ctx's.
 func Start(ctx context.Context, o Options) (*Server, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -217,7 +218,8 @@ func (s *Server) ClusterAddr() net.Addr {
 // Connect opens a connection within the process. It needs no port and no
 // authentication, and connects again for ever until it is closed. What it
 // meets asynchronously goes to the log unless opts has a handler. Close it, or
-// drain it, before Shutdown; what is still open then is closed by that.
+// drain it, before Shutdown; what is still open then is closed by that. After
+// Shutdown the error is [ErrStopped].
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	all := append([]nats.Option{
 		nats.Name(s.opts.Name),

@@ -16,6 +16,7 @@ func (s *Server) Ready() error {
 
 // Health is Ready, and looks at each stream and consumer that this server
 // keeps: whether it was recovered, can be written, and is up with its leader.
+// The error names the first that is not; after Shutdown it is [ErrStopped].
 func (s *Server) Health() error { return s.health(nil) }
 
 func (s *Server) health(o *server.HealthzOptions) error {
@@ -54,7 +55,7 @@ type Stats struct {
 }
 
 // Stats returns the server's figures. It goes through all streams, so call it
-// as often as metrics are collected.
+// as often as metrics are collected. After Shutdown the error is [ErrStopped].
 func (s *Server) Stats() (Stats, error) {
 	s.mu.Lock()
 	stopped := s.stopped

@@ -36,7 +36,7 @@ const cancelGrace = 500 * time.Millisecond
 const settleTime = 15 * time.Second
 
 // New returns a broker that uses d, which is the broker's from now on: it
-// closes the driver when it is shut down.
+// closes the driver when it is shut down. The only error is that d is nil.
 func New(d Driver, o Options) (*Broker, error) {
 	if d == nil {
 		return nil, fmt.Errorf("%w: no driver", ErrInvalid)
@@ -62,8 +62,9 @@ func (b *Broker) report(s Status) {
 func (b *Broker) Driver() Driver { return b.driver }
 
 // Handle begins to give the messages of a queue to h: at least once each, at
-// most o.Concurrency at a time. It does not wait for the broker. A queue takes
-// one handler.
+// most o.Concurrency at a time. It does not wait for the broker: what cannot be
+// consumed shows in [Broker.Health] and [Hooks]. A queue takes one handler.
+// Errors: [ErrInvalid], [ErrClosed].
 func (b *Broker) Handle(queue string, h Handler, o HandleOptions) error {
 	if err := CheckQueue(queue); err != nil {
 		return err
@@ -110,7 +111,8 @@ func (b *Broker) Pause(ctx context.Context, queue string) error {
 	return c.pause(ctx)
 }
 
-// Resume goes on with a paused queue; nothing happens to one that is not.
+// Resume goes on with a paused queue; nothing happens to one that is not. Errors:
+// [ErrNotFound] for a queue without a handler here, [ErrClosed].
 func (b *Broker) Resume(queue string) error {
 	c, err := b.consumer(queue)
 	if err != nil {
@@ -158,7 +160,7 @@ func (b *Broker) Shutdown(ctx context.Context) error {
 }
 
 // Close is a Shutdown that does not wait for handlers, except for the moment
-// in which they learn about it.
+// in which they learn about it. The error is the driver's, of its closing.
 func (b *Broker) Close() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

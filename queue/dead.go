@@ -49,7 +49,8 @@ type DeadPage struct {
 const MaxPage = 1000
 
 // List returns up to limit letters that the filter picks; 0, or more than
-// MaxPage: MaxPage. Next of the page before goes into after.
+// MaxPage: MaxPage. Next of the page before goes into after. Errors: ctx's, the
+// driver's, and [ErrUnsupported].
 func (l DeadLetters) List(ctx context.Context, f DeadFilter, after string, limit int) (DeadPage, error) {
 	if limit <= 0 || limit > MaxPage {
 		limit = MaxPage
@@ -108,7 +109,8 @@ func (l DeadLetters) Replay(ctx context.Context, f DeadFilter, o ReplayOptions) 
 	return l.judge(ctx, f, Replay, o)
 }
 
-// Purge removes the letters that the filter picks, for good, and returns how many.
+// Purge removes the letters that the filter picks, for good, and returns how
+// many, with the error that ended it, if any.
 func (l DeadLetters) Purge(ctx context.Context, f DeadFilter) (int, error) {
 	return l.judge(ctx, f, Remove, ReplayOptions{})
 }

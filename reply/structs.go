@@ -32,7 +32,8 @@ func FromStruct(v any) (map[string]any, error) {
 
 // ToStruct puts a map, such as a Body, into the struct that out points to, by
 // the names that its fields have in JSON and by the rules of encoding/json.
-// Fields that the map does not name stay as they are.
+// Fields that the map does not name stay as they are. Errors are those of
+// encoding/json.
 func ToStruct(m map[string]any, out any) error {
 	text, err := json.Marshal(m)
 	if err != nil {

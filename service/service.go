@@ -112,7 +112,8 @@ func (r *Registry) Deregister(name string) error {
 }
 
 // Close deregisters all services, and waits until their connections have
-// ended. No other can be registered afterwards.
+// ended. No other can be registered afterwards. The error is always nil; it is
+// there for [io.Closer].
 func (r *Registry) Close() error {
 	r.mu.Lock()
 	r.closed = true

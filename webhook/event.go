@@ -33,7 +33,8 @@ type Event struct {
 }
 
 // Body returns the body of the requests about an event. It depends on the event
-// and the format alone, so that every try sends the same bytes.
+// and the format alone, so that every try sends the same bytes. Errors: one that
+// wraps [ErrType]; that the data or the time cannot be encoded; an unknown format.
 func (e Event) Body(f Format) ([]byte, error) {
 	if !ValidType(e.Type) {
 		return nil, fmt.Errorf("%w: %.150q", ErrType, e.Type)

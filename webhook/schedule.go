@@ -30,7 +30,7 @@ type Schedule struct {
 
 // NewSchedule returns a schedule with a try after each of 1 to 100 delays of 0
 // to 30 days, the first of which is mostly 0. Jitter is 0 to 1: 0.2 means 20 %
-// more or less.
+// more or less. The error says which of these bounds was passed.
 func NewSchedule(jitter float64, delays ...time.Duration) (Schedule, error) {
 	if len(delays) == 0 || len(delays) > MaxTries {
 		return Schedule{}, errors.New("webhook: a schedule has 1 to 100 tries")

@@ -68,7 +68,8 @@ func GenerateSecret() Secret {
 }
 
 // GenerateSigningKey returns a new Ed25519 key to sign with, whsk_... The
-// receiver gets its [Secret.Public].
+// receiver gets its [Secret.Public]. The error is that of the system's source of
+// random bytes.
 func GenerateSigningKey() (Secret, error) {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -77,7 +78,8 @@ func GenerateSigningKey() (Secret, error) {
 	return newSecret(key{privatePrefix, private}), nil
 }
 
-// NewSecret returns the symmetric secret of 24 to 64 bytes.
+// NewSecret returns the symmetric secret of 24 to 64 bytes, which are copied.
+// Errors wrap [ErrSecret].
 func NewSecret(b []byte) (Secret, error) {
 	if len(b) < MinSecretBytes || len(b) > MaxSecretBytes {
 		return Secret{}, badSecret("it has %d bytes, not %d to %d", len(b), MinSecretBytes, MaxSecretBytes)
@@ -86,7 +88,7 @@ func NewSecret(b []byte) (Secret, error) {
 }
 
 // GostSecret returns the secret of [FormatGost], which is any text that is not
-// empty: its bytes are the key.
+// empty, up to 1,024 bytes: they are the key. Errors wrap [ErrSecret].
 func GostSecret(text string) (Secret, error) {
 	if text == "" || len(text) > 1024 {
 		return Secret{}, badSecret("it is empty or longer than 1024 bytes")

@@ -106,7 +106,8 @@ func (s *Signer) Sign(id string, at time.Time, body []byte) (string, error) {
 	return string(out), nil
 }
 
-// SetHeaders signs a message and sets its three headers.
+// SetHeaders signs a message and sets its three headers. Errors: as of
+// [Signer.Sign]; no header is set then.
 func (s *Signer) SetHeaders(h http.Header, id string, at time.Time, body []byte) error {
 	signature, err := s.Sign(id, at, body)
 	if err != nil {
@@ -133,7 +134,8 @@ func signedContent(id, stamp string, body []byte) []byte {
 }
 
 // SignGost returns the value of the header X-Gost-Signature: HMAC-SHA256 of the
-// body in lower-case hexadecimal. It takes any symmetric secret.
+// body in lower-case hexadecimal. It takes any symmetric secret; for others the
+// error wraps [ErrSecret].
 func SignGost(secret Secret, body []byte) (string, error) {
 	if secret.key() == nil || secret.key().prefix != "" && secret.key().prefix != symmetricPrefix {
 		return "", badSecret("the Gost format needs a symmetric secret")

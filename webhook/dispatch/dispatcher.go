@@ -363,7 +363,7 @@ func (d *Dispatcher) wanting(eventType string) []*target {
 
 // Close ends the dispatcher: no more deliveries are begun, and those that run end
 // or, when ctx is done first, are left to the broker's shutdown. What waits stays
-// in the queue. Further calls wait for the first.
+// in the queue. Further calls wait for the first, and return nil.
 func (d *Dispatcher) Close(ctx context.Context) error {
 	var err error
 	d.once.Do(func() { err = d.close(ctx) })

@@ -76,7 +76,8 @@ func (d *Dispatcher) List() []Record {
 // Update changes an endpoint by f, which may be called more than once when others
 // change it too. Its ID and Ordered stay as they are: deliveries are queued by them.
 // Secrets that f leaves in keep their time to retire; see Rotate. It returns what was
-// saved.
+// saved. Errors: f's, as it is; [ErrNotFound], [ErrInvalid]; those of
+// [webhook.Client.Prepare] for an endpoint that cannot be used; the store's.
 func (d *Dispatcher) Update(ctx context.Context, id string, f func(e *webhook.Endpoint) error) (Record, error) {
 	return d.change(ctx, id, func(r *Record) error {
 		before := *r
@@ -153,7 +154,8 @@ func (d *Dispatcher) Enable(ctx context.Context, id string) error {
 }
 
 // Disable keeps events from an endpoint. Deliveries that wait are dropped when their
-// time comes, and noted as StateDropped. The reason is for people.
+// time comes, and noted as StateDropped. The reason is for people. Errors:
+// [ErrNotFound], the store's.
 func (d *Dispatcher) Disable(ctx context.Context, id, reason string) error {
 	_, err := d.change(ctx, id, func(r *Record) error {
 		r.Endpoint.Disabled, r.Endpoint.DisabledReason = true, reason
@@ -174,6 +176,7 @@ type RotateOptions struct {
 
 // Rotate gives an endpoint a new secret and returns it, for showing it once. Receivers
 // of the Gost format have to know the new one before: the format has one signature.
+// Errors: as of Update.
 func (d *Dispatcher) Rotate(ctx context.Context, id string, o RotateOptions) (webhook.Secret, error) {
 	grace := cmp.Or(o.Grace, DefaultGrace)
 	if grace > maxGrace {
@@ -217,7 +220,7 @@ func another(s webhook.Secret) (webhook.Secret, error) {
 }
 
 // Remove removes an endpoint. Deliveries that wait end without a trace when their
-// time comes; attempts stay for as long as others.
+// time comes; attempts stay for as long as others. Errors: [ErrNotFound], the store's.
 func (d *Dispatcher) Remove(ctx context.Context, id string) error {
 	for {
 		r, err := d.Endpoint(ctx, id)
@@ -239,12 +242,13 @@ func (d *Dispatcher) Remove(ctx context.Context, id string) error {
 }
 
 // Attempts returns up to limit attempts of an endpoint, newest first, older than those
-// of the page whose Next is before; empty: from the newest.
+// of the page whose Next is before; empty: from the newest. Errors are the store's.
 func (d *Dispatcher) Attempts(ctx context.Context, endpoint, before string, limit int) (Page, error) {
 	return d.o.Attempts.Newest(ctx, endpoint, before, limit)
 }
 
-// AttemptsOf returns the attempts at an event by all endpoints, oldest first.
+// AttemptsOf returns the attempts at an event by all endpoints, oldest first. Errors
+// are the store's.
 func (d *Dispatcher) AttemptsOf(ctx context.Context, event string) ([]Entry, error) {
 	return d.o.Attempts.Of(ctx, event, time.Time{})
 }

@@ -96,7 +96,8 @@ func (o Options) withDefaults() (Options, error) {
 
 // Open returns the stores, and makes what is not there yet. Ages, Replicas and bounds
 // of what is there become those of o, except with AsIs. A cluster that is just starting
-// may not answer for some time: Open asks again until ctx is done.
+// may not answer for some time: Open asks again until ctx is done. Errors: about the
+// options, [ErrMissing] with AsIs, and those of NATS.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	o, err := o.withDefaults()
 	if err != nil {
