@@ -23,8 +23,10 @@ func (r *running) watched() []polywire.Option {
 	return []polywire.Option{polywire.WithHooks(r.console.Hooks())}
 }
 
-// show gives the console the server, before it runs. a has the API's broker.
+// show gives the console the server, before it runs, and lets those of other
+// servers ask it. a has the API's broker.
 func (r *running) show(a *apiServer) error {
+	console.Answer(r.srv)
 	if r.console == nil {
 		return nil
 	}

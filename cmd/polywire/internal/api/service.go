@@ -44,6 +44,9 @@ func UserRoom(srv *polywire.Server, user string) string {
 	return userRoomPrefix + "#" + hex.EncodeToString(sum[:])
 }
 
+// IsUserRoom reports whether a room is one of those, which nobody made.
+func IsUserRoom(room string) bool { return strings.HasPrefix(room, userRoomPrefix) }
+
 func newService(srv *polywire.Server, queues *queue.Broker) (*service, error) {
 	forms, err := shown.New()
 	if err != nil {

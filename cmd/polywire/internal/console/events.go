@@ -29,7 +29,7 @@ func readFilter(r *request) (*filter, error) {
 	default:
 		return nil, wrong("tail: want 1, or nothing")
 	}
-	f := filter{kind: get("kind"), room: get("room"), conn: get("conn"), wire: get("wire"), user: get("user"), dir: get("dir")}
+	f := filter{kind: get("kind"), room: get("room"), conn: get("conn"), wire: get("wire"), user: get("user"), dir: get("dir"), srv: r.Server}
 	for name := range r.values {
 		if len(get(name)) > maxFiltered {
 			return nil, wrong("%s: at most %d bytes", name, maxFiltered)

@@ -57,13 +57,29 @@ func (c *Console) table() map[string]map[string]route {
 	get := func(do func(*request) (any, error), query ...string) map[string]route {
 		return map[string]route{http.MethodGet: {do: do, query: query}}
 	}
+	post := func(do func(*request) (any, error), takes time.Duration) map[string]route {
+		return map[string]route{http.MethodPost: {do: do, body: true, takes: takes}}
+	}
 	return map[string]map[string]route{
-		"session":  {http.MethodGet: {do: c.session, open: true, early: true}},
-		"login":    {http.MethodPost: {do: c.login, open: true, early: true, body: true}},
-		"logout":   {http.MethodPost: {do: c.logout, open: true, early: true, body: true}},
-		"overview": get(c.overview),
-		"series":   get(c.past, "span"),
-		"events":   {http.MethodGet: {streams: c.events, query: eventsQuery()}},
+		"session":               {http.MethodGet: {do: c.session, open: true, early: true}},
+		"login":                 {http.MethodPost: {do: c.login, open: true, early: true, body: true}},
+		"logout":                {http.MethodPost: {do: c.logout, open: true, early: true, body: true}},
+		"events":                {http.MethodGet: {streams: c.events, query: eventsQuery()}},
+		"overview":              get(c.overview),
+		"series":                get(c.past, "span"),
+		"connections":           get(c.connections, "q", "wire", "user", "room", "namespace", "node", "sort", "limit", "after"),
+		"connection":            get(c.connection, "id"),
+		"connection/disconnect": post(c.disconnect, readTime),
+		"rooms":                 get(c.rooms, "q", "namespace", "limit", "after"),
+		"nodes":                 get(c.nodes),
+		"queues":                get(c.queues, "limit", "after"),
+		"queue/dead":            get(c.dead, "queue", "kind", "reason", "error", "limit", "after"),
+		"queue/dead/replay":     post(c.replayDead, writeTime),
+		"queue/dead/discard":    post(c.discardDead, writeTime),
+		"webhooks":              get(c.webhooks),
+		"webhooks/attempts":     get(c.attempts, "endpoint", "event", "before", "limit"),
+		"webhooks/replay":       post(c.replayWebhooks, writeTime),
+		"settings":              get(c.settings),
 	}
 }
 

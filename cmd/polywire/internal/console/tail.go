@@ -32,7 +32,6 @@ const (
 	whatCall      = "call"
 	whatAnswer    = "answer"
 	whatBroadcast = "broadcast"
-	whatSend      = "send"
 )
 
 // tail gives messages to those who watch. While nobody does it costs one look.
@@ -60,6 +59,7 @@ type filter struct {
 	wire   string
 	user   string
 	dir    string
+	srv    *polywire.Server
 }
 
 // entry is a message as the tail has it.
@@ -154,7 +154,7 @@ func (f *filter) picks(e *entry) bool {
 	case f.dir != "" && f.dir != e.dir:
 	case f.kind != "" && !f.prefix && f.kind != e.kind:
 	case f.prefix && !strings.HasPrefix(e.kind, f.kind):
-	case f.conn != "" && (e.conn == nil || e.conn.ID() != f.conn):
+	case f.conn != "" && !f.concerns(e):
 	case f.wire != "" && (e.conn == nil || e.conn.Wire() != f.wire):
 	case f.user != "" && (e.conn == nil || e.conn.User() != f.user):
 	case f.room != "" && f.room != e.room && !slices.Contains(e.rooms, f.room):
@@ -167,14 +167,10 @@ func (f *filter) picks(e *entry) bool {
 // Hooks are for the server: they count how long handlers take, and feed the tail.
 func (c *Console) Hooks() polywire.Hooks {
 	return polywire.Hooks{
-		Handled: func(m *polywire.Message, took time.Duration, _ any, err error) {
+		Handled: func(m *polywire.Message, took time.Duration, result any, err error) {
 			c.latency.add(took, err != nil)
 			if all := c.tail.watchers.Load(); all != nil {
 				c.tail.handled(*all, m, took, err)
-			}
-		},
-		AfterReply: func(m *polywire.Message, result any, err error) {
-			if all := c.tail.watchers.Load(); all != nil && m.IsCall() {
 				c.tail.answered(*all, m, result, err, c.viewer)
 			}
 		},
@@ -184,6 +180,16 @@ func (c *Console) Hooks() polywire.Hooks {
 			}
 		},
 	}
+}
+
+// concerns reports whether an entry is of the connection that is asked for, or
+// was sent to a room that it is in.
+func (f *filter) concerns(e *entry) bool {
+	if e.what != whatBroadcast {
+		return e.conn != nil && e.conn.ID() == f.conn
+	}
+	c := f.srv.Conn(f.conn)
+	return c != nil && (e.rooms == nil || slices.ContainsFunc(e.rooms, func(room string) bool { return room == f.conn || c.In(room) }))
 }
 
 func (t *tail) handled(all []*watcher, m *polywire.Message, took time.Duration, err error) {
@@ -209,6 +215,9 @@ func (t *tail) handled(all []*watcher, m *polywire.Message, took time.Duration, 
 }
 
 func (t *tail) answered(all []*watcher, m *polywire.Message, result any, err error, v *viewer) {
+	if !m.IsCall() || result == polywire.NoReply() {
+		return
+	}
 	e := entry{dir: dirOut, what: whatAnswer, kind: m.Kind(), conn: m.Conn()}
 	t.offer(all, e, func(e *entry) {
 		if e.failed(err); err == nil {
@@ -256,7 +265,7 @@ func (t *tail) encode(e *entry, value any, v *viewer) {
 	}
 	p, ok := value.(codec.Payload)
 	if !ok {
-		if value == nil || value == polywire.NoReply() {
+		if value == nil {
 			return
 		}
 		began := time.Now()
@@ -335,7 +344,7 @@ func (v *viewer) entry(e *entry) entryView {
 	if e.what == whatBroadcast {
 		out.Receivers = &e.receivers
 	}
-	if e.what != whatAnswer && e.what != whatSend {
+	if e.what != whatAnswer {
 		ms := rounded(float64(e.took) / float64(time.Millisecond))
 		out.TookMS = &ms
 	}
