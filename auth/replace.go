@@ -7,9 +7,9 @@ import (
 
 // Replace has the keys and options of next hold from now on, at once: for
 // connections and tokens that come, and for refreshes. Connections that are
-// open stay; see [Tokens.Revoke]. A key set of the same place and options
-// ([JWKS]) stays with the keys that it has; keys that are not needed any more
-// are let go of. next is of no use afterwards.
+// open stay; see [Tokens.Revoke]. A key set of the same URL and options
+// ([JWKS]) stays with the keys that it has; one in a file is read again. Keys
+// that are not needed any more are let go of. next is of no use afterwards.
 //
 // What cannot be fetched refuses tokens: ask next.Ready before, where that
 // should change nothing.
@@ -25,7 +25,7 @@ func (t *Tokens) Replace(next *Tokens) {
 	keep := make(map[*KeySet]*KeySet) // those of after that are there already
 	for _, s := range have {
 		for _, old := range had {
-			if s != old && s.at == old.at && s.o == old.o {
+			if s != old && s.url != nil && s.at == old.at && s.o == old.o {
 				keep[s] = old
 			}
 		}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/polywire/polywire"
-	"github.com/polywire/polywire/auth"
 	"github.com/polywire/polywire/cluster"
 	"github.com/polywire/polywire/cmd/polywire/internal/config"
 )
@@ -116,7 +115,7 @@ func setHistory(h *polywire.History, name, value string) (err error) {
 
 // handleRooms lets clients ask who is in a room into which they could come,
 // and say something of themselves in it.
-func handleRooms(srv *polywire.Server, policy *auth.Rooms) {
+func handleRooms(srv *polywire.Server, allowed func(ctx context.Context, c *polywire.Conn, room string) error) {
 	srv.Handle(kindPresence, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
 		var room string
 		if err := m.Bind(&room); err != nil {
@@ -128,10 +127,8 @@ func handleRooms(srv *polywire.Server, policy *auth.Rooms) {
 		if strings.HasPrefix(room, "$") { // as for subscribing
 			return nil, polywire.Errorf(polywire.CodeForbidden, "rooms that begin with \"$\" are reserved")
 		}
-		if policy != nil {
-			if err := policy.Subscribe(ctx, m.Conn(), room); err != nil {
-				return nil, err
-			}
+		if err := allowed(ctx, m.Conn(), room); err != nil {
+			return nil, err
 		}
 		who, err := m.Conn().Namespace().Room(room).Presence(ctx)
 		if err != nil { // some of them would be taken for all

@@ -123,10 +123,10 @@ Ends on SIGINT and SIGTERM, after telling every peer.`,
 
 // plan is what the settings mean, before anything is started.
 type plan struct {
-	logger   *slog.Logger
-	level    *slog.LevelVar
-	policies *policySwitch
-	options  []polywire.Option
+	logger  *slog.Logger
+	level   *slog.LevelVar
+	doors   *doors
+	options []polywire.Option
 }
 
 // prepare makes a plan of the settings, or says all that is wrong with them.
@@ -140,8 +140,8 @@ func (f *serveFlags) prepare(log io.Writer) (*plan, error) {
 
 // plan makes one of settings that are loaded.
 func (f *serveFlags) plan(log io.Writer) (*plan, error) {
-	p := &plan{policies: new(policySwitch)}
-	p.policies.set(f.allow)
+	p := &plan{doors: newDoors()}
+	p.doors.allow(f.allow)
 	var errs []error
 	failed := func(err error) { errs = append(errs, err) }
 	p.logger, p.level = f.logger(log)
@@ -163,7 +163,8 @@ func (f *serveFlags) plan(log io.Writer) (*plan, error) {
 	failed(f.adminFlags.check())
 	let, err := f.auth.options(f.allow, p.logger)
 	failed(err)
-	p.options = slices.Concat(baseOptions(p.logger, wires...), f.limits(), p.policies.options(), let, placed, f.roomFlags.options())
+	p.doors.change(func(d *doorway) { d.rooms = f.auth.rooms() })
+	p.options = slices.Concat(baseOptions(p.logger, wires...), f.limits(), p.doors.options(), let, placed, f.roomFlags.options())
 	if errors.Join(errs...) == nil {
 		_, err := polywire.New(p.options...)
 		failed(err)
@@ -210,7 +211,7 @@ func (f *serveFlags) liveLimits() []polywire.LiveOption {
 	if f.messageRate > 0 {
 		opts = append(opts, polywire.WithMessageRate(f.messageRate, f.burst()))
 	}
-	return opts
+	return append(opts, f.auth.rates()...)
 }
 
 // burst is how many messages may come at once over the rate.

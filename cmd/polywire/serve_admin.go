@@ -100,6 +100,7 @@ func (r *running) check() error {
 			}
 			return nil
 		}),
+		r.checkTokens(), r.checkDeliveries(),
 	}
 	if e := r.engine; e != nil && e.embedded != nil {
 		errs = append(errs, r.checks.Add("nats", func(context.Context) error { return health.Degraded(e.embedded.Ready()) }))

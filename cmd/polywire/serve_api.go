@@ -54,6 +54,7 @@ func (f *apiRules) check(in []inRule) error {
 
 // apiServer is the running half; nil: there is none.
 type apiServer struct {
+	handler  *api.Handler
 	webhooks *webhookapi.Handler // nil: none
 	queues   *queue.Broker       // nil: somebody else's, or none
 	conn     *nats.Conn          // of the answers; nil: none
@@ -84,7 +85,7 @@ func (f *serveFlags) openAPI(ctx context.Context, r apiParts) (*apiServer, error
 		replicas = 3
 	}
 	o := api.Options{Server: r.srv, Keys: f.api.keys, Version: buildVersion(), Logger: r.logger}
-	h, err := a.handler(ctx, o, r.engine, r.sender, place, replicas)
+	h, err := a.make(ctx, o, r.engine, r.sender, place, replicas)
 	if err == nil && f.api.listen != "" {
 		err = a.listen(ctx, f.api.listen, h, r.out)
 	}
@@ -99,8 +100,8 @@ func (f *serveFlags) openAPI(ctx context.Context, r apiParts) (*apiServer, error
 	return a, nil
 }
 
-// handler makes the API with what the server has. place: something can be kept.
-func (a *apiServer) handler(ctx context.Context, o api.Options, e *engine, s *sender, place bool, replicas int) (http.Handler, error) {
+// make makes the API with what the server has. place: something can be kept.
+func (a *apiServer) make(ctx context.Context, o api.Options, e *engine, s *sender, place bool, replicas int) (_ http.Handler, err error) {
 	o.Queues = o.Server.Queues()
 	if s != nil {
 		if err := a.addWebhooks(&o, s); err != nil {
@@ -125,7 +126,8 @@ func (a *apiServer) handler(ctx context.Context, o api.Options, e *engine, s *se
 		}
 		o.Queues = a.queues
 	}
-	return api.New(o)
+	a.handler, err = api.New(o)
+	return a.handler, err
 }
 
 // addWebhooks puts the API of the webhooks below this one. It has a key of its

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -67,7 +66,12 @@ func (f *backendRules) check(queues *queueRules, hooks *webhookRules) error {
 type backing struct {
 	*backend.Backend
 
-	kinds []string
+	kinds     []string
+	timeout   time.Duration
+	hooks     polywire.Hooks
+	subscribe func(ctx context.Context, c *polywire.Conn, room string) error
+	publish   func(ctx context.Context, c *polywire.Conn, room, kind string) error
+	broadcast func(ctx context.Context, c *polywire.Conn, kind string) error
 }
 
 func (f *backendRules) open(logger *slog.Logger) (*backing, error) {
@@ -95,7 +99,10 @@ func (f *backendRules) open(logger *slog.Logger) (*backing, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--backend-url and what belongs to it: %s", strings.TrimPrefix(err.Error(), "backend: "))
 	}
-	return &backing{b, f.kinds}, nil
+	return &backing{
+		Backend: b, kinds: f.kinds, timeout: f.timeout, hooks: b.Hooks(),
+		subscribe: b.SubscribePolicy(), publish: b.PublishPolicy(), broadcast: b.BroadcastPolicy(),
+	}, nil
 }
 
 func (b *backing) close(within time.Duration) error {
@@ -114,91 +121,5 @@ func (b *backing) close(within time.Duration) error {
 func (b *backing) end(within time.Duration, logger *slog.Logger) {
 	if err := b.close(within); err != nil {
 		logger.Warn("at the end", "error", err)
-	}
-}
-
-// gate is who decides before the backend does; nil: nobody.
-type gate struct {
-	auth      polywire.Authenticator
-	subscribe func(ctx context.Context, c *polywire.Conn, room string) error
-	publish   func(ctx context.Context, c *polywire.Conn, room, kind string) error
-}
-
-// gate returns what other settings decide. What --allow opens to everybody the
-// backend narrows.
-func (f *serveFlags) gate() (g gate) {
-	if f.auth.opened == nil {
-		return g
-	}
-	g.auth = f.auth.opened.Tokens.Authenticate
-	if rooms := f.auth.rooms(); rooms != nil {
-		g.subscribe, g.publish = rooms.Subscribe, rooms.Publish
-	}
-	return g
-}
-
-// options let the backend decide, after those before it.
-func (b *backing) options(before gate) []polywire.Option {
-	if b == nil {
-		return nil
-	}
-	opts := []polywire.Option{polywire.WithHooks(b.Hooks())}
-	if a := b.Authenticator(before.auth); a != nil {
-		opts = append(opts, polywire.WithAuth(a))
-	}
-	if p := b.SubscribePolicy(); p != nil {
-		opts = append(opts, polywire.WithSubscribePolicy(func(ctx context.Context, c *polywire.Conn, room string) error {
-			if before.subscribe != nil {
-				if err := before.subscribe(ctx, c, room); err != nil {
-					return err
-				}
-			}
-			return p(ctx, c, room)
-		}))
-	}
-	if p := b.PublishPolicy(); p != nil {
-		opts = append(opts, polywire.WithPublishPolicy(func(ctx context.Context, c *polywire.Conn, room, kind string) error {
-			if before.publish != nil {
-				if err := before.publish(ctx, c, room, kind); err != nil {
-					return err
-				}
-			}
-			return p(ctx, c, room, kind)
-		}))
-	}
-	if p := b.BroadcastPolicy(); p != nil {
-		opts = append(opts, polywire.WithBroadcastPolicy(p))
-	}
-	return opts
-}
-
-// presence says who may ask who is in a room: whoever could subscribe to it.
-func (b *backing) presence() func(ctx context.Context, c *polywire.Conn, room string) error {
-	if b == nil {
-		return nil
-	}
-	return b.SubscribePolicy()
-}
-
-// handle lets the backend answer messages.
-func (b *backing) handle(srv *polywire.Server) {
-	if b == nil {
-		return
-	}
-	for _, pattern := range slices.Sorted(slices.Values(b.kinds)) {
-		srv.Handle(pattern, polywire.HandlerFunc(b.Handle))
-	}
-	if allowed := b.presence(); allowed != nil {
-		srv.Use(func(next polywire.Handler) polywire.Handler {
-			return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
-				var room string
-				if m.Kind() == kindPresence && m.Conn() != nil && m.Bind(&room) == nil {
-					if err := allowed(ctx, m.Conn(), room); err != nil {
-						return nil, err
-					}
-				}
-				return next.Handle(ctx, m)
-			})
-		})
 	}
 }

@@ -28,7 +28,7 @@ type running struct {
 	f        *serveFlags
 	logger   *slog.Logger
 	level    *slog.LevelVar
-	policies *policySwitch
+	doors    *doors
 	checks   *health.Checks
 	admin    *admin.Server    // nil: none
 	adminURL string           // of its listener
@@ -38,12 +38,15 @@ type running struct {
 	sender   *sender          // nil: no webhooks go out
 	seen     *seenHooks       // nil: each process by itself
 	srv      *polywire.Server
-	backing  *backing    // nil: none decides
 	inbox    inbox       // webhooks that come in
 	up       atomic.Bool // it listens
 	app      *app        // nil: the server's own kinds are all
+	api      *apiServer  // nil: none
 
-	mu sync.Mutex // the settings: the one who reads them anew, and those who show them
+	mu      sync.Mutex     // the settings: the one who reads them anew, and those who show them
+	asked   []string       // kinds that the backend has ever answered
+	ended   chan struct{}  // closed at the end
+	leaving sync.WaitGroup // backends that were replaced
 }
 
 // app is a program that this one brings along, on a server of the settings.
@@ -67,7 +70,7 @@ func (f *serveFlags) carryOut(c *cobra.Command, p *plan, a *app) error {
 	if a != nil {
 		p.options = append(p.options, a.options...)
 	}
-	r := &running{f: f, logger: p.logger, level: p.level, policies: p.policies, checks: health.New(health.Options{}), app: a}
+	r := &running{f: f, logger: p.logger, level: p.level, doors: p.doors, checks: health.New(health.Options{}), app: a, ended: make(chan struct{})}
 	r.checks.Unready("the server is starting")
 	return r.withAdmin(func() error { return r.withEngine(c, slices.Concat(p.options, r.metrics.options(), r.watched())) })
 }
@@ -103,13 +106,17 @@ func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
 	if err != nil {
 		return err
 	}
-	r.backing = b
-	defer b.end(f.drain, r.logger)
+	defer func() { // the backend may be another one then
+		close(r.ended)
+		r.leaving.Wait()
+		r.doors.now.Load().backing.end(f.drain, r.logger)
+	}()
+	opts = append(opts, r.doors.ask(b, f.auth.authenticator())...)
 	queues, err := f.open(c.Context(), r.engine, r.logger)
 	if err != nil {
 		return err
 	}
-	opts = slices.Concat(opts, r.engine.options(&f.clusterFlags), b.options(f.gate()))
+	opts = slices.Concat(opts, r.engine.options(&f.clusterFlags))
 	if queues != nil {
 		opts = append(opts, polywire.WithQueues(queues))
 	}
@@ -129,6 +136,7 @@ func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
 		return errors.Join(err, srv.Close())
 	}
 	defer a.end(f.drain, r.logger)
+	r.api = a
 	if err := r.show(a); err != nil {
 		return errors.Join(err, srv.Close())
 	}
@@ -171,10 +179,15 @@ func (r *running) handle() error {
 	srv.Handle(kindTime, polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
 		return time.Now().UTC(), nil
 	}))
-	handleRooms(srv, f.auth.rooms())
+	handleRooms(srv, r.doors.subscribe)
 	f.handle(srv)
 	f.hooks.handle(srv, r.sender)
-	r.backing.handle(srv)
+	if b := r.doors.now.Load().backing; b != nil {
+		r.asked = slices.Sorted(slices.Values(b.kinds))
+	}
+	for _, pattern := range r.asked {
+		srv.Handle(pattern, polywire.HandlerFunc(r.doors.answer))
+	}
 	if r.app != nil {
 		r.app.register(srv)
 		return r.check()

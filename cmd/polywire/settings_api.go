@@ -14,7 +14,7 @@ import (
 
 func (f *apiRules) declare(s *config.Set) {
 	s.Add(config.Setting{
-		Key: "api.keys", Flag: "api-access", Secret: config.Secret,
+		Key: "api.keys", Flag: "api-access", Reload: true, Secret: config.Secret,
 		Doc: "serve the HTTP API at " + api.DefaultBase + ", and gRPC, to who shows one of these keys: `name=secret,scope,...`;\n" +
 			"a secret is env:NAME, file:PATH, or sha256: and its hash, a scope read, history, send, manage, queues, webhooks or all",
 	}, config.Rules(&f.keys, keyForm(), f.buildKey))
@@ -97,10 +97,10 @@ func (f *backendRules) declare(s *config.Set) {
 		}
 	}
 	s.Add(config.Setting{
-		Key: "backend.url", Flag: "backend-url", Secret: config.SecretInURL,
+		Key: "backend.url", Flag: "backend-url", Reload: true, Secret: config.SecretInURL,
 		Doc: "`URL` of a program that decides, and answers messages: it gets signed requests, as webhooks are; see docs/backend.md",
 	}, config.Text(&f.url, "", "a URL with http or https", nil))
-	s.Add(config.Setting{Key: "backend.secret", Flag: "backend-secret", Secret: config.Secret, Doc: "`secret` that signs the requests: whsec_..., or a key whsk_..."},
+	s.Add(config.Setting{Key: "backend.secret", Flag: "backend-secret", Reload: true, Secret: config.Secret, Doc: "`secret` that signs the requests: whsec_..., or a key whsk_..."},
 		config.Text(&f.secret, "", "whsec_... or whsk_...", func(text string) error {
 			if strings.HasPrefix(text, "env:") || strings.HasPrefix(text, "file:") || text == "" {
 				return nil
@@ -109,25 +109,25 @@ func (f *backendRules) declare(s *config.Set) {
 			return err
 		}))
 	s.Add(config.Setting{
-		Key: "backend.events", Flag: "backend-event",
+		Key: "backend.events", Flag: "backend-event", Reload: true,
 		Doc: "`events` that the backend decides or is told: connect, disconnect, subscribe, publish, broadcast",
 	}, config.List(&f.events, nil, "a list of connect, disconnect, subscribe, publish, broadcast", true, config.Words(events...)))
-	s.Add(config.Setting{Key: "backend.kinds", Flag: "backend-kind", Doc: "`kinds` of messages that the backend answers; a kind may be a beginning and *: 'order.*'"},
+	s.Add(config.Setting{Key: "backend.kinds", Flag: "backend-kind", Reload: true, Doc: "`kinds` of messages that the backend answers; a kind may be a beginning and *: 'order.*'"},
 		config.List(&f.kinds, nil, "a list of kinds", true, notEmpty("want a kind, as order.place or order.*")))
 	s.Add(config.Setting{
-		Key: "backend.allow_when_down", Flag: "backend-allow-when-down",
+		Key: "backend.allow_when_down", Flag: "backend-allow-when-down", Reload: true,
 		Doc: "`events` that are allowed when the backend gives no answer: connect, subscribe, publish, broadcast", Default: "none",
 	}, config.List(&f.allowDown, nil, "a list of connect, subscribe, publish, broadcast", true, config.Words(decisions...)))
 	s.Add(config.Setting{
-		Key: "backend.headers", Flag: "backend-header",
+		Key: "backend.headers", Flag: "backend-header", Reload: true,
 		Doc: "HTTP `headers` of clients that connect which the backend gets", Default: "Authorization, Cookie, Origin and User-Agent",
 	}, config.List(&f.headers, nil, "a list of names of headers", true, notEmpty("want a name")))
-	s.Add(config.Setting{Key: "backend.timeout", Flag: "backend-timeout", Doc: "`time` for an answer"},
+	s.Add(config.Setting{Key: "backend.timeout", Flag: "backend-timeout", Reload: true, Doc: "`time` for an answer"},
 		config.Duration(&f.timeout, backend.DefaultTimeout, time.Millisecond, time.Minute))
-	s.Add(config.Setting{Key: "backend.concurrency", Flag: "backend-concurrency", Doc: "requests to the backend at a time"},
+	s.Add(config.Setting{Key: "backend.concurrency", Flag: "backend-concurrency", Reload: true, Doc: "requests to the backend at a time"},
 		config.Int(&f.concurrency, backend.DefaultConcurrency, 1, 10_000))
-	s.Add(config.Setting{Key: "backend.queue", Flag: "backend-queue", Doc: "further requests that wait for their turn; more are answered as if the backend were down"},
+	s.Add(config.Setting{Key: "backend.queue", Flag: "backend-queue", Reload: true, Doc: "further requests that wait for their turn; more are answered as if the backend were down"},
 		config.Int(&f.queue, backend.DefaultQueue, 1, 1_000_000))
-	s.Add(config.Setting{Key: "backend.max_answer", Flag: "backend-max-answer-bytes", Doc: "largest answer of the backend"},
+	s.Add(config.Setting{Key: "backend.max_answer", Flag: "backend-max-answer-bytes", Reload: true, Doc: "largest answer of the backend"},
 		config.Bytes(&f.maxAnswer, backend.DefaultMaxAnswerBytes, 1, 64<<20))
 }

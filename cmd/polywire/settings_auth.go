@@ -33,51 +33,58 @@ type authFlags struct {
 func (f *authFlags) declare(s *config.Set) {
 	c := &f.cfg
 	s.Add(config.Setting{
-		Key: "auth.secret", Flag: "auth-secret", Secret: config.Secret,
+		Key: "auth.secret", Flag: "auth-secret", Reload: true, Secret: config.Secret,
 		Doc: "let in who has a token (JWT) signed with this `secret`: HS256 with 32 bytes, HS512 with 64",
 	}, config.Text(&c.Secret, "", "at least 32 bytes", nil))
-	s.Add(config.Setting{Key: "auth.public_keys", Flag: "auth-public-keys", Doc: "let in who has a token signed with the key of one of the public keys or certificates in this `file` (PEM)"},
+	s.Add(config.Setting{Key: "auth.public_keys", Flag: "auth-public-keys", Reload: true, Doc: "let in who has a token signed with the key of one of the public keys or certificates in this `file` (PEM)"},
 		config.Text(&f.publicKeys, "", "a file's name", nil))
 	s.Add(config.Setting{
-		Key: "auth.jwks", Flag: "auth-jwks", Secret: config.SecretInURL,
+		Key: "auth.jwks", Flag: "auth-jwks", Reload: true, Secret: config.SecretInURL,
 		Doc: "let in who has a token signed with a key of the key set at this `URL` or in this file; it is read again for new keys",
 	}, config.Text(&c.KeySet, "", "a URL that begins with https://, or a file's name", nil))
-	s.Add(config.Setting{Key: "auth.jwks_max_age", Flag: "auth-jwks-max-age", Doc: "`time` after which the key set is read again whether there are new keys or not"},
+	s.Add(config.Setting{Key: "auth.jwks_max_age", Flag: "auth-jwks-max-age", Reload: true, Doc: "`time` after which the key set is read again whether there are new keys or not"},
 		config.Duration(&c.KeySetMaxAge, 15*time.Minute, time.Second, math.MaxInt64))
-	s.Add(config.Setting{Key: "auth.issuers", Flag: "auth-issuer", Doc: "`issuers` (iss) whose tokens are taken"},
+	s.Add(config.Setting{Key: "auth.issuers", Flag: "auth-issuer", Reload: true, Doc: "`issuers` (iss) whose tokens are taken"},
 		config.List(&c.Issuers, nil, "a list of issuers", true, notEmpty("want an issuer")))
-	s.Add(config.Setting{Key: "auth.any_issuer", Flag: "auth-any-issuer", Doc: "take tokens of any issuer who has the keys"},
+	s.Add(config.Setting{Key: "auth.any_issuer", Flag: "auth-any-issuer", Reload: true, Doc: "take tokens of any issuer who has the keys"},
 		config.Bool(&c.AnyIssuer))
-	s.Add(config.Setting{Key: "auth.audiences", Flag: "auth-audience", Doc: "`audiences` (aud) that this server is; a token is for one of them"},
+	s.Add(config.Setting{Key: "auth.audiences", Flag: "auth-audience", Reload: true, Doc: "`audiences` (aud) that this server is; a token is for one of them"},
 		config.List(&c.Audiences, nil, "a list of audiences", true, notEmpty("want an audience")))
-	s.Add(config.Setting{Key: "auth.any_audience", Flag: "auth-any-audience", Doc: "take tokens that are for others"},
+	s.Add(config.Setting{Key: "auth.any_audience", Flag: "auth-any-audience", Reload: true, Doc: "take tokens that are for others"},
 		config.Bool(&c.AnyAudience))
-	s.Add(config.Setting{Key: "auth.no_expiry", Flag: "auth-no-expiry", Doc: "take tokens that never expire"},
+	s.Add(config.Setting{Key: "auth.no_expiry", Flag: "auth-no-expiry", Reload: true, Doc: "take tokens that never expire"},
 		config.Bool(&c.NoExpiry))
-	s.Add(config.Setting{Key: "auth.algorithms", Flag: "auth-algorithm", Doc: "signature `algorithms` that are taken, such as ES256", Default: "those of the keys"},
+	s.Add(config.Setting{Key: "auth.algorithms", Flag: "auth-algorithm", Reload: true, Doc: "signature `algorithms` that are taken, such as ES256", Default: "those of the keys"},
 		config.List(&c.Algorithms, nil, "a list of algorithms", true, notEmpty("want an algorithm")))
-	s.Add(config.Setting{Key: "auth.leeway", Flag: "auth-leeway", Doc: "`time` by which clocks may differ"},
+	s.Add(config.Setting{Key: "auth.leeway", Flag: "auth-leeway", Reload: true, Doc: "`time` by which clocks may differ"},
 		config.Duration(&c.Leeway, 10*time.Second, time.Millisecond, time.Hour))
 	s.Add(config.Setting{Key: "auth.grace", Flag: "auth-grace", Doc: "`time` from a token's end to that of its connection, in which the client may show a later one"},
 		config.Duration(&f.grace, 25*time.Second, 0, time.Hour))
-	s.Add(config.Setting{Key: "auth.user_claim", Flag: "auth-user-claim", Doc: "`claim` of the token that is the user"},
+	s.Add(config.Setting{Key: "auth.user_claim", Flag: "auth-user-claim", Reload: true, Doc: "`claim` of the token that is the user"},
 		config.Text(&c.UserClaim, "sub", "a claim's name", notEmpty("want a claim")))
-	s.Add(config.Setting{Key: "auth.query", Flag: "auth-query", Doc: "query `parameter` of URLs that may have the token, for clients that have no other way; such URLs end up in logs of proxies"},
+	s.Add(config.Setting{Key: "auth.query", Flag: "auth-query", Reload: true, Doc: "query `parameter` of URLs that may have the token, for clients that have no other way; such URLs end up in logs of proxies"},
 		config.Text(&c.Query, "", "a parameter's name", nil))
-	s.Add(config.Setting{Key: "auth.optional", Flag: "auth-optional", Doc: "let in who has no token as well, as nobody in particular"},
+	s.Add(config.Setting{Key: "auth.optional", Flag: "auth-optional", Reload: true, Doc: "let in who has no token as well, as nobody in particular"},
 		config.Bool(&c.Optional))
 	s.Add(config.Setting{
-		Key: "auth.rooms", Flag: "auth-room",
+		Key: "auth.rooms", Flag: "auth-room", Reload: true,
 		Doc: "what clients may do in rooms, and nothing else then: `pattern=subscribe,publish`, also users for connections with\n" +
 			"a user only, and kind=chat.* to narrow what may be published; {claim} in the pattern is what the token says, * is anything",
 	}, config.List(&c.Rooms, nil, "a list of rules, as user-{sub}=subscribe", false, func(text string) error {
 		_, err := auth.ParseRule(text)
 		return err
 	}))
-	s.Add(config.Setting{Key: "auth.subscribe_claim", Flag: "auth-subscribe-claim", Doc: "`claim` that lists further rooms, or their beginnings and *, to subscribe to"},
+	s.Add(config.Setting{Key: "auth.subscribe_claim", Flag: "auth-subscribe-claim", Reload: true, Doc: "`claim` that lists further rooms, or their beginnings and *, to subscribe to"},
 		config.Text(&c.SubscribeClaim, "", "a claim's name", nil))
-	s.Add(config.Setting{Key: "auth.publish_claim", Flag: "auth-publish-claim", Doc: "`claim` that lists further rooms, or their beginnings and *, to publish to"},
+	s.Add(config.Setting{Key: "auth.publish_claim", Flag: "auth-publish-claim", Reload: true, Doc: "`claim` that lists further rooms, or their beginnings and *, to publish to"},
 		config.Text(&c.PublishClaim, "", "a claim's name", nil))
+	s.Add(config.Setting{
+		Key: "auth.revoked", Flag: "auth-revoked", Reload: true,
+		Doc: "whose tokens are taken no longer: `user:NAME`, or token:ID for a token with that jti; their connections end\nwhen it is read again",
+	}, config.List(&c.Revoked, nil, "a list of user:NAME and token:ID", true, func(text string) error {
+		_, _, err := auth.ParseRevoked(text)
+		return err
+	}))
 	f.declareRates(s)
 }
 
@@ -87,10 +94,10 @@ func (f *authFlags) declareRates(s *config.Set) {
 		Doc: "`addresses` and prefixes of proxies whose X-Forwarded-For has the client's address; unix is whoever comes by a unix socket",
 	}, config.List(&f.proxies, nil, "a list of addresses and prefixes, as 10.0.0.0/8", true, nil))
 	rate := func(key, flag, what, of string, perSecond *float64, burst *int) {
-		s.Add(config.Setting{Key: "limits." + key + "rate" + of, Flag: flag + "rate" + flagOf(of), Doc: "`" + what + "; 0 is no limit"},
+		s.Add(config.Setting{Key: "limits." + key + "rate" + of, Flag: flag + "rate" + flagOf(of), Reload: true, Doc: "`" + what + "; 0 is no limit"},
 			config.Float(perSecond, 0, 0, 1e9))
 		s.Add(config.Setting{
-			Key: "limits." + key + "burst" + of, Flag: flag + "burst" + flagOf(of),
+			Key: "limits." + key + "burst" + of, Flag: flag + "burst" + flagOf(of), Reload: true,
 			Doc: "how many may come at `once` over --" + flag + "rate" + flagOf(of), Default: "twice the rate",
 		}, config.Int(burst, 0, 0, math.MaxInt32))
 	}
@@ -114,12 +121,9 @@ func burstOf(rate float64, burst int) int {
 	return max(1, int(min(2*rate, math.MaxInt32)))
 }
 
-// options returns what the settings ask for. A server closes what they open.
-func (f *authFlags) options(allowed []string, logger *slog.Logger) ([]polywire.Option, error) {
-	opts := []polywire.Option{polywire.WithExpiryGrace(f.grace)}
-	if len(f.proxies) > 0 {
-		opts = append(opts, polywire.WithTrustedProxies(f.proxies...))
-	}
+// rates are limits that can change at run time.
+func (f *authFlags) rates() []polywire.LiveOption {
+	var opts []polywire.LiveOption
 	for _, r := range []struct {
 		rate  float64
 		burst int
@@ -131,7 +135,18 @@ func (f *authFlags) options(allowed []string, logger *slog.Logger) ([]polywire.O
 	} {
 		if r.rate > 0 {
 			opts = append(opts, r.with(r.rate, burstOf(r.rate, r.burst)))
+		} else {
+			opts = append(opts, r.with(0, 0))
 		}
+	}
+	return opts
+}
+
+// options returns what the settings ask for. A server closes what they open.
+func (f *authFlags) options(allowed []string, logger *slog.Logger) ([]polywire.Option, error) {
+	opts := []polywire.Option{polywire.WithExpiryGrace(f.grace)}
+	if len(f.proxies) > 0 {
+		opts = append(opts, polywire.WithTrustedProxies(f.proxies...))
 	}
 	tokens, err := f.open(allowed, logger)
 	return append(opts, tokens...), err
@@ -140,7 +155,7 @@ func (f *authFlags) options(allowed []string, logger *slog.Logger) ([]polywire.O
 func (f *authFlags) open(allowed []string, logger *slog.Logger) ([]polywire.Option, error) {
 	c := f.cfg
 	if c.Secret == "" && f.publicKeys == "" && c.KeySet == "" {
-		if len(c.Issuers)+len(c.Audiences)+len(c.Algorithms)+len(c.Rooms) > 0 || c.Optional || c.AnyIssuer || c.AnyAudience || c.NoExpiry ||
+		if len(c.Issuers)+len(c.Audiences)+len(c.Algorithms)+len(c.Rooms)+len(c.Revoked) > 0 || c.Optional || c.AnyIssuer || c.AnyAudience || c.NoExpiry ||
 			c.Query != "" || c.SubscribeClaim != "" || c.PublishClaim != "" {
 			return nil, errors.New("--auth-issuer and so on need one of --auth-secret, --auth-public-keys and --auth-jwks")
 		}
@@ -161,7 +176,7 @@ func (f *authFlags) open(allowed []string, logger *slog.Logger) ([]polywire.Opti
 		return nil, errors.New("--allow publish opens every room, and --auth-room some: want one of them")
 	}
 	f.opened = opened
-	return opened.Options(), nil
+	return opened.Tokens.Options(), nil // the rules of rooms may change: doors has them
 }
 
 // rooms returns the policy of rooms, nil where there is none.
@@ -170,4 +185,12 @@ func (f *authFlags) rooms() *auth.Rooms {
 		return nil
 	}
 	return f.opened.Rooms
+}
+
+// authenticator is who decides before a backend does; nil: nobody.
+func (f *authFlags) authenticator() polywire.Authenticator {
+	if f.opened == nil {
+		return nil
+	}
+	return f.opened.Tokens.Authenticate
 }
