@@ -19,10 +19,12 @@ cc       | gcc cc clang                                                 | gcc li
 protoc   | protoc                                                       | protobuf-compiler
 rabbitmq | rabbitmq-server /usr/lib/rabbitmq/bin/rabbitmq-server        | rabbitmq-server
 python   | python3                                                      | python3
+curl     | curl                                                         | curl
+git      | git                                                          | git
 '
 
 # What the tests need; other rows are asked for by name (make race, make generate).
-for_tests='node npm chromium rabbitmq python'
+for_tests='node npm chromium rabbitmq python curl git'
 
 # The tests want this Node at least. Where the system's is older (Debian 12 has
 # 18), this version comes from npm, for this folder only.
