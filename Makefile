@@ -4,6 +4,7 @@ GO        ?= go
 FUZZTIME  ?= 5s
 BENCH     ?= .
 BENCHTIME ?= 1s
+SOAK      ?= 30m
 
 # A newer Node lies there where the system's is too old: scripts/setup.sh.
 export PATH := $(CURDIR)/.cache/bin:$(PATH)
@@ -14,12 +15,12 @@ vulncheck := .cache/bin/govulncheck
 # Packages whose tests start servers, brokers and browsers as processes: one
 # after the other, since each wants the machine for itself.
 alone    := ./cluster/nats ./cmd/polywire ./examples/conformance ./internal/e2e ./internal/e2ecluster \
-	./internal/rabbittest ./natsembed ./queue/jetstream ./queue/rabbitmq ./webhook/natsstore
+	./internal/rabbittest ./internal/soak ./natsembed ./queue/jetstream ./queue/rabbitmq ./webhook/natsstore
 together  = $(filter-out $(patsubst ./%,github.com/polywire/polywire/%,$(alone)),$(shell $(GO) list ./...))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup test test-cluster test-go test-bench test-js race fuzz bench bench-peers bench-scale lint vuln generate cover
+.PHONY: help setup test test-cluster test-go test-bench test-js race soak fuzz bench bench-all bench-peers bench-queue bench-scale bench-soak bench-webhook lint vuln generate cover
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +53,9 @@ race: ## all Go tests with the race detector, the long ones shorter
 	$(GO) test -race -short $(together)
 	$(GO) test -race -short -p 1 -timeout 20m -skip '/DelaysDoNotBlock' $(alone) # a thousand timers are late under it
 
+soak: ## every wire at once on bad networks, for SOAK (30m)
+	SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run TestSoak ./internal/soak
+
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
@@ -64,6 +68,17 @@ bench-peers: ## this server beside its peers, under one load, as ratios
 
 bench-scale: ## what a cluster costs, into docs/scale.md
 	cd bench && $(GO) run ./cmd/scale -write
+
+bench-soak: ## 10,000 connections for ten minutes, into docs/performance.md
+	cd bench && $(GO) run ./cmd/soak -write
+
+bench-queue: ## package queue beside bare loops on nats.go, printed
+	cd bench && $(GO) run ./cmd/queue-jetstream compare && $(GO) run ./cmd/queue-jetstream start
+
+bench-webhook: ## what a delivery of a webhook costs, printed
+	$(GO) test ./webhook/natsstore -run '^$$' -bench 'Deliver|Bare' -benchtime 20000x -cpu 2
+
+bench-all: bench-peers bench-scale bench-soak bench-queue bench-webhook ## all of the above that measure; an hour or so
 
 lint: $(linter) ## gofmt, go vet, golangci-lint, JavaScript
 	@scripts/setup.sh node npm sdk/js

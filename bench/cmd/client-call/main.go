@@ -11,24 +11,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/polywire/polywire/bench/internal/calls"
+	"github.com/polywire/polywire/bench/internal/tool"
 	"github.com/polywire/polywire/client"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "client-call:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(tool.Main("client-call", run)) }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, out, _ io.Writer) error {
 	f := flag.NewFlagSet("client-call", flag.ContinueOnError)
 	var cfg calls.Config
 	cfg.Register(f)

@@ -27,7 +27,7 @@ func TestRun(t *testing.T) {
 	go func() { done <- srv.Serve(ln, scheme) }()
 
 	var out strings.Builder
-	err = run(t.Context(), []string{"-url", "tcp://" + ln.Addr().String(), "-warmup", "0", "-duration", "100ms", "-in-flight", "8"}, &out)
+	err = run(t.Context(), []string{"-url", "tcp://" + ln.Addr().String(), "-warmup", "0", "-duration", "100ms", "-in-flight", "8"}, &out, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestRun(t *testing.T) {
 
 func TestMisuse(t *testing.T) {
 	for _, args := range [][]string{{"-url", "smoke://signal"}, {"-url", "tcp://127.0.0.1:1"}, {"-in-flight", "many"}} {
-		if err := run(t.Context(), args, io.Discard); err == nil {
+		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%q was accepted", args)
 		}
 	}

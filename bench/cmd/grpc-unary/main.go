@@ -11,15 +11,14 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/signal"
 	"runtime"
-	"syscall"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/polywire/polywire/bench/internal/calls"
+	"github.com/polywire/polywire/bench/internal/tool"
 )
 
 const (
@@ -27,17 +26,9 @@ const (
 	method  = "/" + service + "/Echo"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "grpc-unary:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(tool.Main("grpc-unary", run)) }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, out, _ io.Writer) error {
 	if len(args) == 0 {
 		return errors.New("want serve or run")
 	}

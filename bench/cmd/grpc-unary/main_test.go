@@ -15,14 +15,14 @@ func TestServeAndRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, []string{"serve", "-listen", "127.0.0.1:0"}, w) }()
+	go func() { done <- run(ctx, []string{"serve", "-listen", "127.0.0.1:0"}, w, io.Discard) }()
 	line, err := bufio.NewReader(r).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
 	target := strings.TrimPrefix(strings.TrimSpace(line), "listening on tcp://")
 	var out strings.Builder
-	if err := run(t.Context(), []string{"run", "-target", target, "-warmup", "0", "-duration", "100ms", "-in-flight", "8"}, &out); err != nil {
+	if err := run(t.Context(), []string{"run", "-target", target, "-warmup", "0", "-duration", "100ms", "-in-flight", "8"}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	var res calls.Result
@@ -38,7 +38,7 @@ func TestServeAndRun(t *testing.T) {
 func TestMisuse(t *testing.T) {
 	for _, args := range [][]string{nil, {"dance"}, {"serve", "-listen", "nowhere"}, {"run", "-duration", "0"},
 		{"run", "-target", "127.0.0.1:1", "-duration", "1ms"}} {
-		if err := run(t.Context(), args, io.Discard); err == nil {
+		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%q was accepted", args)
 		}
 	}

@@ -1,179 +1,61 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/polywire/polywire/bench/internal/calls"
+	"github.com/polywire/polywire/bench/internal/programs"
 	"github.com/polywire/polywire/internal/load"
 )
 
 type loadResult = load.Result
 
 const (
-	startTimeout = 10 * time.Second
-	stopTimeout  = 15 * time.Second
-	idleQuiet    = 10 * time.Second
+	idleQuiet = 10 * time.Second
 	// Connections are opened in five seconds, and pinged every 25.
 	idleBeats = 35 * time.Second
 )
 
 // lab has the programs, and runs them.
 type lab struct {
-	dir              string // of the programs
-	root             string // of the checkout
+	*programs.Set
+
 	progress         io.Writer
 	duration, warmup time.Duration
 	quiet            time.Duration // of idle connections
 	beats            time.Duration // the same, where heartbeats belong to it
 }
 
-// findRoot returns the folder above the bench module that the current folder
-// is in.
-func findRoot(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
-	if err != nil {
-		return "", fmt.Errorf("go env: %w", err)
-	}
-	bench := filepath.Dir(strings.TrimSpace(string(out)))
-	if filepath.Base(bench) != "bench" {
-		return "", errors.New("run it in the bench folder")
-	}
-	return filepath.Dir(bench), nil
-}
-
-// newLab builds all programs into a temporary folder.
-func newLab(ctx context.Context, root string, progress io.Writer) (*lab, error) {
-	dir, err := os.MkdirTemp("", "polywire-peers-")
-	if err != nil {
-		return nil, err
-	}
-	l := &lab{dir: dir, root: root, progress: progress, quiet: idleQuiet, beats: idleBeats}
+// newLab builds all programs.
+func newLab(ctx context.Context, progress io.Writer) (*lab, error) {
+	l := &lab{progress: progress, quiet: idleQuiet, beats: idleBeats}
 	l.say("building")
-	for _, b := range []struct {
-		module   string
-		packages []string
-	}{
-		{root, []string{"./cmd/polywire"}},
-		{filepath.Join(root, "bench"), []string{"./cmd/gws-raw", "./cmd/grpc-unary", "./cmd/client-call"}},
-	} {
-		args := append([]string{"build", "-o", dir + string(filepath.Separator)}, b.packages...)
-		cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the table above
-		cmd.Dir = b.module
-		if out, err := cmd.CombinedOutput(); err != nil {
-			l.close()
-			return nil, fmt.Errorf("go build in %s: %w\n%s", b.module, err, out)
-		}
-	}
-	return l, nil
+	var err error
+	l.Set, err = programs.Build(ctx, "./cmd/gws-raw", "./cmd/grpc-unary", "./cmd/client-call")
+	return l, err
 }
-
-func (l *lab) close() { _ = os.RemoveAll(l.dir) } // a temporary folder; the system cleans up too
 
 func (l *lab) say(format string, v ...any) { fmt.Fprintf(l.progress, format+"\n", v...) }
 
-// program returns the path of one of the lab's programs, or of Node: the one
-// that scripts/setup.sh has brought, or the system's.
-func (l *lab) program(name string) string {
-	if name != "node" {
-		return filepath.Join(l.dir, name)
-	}
-	own := filepath.Join(l.root, ".cache", "bin", name)
-	if _, err := os.Stat(own); err == nil {
-		return own
-	}
-	return name
-}
-
 func (l *lab) nodeScript() string {
-	return filepath.Join(l.root, "bench", "socketio-node", "server.js")
-}
-
-// command prepares one of the lab's programs. When ctx ends it is asked to
-// end, and killed if it does not.
-func (l *lab) command(ctx context.Context, args []string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, l.program(args[0]), args[1:]...) //nolint:gosec // our own programs, and node
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = stopTimeout
-	return cmd
-}
-
-// server is a running one.
-type server struct {
-	url  string
-	pid  int
-	stop func()
-}
-
-// announced is how all servers here say where they listen.
-var announced = regexp.MustCompile(`^listening on (\S+?),?(\s|$)`)
-
-// serve starts a server and waits until it says where it listens.
-func (l *lab) serve(ctx context.Context, args []string) (*server, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	cmd := l.command(ctx, args)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	stop := func() {
-		cancel()
-		_ = cmd.Wait() // it was told to end, and says that it was
-	}
-	giveUp := time.AfterFunc(startTimeout, cancel)
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if m := announced.FindStringSubmatch(lines.Text()); m != nil && giveUp.Stop() {
-			return &server{url: m[1], pid: cmd.Process.Pid, stop: stop}, nil
-		}
-	}
-	stop()
-	return nil, fmt.Errorf("%s did not say where it listens (make setup installs what it needs): %s", args[0], errs.Bytes())
-}
-
-// drive runs a client program and decodes the JSON that it prints.
-func (l *lab) drive(ctx context.Context, args []string, result any) error {
-	cmd := l.command(ctx, args)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(errs.Bytes()))
-	}
-	if err := json.Unmarshal(out.Bytes(), result); err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
-	}
-	return nil
+	return filepath.Join(l.Root, "bench", "socketio-node", "server.js")
 }
 
 // underLoad starts a server and drives it with the load generator, in a
 // process of its own.
 func (l *lab) underLoad(ctx context.Context, value func(loadResult) float64, args []string, wire string, t task) (figures, error) {
-	s, err := l.serve(ctx, args)
+	s, err := l.Serve(ctx, nil, args...)
 	if err != nil {
 		return figures{}, err
 	}
-	defer s.stop()
+	defer s.Stop() //nolint:errcheck // peers end as they do
 	d := l.duration
 	switch {
 	case t.beats:
@@ -182,8 +64,8 @@ func (l *lab) underLoad(ctx context.Context, value func(loadResult) float64, arg
 		d = l.quiet
 	}
 	run := []string{
-		"polywire", "bench", "run", t.mode, "--json", "--url", s.url, "--wire", wire,
-		"--pid", strconv.Itoa(s.pid), "--conns", strconv.Itoa(t.conns), "--window", strconv.Itoa(t.window),
+		"polywire", "bench", "run", t.mode, "--json", "--url", s.URL, "--wire", wire,
+		"--pid", strconv.Itoa(s.PID), "--conns", strconv.Itoa(t.conns), "--window", strconv.Itoa(t.window),
 		"--duration", d.String(), "--warmup", l.warmup.String(),
 	}
 	if t.rate > 0 {
@@ -193,7 +75,7 @@ func (l *lab) underLoad(ctx context.Context, value func(loadResult) float64, arg
 		run = append(run, "--speak")
 	}
 	var r loadResult
-	if err = l.drive(ctx, run, &r); err != nil {
+	if err = l.Run(ctx, run, &r); err != nil {
 		return figures{}, err
 	}
 	return t.figures(args[0], value, r, d)
@@ -216,13 +98,13 @@ func (t task) figures(server string, value func(loadResult) float64, r loadResul
 
 // underCalls starts a server and measures a client library's calls to it.
 func (l *lab) underCalls(ctx context.Context, args, client []string, flag string, target func(url string) string, inFlight int) (figures, error) {
-	s, err := l.serve(ctx, args)
+	s, err := l.Serve(ctx, nil, args...)
 	if err != nil {
 		return figures{}, err
 	}
-	defer s.stop()
+	defer s.Stop() //nolint:errcheck // peers end as they do
 	var r calls.Result
-	err = l.drive(ctx, append(slices.Clip(client), flag, target(s.url), "-pid", strconv.Itoa(s.pid),
+	err = l.Run(ctx, append(slices.Clip(client), flag, target(s.URL), "-pid", strconv.Itoa(s.PID),
 		"-in-flight", strconv.Itoa(inFlight), "-duration", l.duration.String(), "-warmup", l.warmup.String()), &r)
 	if err != nil {
 		return figures{}, err

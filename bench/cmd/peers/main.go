@@ -12,25 +12,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/polywire/polywire/bench/internal/tool"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	default:
-		fmt.Fprintln(os.Stderr, "peers:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(tool.Main("peers", run)) }
 
 // options are the flags.
 type options struct {
@@ -86,15 +76,11 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	root, err := findRoot(ctx)
+	l, err := newLab(ctx, progress)
 	if err != nil {
 		return err
 	}
-	l, err := newLab(ctx, root, progress)
-	if err != nil {
-		return err
-	}
-	defer l.close()
+	defer l.Close()
 	l.duration, l.warmup = o.duration, o.warmup
 	rep, err := l.compare(ctx, chosen, o.rounds)
 	if err != nil {
@@ -108,7 +94,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		_, err = io.WriteString(out, rep.markdown())
 	}
 	if err == nil && o.write {
-		err = writeInto(filepath.Join(root, "docs", "performance.md"), rep.markdown())
+		err = tool.WriteBetween(filepath.Join(l.Root, "docs", "performance.md"), "bench", rep.markdown())
 	}
 	if missed := rep.missed(); err == nil && o.strict && len(missed) > 0 {
 		err = fmt.Errorf("missed: %s", strings.Join(missed, ", "))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/bench/internal/programs"
 	"github.com/polywire/polywire/internal/load"
 	"github.com/polywire/polywire/internal/testenv"
 )
@@ -17,15 +18,11 @@ import (
 // TestEveryCase builds the programs and runs each comparison, small and short:
 // that the figures are there, not what they are.
 func TestEveryCase(t *testing.T) {
-	root, err := findRoot(t.Context())
+	l, err := newLab(t.Context(), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := newLab(t.Context(), root, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.close()
+	defer l.Close()
 	l.duration, l.quiet, l.beats = 200*time.Millisecond, 100*time.Millisecond, 100*time.Millisecond
 	var plain, withNode []comparison
 	for _, c := range comparisons(size{echo: 4, broadcast: 4, idle: 200, calls: 4, handshakes: 100, polls: 4}) {
@@ -70,42 +67,19 @@ func tryAll(t *testing.T, l *lab, all []comparison) {
 }
 
 func TestFailuresAreReported(t *testing.T) {
-	l := &lab{dir: t.TempDir(), progress: io.Discard, duration: time.Second}
+	l := &lab{Set: &programs.Set{Dir: t.TempDir()}, progress: io.Discard, duration: time.Second}
 	script := func(name, text string) {
-		if err := os.WriteFile(filepath.Join(l.dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+		if err := os.WriteFile(filepath.Join(l.Dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	script("mute", "echo sorry >&2")
 	script("server", "echo listening on tcp://127.0.0.1:1; exec cat")
 	script("failing", "echo no luck >&2; exit 3")
 	script("chatty", "echo not JSON")
-	if _, err := l.serve(t.Context(), []string{"absent"}); err == nil {
-		t.Error("a program that is not there was started")
-	}
-	if _, err := l.serve(t.Context(), []string{"mute"}); err == nil || !strings.Contains(err.Error(), "sorry") {
-		t.Errorf("a server that says nothing: %v", err)
-	}
 	for client, want := range map[string]string{"failing": "no luck", "chatty": "invalid character"} {
 		_, err := l.underCalls(t.Context(), []string{"server"}, []string{client}, "-url", strings.Clone, 1)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", client, err)
-		}
-	}
-}
-
-func TestAnnouncements(t *testing.T) {
-	for line, want := range map[string]string{
-		"listening on ws://127.0.0.1:8080, process 12": "ws://127.0.0.1:8080",
-		"listening on tcp://127.0.0.1:7000":            "tcp://127.0.0.1:7000",
-		"not listening on anything":                    "",
-	} {
-		got := ""
-		if m := announced.FindStringSubmatch(line); m != nil {
-			got = m[1]
-		}
-		if got != want {
-			t.Errorf("%q: %q, want %q", line, got, want)
 		}
 	}
 }
@@ -228,28 +202,6 @@ func TestAmount(t *testing.T) {
 	}
 }
 
-func TestWriteInto(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "doc.md")
-	if err := os.WriteFile(path, []byte("a\n"+beginMark+"old\n"+endMark+"\nz\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if err := writeInto(path, "new\n"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b, err := os.ReadFile(path)
-	if want := "a\n" + beginMark + "\nnew\n\n" + endMark + "\nz\n"; err != nil || string(b) != want {
-		t.Errorf("%v: %q, want %q", err, b, want)
-	}
-	if err := os.WriteFile(path, []byte("a\n"+endMark), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if writeInto(path, "new") == nil || writeInto(path+"x", "new") == nil {
-		t.Error("written to where there is no place for it")
-	}
-}
-
 func TestFlags(t *testing.T) {
 	all := comparisons(fullSize())
 	if got, err := choose(all, "idle, echo-1"); err != nil || !slices.Equal(ids(got), []string{"idle", "echo-1"}) {
@@ -262,16 +214,5 @@ func TestFlags(t *testing.T) {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%q was accepted", args)
 		}
-	}
-}
-
-// TestDocumentHasItsPlace: make bench-peers writes there.
-func TestDocumentHasItsPlace(t *testing.T) {
-	b, err := os.ReadFile("../../../docs/performance.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Count(string(b), beginMark) != 1 || strings.Count(string(b), endMark) != 1 {
-		t.Error("docs/performance.md must have one pair of marks")
 	}
 }

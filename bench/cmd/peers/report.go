@@ -1,23 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/polywire/polywire/bench/internal/tool"
 )
 
 // report is all that came of a run.
 type report struct {
-	Machine string `json:"machine"`
-	Date    string `json:"date"`
-	Commit  string `json:"commit,omitempty"`
+	tool.Setting
+
 	Rounds  int    `json:"rounds"`
 	Seconds string `json:"duration"`
 	Rows    []row  `json:"rows"`
@@ -46,25 +41,7 @@ type outcome struct {
 }
 
 func newReport(ctx context.Context, l *lab, rounds int) report {
-	r := report{Machine: machine(), Date: time.Now().UTC().Format(time.DateOnly), Rounds: rounds, Seconds: l.duration.String()}
-	if out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output(); err == nil {
-		r.Commit = strings.TrimSpace(string(out)) // else it was not cloned, and has none
-	}
-	return r
-}
-
-// machine says on what it was measured.
-func machine() string {
-	cpu := runtime.GOARCH
-	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range bytes.Lines(b) {
-			if name, value, ok := bytes.Cut(line, []byte(":")); ok && string(bytes.TrimSpace(name)) == "model name" {
-				cpu = string(bytes.TrimSpace(value))
-				break
-			}
-		}
-	}
-	return fmt.Sprintf("%s, %d processors, %s, %s", cpu, runtime.NumCPU(), runtime.GOOS, runtime.Version())
+	return report{Setting: tool.NewSetting(ctx), Rounds: rounds, Seconds: l.duration.String()}
 }
 
 // judged fills in what follows from the rounds.
@@ -74,7 +51,7 @@ func (r row) judged() row {
 	for i := range ratios {
 		ratios[i] = ratio(r.Ours.Rounds[i].Value, r.Peer.Rounds[i].Value)
 	}
-	r.Ratio = median(ratios)
+	r.Ratio = tool.Median(ratios)
 	switch r.Rule {
 	case atMost:
 		r.Met = r.Ours.Median.Value <= r.Bar
@@ -124,7 +101,7 @@ func medians(rounds []figures) figures {
 		for i, f := range rounds {
 			v[i] = field(f)
 		}
-		return median(v)
+		return tool.Median(v)
 	}
 	return figures{
 		Value:     of(func(f figures) float64 { return f.Value }),
@@ -134,19 +111,6 @@ func medians(rounds []figures) figures {
 		P99:       of(func(f figures) float64 { return f.P99 }),
 		KiB:       of(func(f figures) float64 { return f.KiB }),
 		Lost:      of(func(f figures) float64 { return f.Lost }),
-	}
-}
-
-// median of an even number is the mean of the two in the middle; of none, 0.
-func median(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	switch n := len(v); {
-	case n == 0:
-		return 0
-	case n%2 == 1:
-		return v[n/2]
-	default:
-		return (v[n/2-1] + v[n/2]) / 2
 	}
 }
 
@@ -164,11 +128,7 @@ func (r report) missed() []string {
 // markdown returns the report as two tables for each section.
 func (r report) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s; %s", r.Machine, r.Date)
-	if r.Commit != "" {
-		fmt.Fprintf(&b, "; commit %s", r.Commit)
-	}
-	fmt.Fprintf(&b, "; medians of %d rounds of %s.\n", r.Rounds, r.Seconds)
+	fmt.Fprintf(&b, "%s; medians of %d rounds of %s.\n", r.Setting, r.Rounds, r.Seconds)
 	for rows := r.Rows; len(rows) > 0; {
 		section := rows[0].Section
 		n := slices.IndexFunc(rows, func(row row) bool { return row.Section != section })
@@ -249,25 +209,4 @@ func milliseconds(v float64) string {
 		return ""
 	}
 	return fmt.Sprintf("%.2f", v)
-}
-
-// The marks between which the tables stand.
-const (
-	beginMark = "<!-- bench:begin -->\n"
-	endMark   = "<!-- bench:end -->"
-)
-
-// writeInto puts text between the marks in a file.
-func writeInto(path, text string) error {
-	b, err := os.ReadFile(path) //nolint:gosec // our own document
-	if err != nil {
-		return err
-	}
-	before, rest, ok := bytes.Cut(b, []byte(beginMark))
-	_, after, ok2 := bytes.Cut(rest, []byte(endMark))
-	if !ok || !ok2 {
-		return errors.New(path + " has no bench:begin and bench:end marks")
-	}
-	out := slices.Concat(before, []byte(beginMark+"\n"+text+"\n"+endMark), after)
-	return os.WriteFile(path, out, 0o644) //nolint:gosec // a document, for all to read
 }

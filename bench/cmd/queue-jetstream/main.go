@@ -13,22 +13,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
-	"slices"
-	"syscall"
 	"time"
+
+	"github.com/polywire/polywire/bench/internal/tool"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "queue-jetstream:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(tool.Main("queue-jetstream", run)) }
 
 // config says what to measure.
 type config struct {
@@ -40,7 +31,7 @@ type config struct {
 	dir      string
 }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, out, _ io.Writer) error {
 	if len(args) == 0 {
 		return errors.New("want compare or start")
 	}
@@ -136,8 +127,8 @@ func (l *lab) compare(ctx context.Context, sync bool) ([]comparison, error) {
 		}
 	}
 	line := func(work string, bare, ours figures) comparison {
-		b, o := median(bare.rate), median(ours.rate)
-		return comparison{SyncAlways: sync, Work: work, Bare: b, Ours: o, Ratio: o / b, BareCPU: median(bare.cpu), OursCPU: median(ours.cpu)}
+		b, o := tool.Median(bare.rate), tool.Median(ours.rate)
+		return comparison{SyncAlways: sync, Work: work, Bare: b, Ours: o, Ratio: o / b, BareCPU: tool.Median(bare.cpu), OursCPU: tool.Median(ours.cpu)}
 	}
 	return []comparison{line("publish", bare.publish, ours.publish), line("consume", bare.consume, ours.consume)}, nil
 }
@@ -148,25 +139,11 @@ type figures struct{ rate, cpu []float64 }
 
 func (f *figures) round(ctx context.Context, messages int, do func(context.Context) error) error {
 	runtime.GC() // what the step before left is not this one's
-	start, busy := time.Now(), cpu()
+	start, busy := time.Now(), tool.CPU()
 	if err := do(ctx); err != nil {
 		return err
 	}
 	f.rate = append(f.rate, float64(messages)/time.Since(start).Seconds())
-	f.cpu = append(f.cpu, float64((cpu()-busy).Nanoseconds())/1e3/float64(messages))
+	f.cpu = append(f.cpu, float64((tool.CPU()-busy).Nanoseconds())/1e3/float64(messages))
 	return nil
-}
-
-// cpu is how long this process has used the processor.
-func cpu() time.Duration {
-	var r syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
-		return 0
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
-}
-
-func median(v []float64) float64 {
-	s := slices.Sorted(slices.Values(v))
-	return s[len(s)/2]
 }

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
-		if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
+		if err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr); err != nil {
 			os.Stderr.WriteString(err.Error() + "\n")
 			os.Exit(1)
 		}
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 func TestCompare(t *testing.T) {
 	var out strings.Builder
 	args := []string{"compare", "-messages", "100", "-rounds", "1", "-in-flight", "16", "-workers", "4", "-dir", t.TempDir()}
-	if err := run(t.Context(), args, &out); err != nil {
+	if err := run(t.Context(), args, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	lines := json.NewDecoder(strings.NewReader(out.String()))
@@ -44,7 +44,7 @@ func TestCompare(t *testing.T) {
 
 func TestStart(t *testing.T) {
 	var out strings.Builder
-	if err := run(t.Context(), []string{"start", "-messages", "50", "-dir", t.TempDir()}, &out); err != nil {
+	if err := run(t.Context(), []string{"start", "-messages", "50", "-dir", t.TempDir()}, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	var s start
@@ -56,7 +56,7 @@ func TestStart(t *testing.T) {
 func TestMisuse(t *testing.T) {
 	for _, args := range [][]string{nil, {"dance"}, {"compare", "-rounds", "0"}, {"compare", "-workers", "9", "-in-flight", "8"},
 		{"start", "-messages", "0"}, {"start", "-dir", "/nowhere/at/all"}} {
-		if err := run(t.Context(), args, io.Discard); err == nil {
+		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%q was accepted", args)
 		}
 	}

@@ -12,25 +12,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/polywire/polywire/bench/internal/tool"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-	default:
-		fmt.Fprintln(os.Stderr, "scale:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(tool.Main("scale", run)) }
 
 // options are the flags.
 type options struct {
@@ -98,7 +88,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if !o.write {
 		return nil
 	}
-	return writeTables(filepath.Join("..", "docs", "scale.md"), text.String())
+	return tool.WriteBetween(filepath.Join("..", "docs", "scale.md"), "measured", text.String())
 }
 
 func (t table) print(w io.Writer) {
@@ -110,30 +100,6 @@ func (t table) print(w io.Writer) {
 		fmt.Fprintf(w, "\n%s\n", t.note)
 	}
 	fmt.Fprintln(w)
-}
-
-// The marks in the document between which the tables stand.
-const (
-	beginMark = "<!-- measured: begin -->"
-	endMark   = "<!-- measured: end -->"
-)
-
-func writeTables(path, tables string) error {
-	b, err := os.ReadFile(path) //nolint:gosec // the document
-	if err != nil {
-		return err
-	}
-	before, rest, ok := strings.Cut(string(b), beginMark)
-	_, after, ok2 := strings.Cut(rest, endMark)
-	if !ok || !ok2 {
-		return fmt.Errorf("%s has no marks for the tables", path)
-	}
-	return os.WriteFile(path, []byte(before+beginMark+"\n\n"+tables+endMark+after), 0o600) //nolint:gosec // the document
-}
-
-func median(figures []float64) float64 {
-	slices.Sort(figures)
-	return figures[len(figures)/2]
 }
 
 func num(v float64) string {

@@ -9,20 +9,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/bench/internal/tool"
 	"github.com/polywire/polywire/client"
 )
-
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 func payload() string { return strings.Repeat("x", 100) }
 
@@ -58,7 +50,7 @@ func rated(ctx context.Context, o options, nodes, spread, conns int, clustered b
 		}
 		rates, cpus = append(rates, r), append(cpus, c)
 	}
-	return median(rates), median(cpus), nil
+	return tool.Median(rates), tool.Median(cpus), nil
 }
 
 func broadcast(ctx context.Context, o options) (table, error) {
@@ -250,14 +242,14 @@ func rooms(ctx context.Context, o options) (table, error) {
 		if err != nil {
 			return t, err
 		}
-		began, spent := time.Now(), cpuTime()
+		began, spent := time.Now(), tool.CPU()
 		sends := 0
 		for ; time.Since(began) < o.duration/2; sends++ {
 			if err := s.nodes[0].Room(names[sends%count]).Send(ctx, "news", payload()); err != nil {
 				return t, err
 			}
 		}
-		cpu := float64((cpuTime() - spent).Microseconds()) / float64(sends)
+		cpu := float64((tool.CPU() - spent).Microseconds()) / float64(sends)
 		if err := s.close(); err != nil {
 			return t, err
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/bench/internal/tool"
 	"github.com/polywire/polywire/cluster/nats"
 	"github.com/polywire/polywire/natsembed"
 	"github.com/polywire/polywire/wire/native"
@@ -174,7 +175,7 @@ func (s *site) publish(ctx context.Context, d time.Duration, window int64, paylo
 	each := int64(len(s.conns))
 	base := s.received.Load()
 	sent := int64(0)
-	began, spent := time.Now(), cpuTime()
+	began, spent := time.Now(), tool.CPU()
 	for time.Since(began) < d {
 		if err := s.nodes[0].Room(room).Send(ctx, "news", payload); err != nil {
 			return 0, 0, err
@@ -187,7 +188,7 @@ func (s *site) publish(ctx context.Context, d time.Duration, window int64, paylo
 	if err := s.until(base + sent*each); err != nil {
 		return 0, 0, err
 	}
-	took, used := time.Since(began), cpuTime()-spent
+	took, used := time.Since(began), tool.CPU()-spent
 	return float64(sent) / took.Seconds(), float64(used.Microseconds()) / float64(sent), nil
 }
 
