@@ -133,3 +133,38 @@ func ExampleRooms() {
 	fmt.Println(srv.Close())
 	// Output: <nil>
 }
+
+// A token outside of a connection: in an HTTP handler of one's own, say.
+func ExampleTokens_Verify() {
+	shared := []byte("32 bytes at least, as of openssl rand -hex 32")
+	key, err := auth.Secret(shared)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	tokens, err := auth.JWT(auth.Static(key), auth.Options{Issuers: []string{"https://example.com"}, Audiences: []string{"chat"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer tokens.Close()
+	ctx := context.Background()
+	token, err := tokens.Verify(ctx, issue("ann", shared))
+	fmt.Println(token.User, token.Issuer, err)
+	_, err = tokens.Verify(ctx, issue("ann", []byte("another secret, that is as long as it has to be")))
+	fmt.Println(err != nil)
+	// Output:
+	// ann https://example.com <nil>
+	// true
+}
+
+// Rules may come from a file or a flag, a line each.
+func ExampleParseRule() {
+	rule, err := auth.ParseRule("team:*=subscribe,publish,kind=chat.*,users")
+	fmt.Println(rule.Pattern, rule.Subscribe, rule.Publish, rule.Kinds, err)
+	_, err = auth.ParseRule("team:*")
+	fmt.Println(err)
+	// Output:
+	// team:* true true [chat.*] <nil>
+	// auth: rule "team:*": want PATTERN=subscribe,publish
+}

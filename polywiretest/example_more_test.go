@@ -14,9 +14,7 @@ func ExampleCluster() {
 	t, end := exampleT()
 	defer end()
 
-	servers, _ := polywiretest.Cluster(t, 2, func(opts ...polywire.Option) (*polywire.Server, error) {
-		return polywire.New(opts...) // or the program's own function
-	})
+	servers, _ := polywiretest.Cluster(t, 2, polywire.New) // or the program's own function
 	ana, bob := servers[0].Client(), servers[1].Client()
 	ana.MustSubscribe("chat")
 	bob.MustSubscribe("chat")
