@@ -218,7 +218,7 @@ func TestLedger(t *testing.T) {
 				l.accepted(n)
 			}
 		}
-		for _, h := range strings.FieldsSeq(c.heard) {
+		for h := range strings.FieldsSeq(c.heard) {
 			l.hears("x", h[:1], fmt.Appendf(nil, `{"from":"p","n":%s}`, h[1:]))
 		}
 		got := strings.Join(l.audit(), "; ")
