@@ -238,6 +238,14 @@ func visits() map[string]func(ctx context.Context, demo, admin string) (chromedp
 				chromedp.Click(chromedp.CSS(`#send`)),
 			)
 		},
+		"console": func(ctx context.Context, _, admin string) (chromedp.CSS, error) {
+			return "#view", chromedp.Do(ctx,
+				chromedp.Navigate("http://"+admin+"/"),
+				chromedp.WaitVisible(chromedp.CSS(`#status[data-status="live"]`)),
+				chromedp.Click(chromedp.CSS(`#views a[href="#/rooms"]`)),
+				chromedp.WaitVisible(chromedp.CSS(`#view table`)),
+			)
+		},
 	}
 }
 
@@ -258,5 +266,6 @@ func (q *quickstart) visit(at, name, want string) {
 	testenv.Eventually(q.t, quickstartWait, at+" is to be read: "+want, func() bool {
 		return re.MatchString(text(ctx, q.t, selector))
 	})
+	screenshot(ctx, q.t, "quickstart-"+name+".png")
 	q.visited[name] = true
 }
