@@ -45,7 +45,7 @@ Then watch it from a second terminal, and speak from a third:
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newConfig(), newHealth(), newDemo(), newPub(), newSub(), newCall(), newWebhook(), newQueue(), newBench(), newVersion())
+	root.AddCommand(newServe(), newConfig(), newHealth(), newTop(), newDemo(), newPub(), newSub(), newCall(), newWebhook(), newQueue(), newBench(), newVersion())
 	nameNear(root)
 	return root
 }
