@@ -79,13 +79,10 @@ func TestSecretsAreFound(t *testing.T) {
 	}
 }
 
-// What is wrong with settings is said without what is secret in them, by
-// check, by show and by the server, whichever way they are given.
-func TestWrongSettingsKeepSecrets(t *testing.T) {
-	all := make(secrets)
-	s := all.new("the secret")
+// wrongSettings are files in which something is wrong beside a secret, or with it.
+func wrongSettings(s string) []string {
 	whsec := "whsec_" + base64.StdEncoding.EncodeToString([]byte(s+s))
-	for _, file := range []string{
+	return []string{
 		"admin: {token: [" + s + "]}",
 		"admin: {token: {" + s + ": 1}}",
 		"admin: {token: *" + s + "}",
@@ -148,7 +145,15 @@ func TestWrongSettingsKeepSecrets(t *testing.T) {
 		s,
 		"a: b: " + s,
 		"\t" + s,
-	} {
+	}
+}
+
+// What is wrong with settings is said without what is secret in them, by
+// check, by show and by the server, whichever way they are given.
+func TestWrongSettingsKeepSecrets(t *testing.T) {
+	all := make(secrets)
+	s := all.new("the secret")
+	for _, file := range wrongSettings(s) {
 		name := settingsFile(t, file+"\n")
 		for _, args := range [][]string{{"config", "check", name}, {"config", "show", name}, {"serve", "--listen", "127.0.0.1:0", "--config", name}} {
 			if args[0] == "serve" && strings.Contains(file, "/nowhere") {

@@ -84,7 +84,7 @@ func (f *serveFlags) openAPI(ctx context.Context, r apiParts) (*apiServer, error
 	if replicas == 0 && len(f.peers) >= 3 {
 		replicas = 3
 	}
-	o := api.Options{Server: r.srv, Keys: f.api.keys, Version: buildVersion(), Logger: r.logger}
+	o := api.Options{Server: r.srv, Keys: f.api.keys, PublishWait: f.queueRules.wait, Version: buildVersion(), Logger: r.logger}
 	h, err := a.make(ctx, o, r.engine, r.sender, place, replicas)
 	if err == nil && f.api.listen != "" {
 		err = a.listen(ctx, f.api.listen, h, r.out)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,9 @@ type Options struct {
 	Server *polywire.Server
 	// Queues is the broker of the queues. Nil: there are none.
 	Queues *queue.Broker
+	// PublishWait is how long a message for a queue may wait for a broker that is
+	// away. Zero: 10 s.
+	PublishWait time.Duration
 	// Keys open the API.
 	Keys []Key
 	// Answers remembers requests with an Idempotency-Key. Nil: a [Memory].
@@ -77,6 +81,7 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.publishWait = cmp.Or(o.PublishWait, 10*time.Second)
 	if o.Answers == nil {
 		o.Answers = NewMemory(0)
 	}

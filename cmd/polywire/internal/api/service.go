@@ -22,6 +22,8 @@ type service struct {
 	srv    *polywire.Server
 	queues *queue.Broker // nil: none
 	forms  *shown.Forms
+
+	publishWait time.Duration // at most
 }
 
 // The kinds by which servers of a cluster ask each other.

@@ -91,6 +91,8 @@ func (s *service) PublishToQueue(ctx context.Context, in *v1.PublishToQueueReque
 	if m.ID == "" {
 		m.ID = queue.NewID(time.Now())
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.publishWait)
+	defer cancel()
 	if err := b.Publish(ctx, m); err != nil {
 		return nil, err
 	}
