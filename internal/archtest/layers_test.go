@@ -86,6 +86,7 @@ var homes = map[string][]string{
 	"github.com/prometheus/client_golang": {"observe/prometheus", "cmd/..."},
 	"go.opentelemetry.io/otel":            {"observe/otel", "cmd/..."},
 	"github.com/rabbitmq/amqp091-go":      {"queue/rabbitmq"},
+	"github.com/rivo/uniseg":              {"cmd/..."},
 	"github.com/schollz/progressbar/v3":   {"cmd/..."},
 	"github.com/spf13/cobra":              {"cmd/..."},
 	"github.com/spf13/pflag":              {"cmd/..."},
