@@ -38,7 +38,8 @@ type JWKSOptions struct {
 	AllowSecrets bool
 }
 
-// KeySet is a JSON Web Key Set that is fetched when it is needed. Make one with [JWKS].
+// KeySet is a JSON Web Key Set that is fetched when it is needed. Make one with
+// [JWKS]. Its methods may be called by many goroutines at once.
 type KeySet struct {
 	at      string
 	url     *url.URL // nil: a file

@@ -29,7 +29,7 @@ type Keys interface {
 }
 
 // Key verifies signatures of the algorithms that are its own. It says nothing
-// of the key itself when it is printed.
+// of the key itself when it is printed. It is an immutable value.
 type Key struct {
 	id     string
 	algs   []string

@@ -48,7 +48,8 @@ type Policy struct {
 }
 
 // Rooms is a [Policy] in use. Its methods are policies of a server; call them
-// in one of your own to ask for more than they do.
+// in one of your own to ask for more than they do. It is immutable, and for many
+// goroutines at once.
 type Rooms struct {
 	rules  []rule
 	policy Policy

@@ -25,7 +25,8 @@ type MemoryOptions struct {
 
 // Memory is a connection to a broker in this program's memory: a driver for
 // tests and for programs whose work may be lost with them. It keeps time by
-// timers, so that tests can make it virtual. It makes queues on first use.
+// timers, so that tests can make it virtual. It makes queues on first use. Its
+// methods may be called by many goroutines at once.
 type Memory struct {
 	store  *store
 	subs   map[*memorySub]struct{} // guarded by the store, as is all below

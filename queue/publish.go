@@ -28,7 +28,8 @@ func (b *Broker) Publish(ctx context.Context, m Message) error {
 	return b.Send(ctx, m).Wait(ctx)
 }
 
-// Pending is a message that has been sent and is not known to be kept.
+// Pending is a message that has been sent and is not known to be kept. It is for
+// one goroutine at a time.
 type Pending struct {
 	b       *Broker
 	e       Envelope

@@ -163,7 +163,8 @@ func pickBy(p polywire.Pattern, links []link, asks bool) (link, error) {
 	return link{}, err
 }
 
-// Future is a call whose answer is waited for later.
+// Future is a call whose answer is waited for later, by as many goroutines as
+// like.
 type Future struct {
 	done chan struct{}
 	err  error

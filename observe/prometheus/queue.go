@@ -71,7 +71,7 @@ func newQueueMetrics(m *Metrics) *queueMetrics {
 	}}
 }
 
-// Queues watches brokers.
+// Queues watches brokers, as many as are given to it, at any time.
 type Queues struct{ q *queueMetrics }
 
 // Queues returns what watches brokers, by its hooks and by asking them:

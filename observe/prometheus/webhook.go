@@ -74,7 +74,7 @@ func newWebhookMetrics(m *Metrics) *webhookMetrics {
 	return w
 }
 
-// Webhooks watches dispatchers.
+// Webhooks watches dispatchers, as many as are given to it, at any time.
 type Webhooks struct{ w *webhookMetrics }
 
 // Webhooks returns what watches dispatchers, by its hooks and by asking them:

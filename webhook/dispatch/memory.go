@@ -45,7 +45,7 @@ func NewMemory(o MemoryOptions) *Memory {
 // DefaultAge is for how long stores keep events and attempts by default.
 const DefaultAge = 7 * 24 * time.Hour
 
-// MemoryEndpoints implements [Endpoints].
+// MemoryEndpoints implements [Endpoints], for many goroutines at once.
 type MemoryEndpoints struct {
 	mu       sync.Mutex
 	records  map[string]Record
@@ -214,7 +214,7 @@ func (l *memoryLog[T]) all(since, until time.Time) []T {
 	return slices.Clone(l.items[from:max(from, to)])
 }
 
-// MemoryEvents implements [Events].
+// MemoryEvents implements [Events], for many goroutines at once.
 type MemoryEvents struct{ log memoryLog[Stored] }
 
 // Append implements Events.
@@ -249,7 +249,7 @@ func (m *MemoryEvents) Scan(ctx context.Context, pattern string, since, until ti
 	return nil
 }
 
-// MemoryAttempts implements [Attempts].
+// MemoryAttempts implements [Attempts], for many goroutines at once.
 type MemoryAttempts struct{ log memoryLog[Entry] }
 
 // Append implements Attempts.

@@ -10,7 +10,8 @@ import (
 	"github.com/polywire/polywire/webhook/dispatch"
 )
 
-// Endpoints implements dispatch.Endpoints. A revision is that of the bucket.
+// Endpoints implements dispatch.Endpoints, for many goroutines at once. A revision is
+// that of the bucket.
 type Endpoints struct{ kv jetstream.KeyValue }
 
 var _ dispatch.Endpoints = (*Endpoints)(nil)

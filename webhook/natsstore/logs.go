@@ -19,7 +19,7 @@ import (
 // skew is by how much clocks of programs and servers may differ.
 const skew = 5 * time.Minute
 
-// Events implements dispatch.Events. Their subjects are prefix.webhook.event., the
+// Events implements dispatch.Events, for many goroutines at once. Their subjects are prefix.webhook.event., the
 // drawer and the type.
 type Events struct {
 	stream
