@@ -57,11 +57,11 @@ type connection struct {
 }
 
 func viewConnection(c *polywire.Conn) connection {
-	s := c.Stats()
+	s, open := c.Stats(), time.Since(c.OpenedAt())
 	return connection{
 		ID: clip(c.ID(), maxTextBytes), Node: c.Server().Nodes().ID(), Wire: c.Wire(), Namespace: clip(c.Namespace().Name(), maxTextBytes),
 		User: clip(c.User(), maxTextBytes), Address: clip(address(c), maxTextBytes), Opened: c.OpenedAt().UTC(),
-		OpenMS: time.Since(c.OpenedAt()).Milliseconds(), IdleMS: s.Quiet.Milliseconds(), Rooms: len(namesOfRooms(c)),
+		OpenMS: open.Milliseconds(), IdleMS: min(s.Quiet, open).Milliseconds(), Rooms: len(namesOfRooms(c)),
 		MessagesIn: s.MessagesIn, MessagesOut: s.MessagesOut, BytesIn: s.BytesIn, BytesOut: s.BytesOut, QueuedBytes: s.QueuedBytes,
 	}
 }
@@ -155,7 +155,7 @@ func (q *connectionsQuestion) picks(c *polywire.Conn, text string) bool {
 	case q.Wire != "" && c.Wire() != q.Wire,
 		q.User != "" && c.User() != q.User,
 		q.Namespace != "" && c.Namespace().Name() != q.Namespace,
-		q.Room != "" && !c.In(q.Room):
+		q.Room != "" && q.Room != c.ID() && !c.In(q.Room):
 		return false
 	case text == "":
 		return true

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 const (
 	maxSessions   = 64 // the oldest goes
 	sessionAge    = 12 * time.Hour
+	maxShown      = 8 // sessions by one request
 	maxTokenBytes = 512
 	triesSpan     = time.Minute
 	maxTries      = 5   // of one address in that time that are wrong
@@ -144,10 +146,21 @@ func cookieOf(r *http.Request) string {
 	return cookieName + "_" + port
 }
 
+// shownSessions are the ids that a request shows: another program of the host
+// may have set a cookie of the same name.
+func shownSessions(r *http.Request) (ids []string) {
+	for _, k := range r.CookiesNamed(cookieOf(r)) {
+		if len(ids) < maxShown {
+			ids = append(ids, k.Value)
+		}
+	}
+	return ids
+}
+
 // loggedIn reports whether a request shows a session.
 func (c *Console) loggedIn(r *http.Request) bool {
-	k, err := r.Cookie(cookieOf(r))
-	return err == nil && c.sessions.has(k.Value, time.Now())
+	now := time.Now()
+	return slices.ContainsFunc(shownSessions(r), func(id string) bool { return c.sessions.has(id, now) })
 }
 
 type sessionState struct {
@@ -191,8 +204,8 @@ func (c *Console) logout(r *request) (any, error) {
 	if _, err := bind[struct{}](r); err != nil {
 		return nil, err
 	}
-	if k, err := r.Cookie(cookieOf(r.Request)); err == nil {
-		c.sessions.end(k.Value)
+	for _, id := range shownSessions(r.Request) {
+		c.sessions.end(id)
 	}
 	http.SetCookie(r.w, c.cookie(r.Request, "", -1))
 	return nil, nil

@@ -31,6 +31,7 @@ const (
 	whatMessage   = "message"
 	whatCall      = "call"
 	whatAnswer    = "answer"
+	whatPublish   = "publish"
 	whatBroadcast = "broadcast"
 )
 
@@ -176,7 +177,12 @@ func (c *Console) Hooks() polywire.Hooks {
 		},
 		AfterBroadcast: func(b *polywire.Broadcast) {
 			if all := c.tail.watchers.Load(); all != nil {
-				c.tail.broadcast(*all, b, c.viewer)
+				c.tail.broadcast(*all, b, nil, c.viewer)
+			}
+		},
+		AfterPeerBroadcast: func(sender *polywire.Conn, b *polywire.Broadcast) {
+			if all := c.tail.watchers.Load(); all != nil {
+				c.tail.broadcast(*all, b, sender, c.viewer)
 			}
 		},
 	}
@@ -226,8 +232,12 @@ func (t *tail) answered(all []*watcher, m *polywire.Message, result any, err err
 	})
 }
 
-func (t *tail) broadcast(all []*watcher, b *polywire.Broadcast, v *viewer) {
+// broadcast is what goes out, and with a sender what he wished to.
+func (t *tail) broadcast(all []*watcher, b *polywire.Broadcast, sender *polywire.Conn, v *viewer) {
 	e := entry{dir: dirOut, what: whatBroadcast, kind: b.Kind, rooms: b.Rooms, receivers: b.Receivers, took: b.Took}
+	if sender != nil {
+		e.dir, e.what, e.conn = dirIn, whatPublish, sender
+	}
 	t.offer(all, e, func(e *entry) {
 		e.rooms = slices.Clone(b.Rooms[:min(len(b.Rooms), maxRooms)])
 		e.header = showHeader(b.Header)
@@ -341,7 +351,7 @@ func (v *viewer) entry(e *entry) entryView {
 	if e.conn != nil {
 		out.Conn, out.User, out.Wire = clip(e.conn.ID(), maxTextBytes), clip(e.conn.User(), maxTextBytes), e.conn.Wire()
 	}
-	if e.what == whatBroadcast {
+	if e.what == whatBroadcast || e.what == whatPublish {
 		out.Receivers = &e.receivers
 	}
 	if e.what != whatAnswer {
