@@ -110,13 +110,28 @@ func engineAway(err error) bool {
 
 // Sentinel errors. Methods return them wrapped or not: use errors.Is.
 var (
-	ErrNotRunning    = errors.New("polywire: not running")
-	ErrRunning       = errors.New("polywire: already running")
-	ErrClosed        = errors.New("polywire: closed")
-	ErrConnClosed    = fmt.Errorf("polywire: connection closed: %w", &Error{Code: CodeUnavailable, Message: "connection closed"})
+	// ErrNotRunning says that the server has not been started, or joins its
+	// cluster still.
+	ErrNotRunning = errors.New("polywire: not running")
+	// ErrRunning says that a client that is to be connected is so already, or is
+	// at work to be; see package client.
+	ErrRunning = errors.New("polywire: already running")
+	// ErrClosed says that the server, or the client, has been closed.
+	ErrClosed = errors.New("polywire: closed")
+	// ErrConnClosed says that the connection has ended; [CloseError] says why.
+	// Whether the peer has handled a call that was in flight is not known. Its
+	// code is [CodeUnavailable].
+	ErrConnClosed = fmt.Errorf("polywire: connection closed: %w", &Error{Code: CodeUnavailable, Message: "connection closed"})
+	// ErrNoConnections says that nobody was there who could have been asked, or
+	// who had to be reached ([MustReach]). Its code is [CodeUnavailable].
 	ErrNoConnections = fmt.Errorf("polywire: no connections: %w", &Error{Code: CodeUnavailable, Message: "no connections"})
-	ErrSlowConsumer  = errors.New("polywire: slow consumer")
-	ErrConfig        = errors.New("polywire: invalid configuration")
+	// ErrSlowConsumer says that the outbox was full, and that the connection is
+	// closed for that.
+	ErrSlowConsumer = errors.New("polywire: slow consumer")
+	// ErrConfig is wrapped by all errors about options and registrations.
+	ErrConfig = errors.New("polywire: invalid configuration")
+	// ErrDuplicateCode says that a numeric code is another kind's already; see
+	// [Server.Code].
 	ErrDuplicateCode = fmt.Errorf("%w: duplicate message code", ErrConfig)
 	// ErrAwaitHello is returned by an [Authenticator] that wants to see the
 	// client's first message before it decides.
@@ -127,28 +142,29 @@ var (
 // see [wire.CloseCode] for the ranges.
 type CloseCode = wire.CloseCode
 
-// The close codes of the core.
+// The close codes of the core. After those up to 3499 a client comes back, after
+// 1000 and the others it stays away.
 const (
-	CloseNormal            CloseCode = 1000
-	CloseGoingAway         CloseCode = 1001
-	CloseConnectionClosed            = wire.CloseConnectionClosed
-	CloseShutdown                    = wire.CloseShutdown
-	CloseServerError                 = wire.CloseServerError
-	CloseExpired                     = wire.CloseExpired
-	CloseSlow                        = wire.CloseSlow
-	CloseWriteError                  = wire.CloseWriteError
-	CloseInsufficientState           = wire.CloseInsufficientState
-	CloseForceReconnect              = wire.CloseForceReconnect
-	CloseNoPong                      = wire.CloseNoPong
-	CloseTooManyRequests             = wire.CloseTooManyRequests
-	CloseUnauthorized                = wire.CloseUnauthorized
-	CloseBadRequest                  = wire.CloseBadRequest
-	CloseStale                       = wire.CloseStale
-	CloseForceDisconnect             = wire.CloseForceDisconnect
-	CloseConnectionLimit             = wire.CloseConnectionLimit
-	CloseRoomLimit                   = wire.CloseRoomLimit
-	CloseProtocol                    = wire.CloseProtocol
-	CloseForbidden                   = wire.CloseForbidden
+	CloseNormal            CloseCode = 1000                        // an orderly end
+	CloseGoingAway         CloseCode = 1001                        // the peer goes: a page that is left
+	CloseConnectionClosed            = wire.CloseConnectionClosed  // 3000: the connection broke without a word
+	CloseShutdown                    = wire.CloseShutdown          // 3001: the server is going down
+	CloseServerError                 = wire.CloseServerError       // 3004: an internal fault
+	CloseExpired                     = wire.CloseExpired           // 3005: the identity's time is over
+	CloseSlow                        = wire.CloseSlow              // 3008: slow consumer: the outbox was full
+	CloseWriteError                  = wire.CloseWriteError        // 3009: a write failed or took too long
+	CloseInsufficientState           = wire.CloseInsufficientState // 3010: a hole in a room's history
+	CloseForceReconnect              = wire.CloseForceReconnect    // 3011: please come back, perhaps elsewhere
+	CloseNoPong                      = wire.CloseNoPong            // 3012: no answer to a heartbeat
+	CloseTooManyRequests             = wire.CloseTooManyRequests   // 3013: over a rate or the limit of open calls
+	CloseUnauthorized                = wire.CloseUnauthorized      // 3500: credentials missing or not accepted
+	CloseBadRequest                  = wire.CloseBadRequest        // 3501: malformed or against the protocol
+	CloseStale                       = wire.CloseStale             // 3502: no opening within the handshake timeout
+	CloseForceDisconnect             = wire.CloseForceDisconnect   // 3503: the application ended it
+	CloseConnectionLimit             = wire.CloseConnectionLimit   // 3504: too many connections
+	CloseRoomLimit                   = wire.CloseRoomLimit         // 3505: too many rooms
+	CloseProtocol                    = wire.CloseProtocol          // 3506: no protocol in common
+	CloseForbidden                   = wire.CloseForbidden         // 3507: not allowed
 )
 
 // CloseError is the end of a connection: what [Conn.Err] and calls in flight report.

@@ -19,8 +19,8 @@ import (
 // skew is by how much clocks of programs and servers may differ.
 const skew = 5 * time.Minute
 
-// Events implements dispatch.Events, for many goroutines at once. Their subjects are prefix.webhook.event., the
-// drawer and the type.
+// Events implements dispatch.Events, for many goroutines at once. Their subjects are
+// prefix.webhook.event., the drawer and the type.
 type Events struct {
 	stream
 
