@@ -41,19 +41,20 @@ type world struct {
 
 // TestSoak lets everything happen at once for as long as was said.
 func TestSoak(t *testing.T) {
-	own := openFiles()
 	s := serve(t)
 	before, err := s.state()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("at the beginning: %v", before)
-	w := &world{t: t, s: s, lanes: pave(t, s), asking: make(map[string]*client.Client), ledgers: map[string]*ledger{
+	http.DefaultClient.CloseIdleConnections()
+	own := openFiles()
+	w := &world{t: t, s: s, asking: make(map[string]*client.Client), ledgers: map[string]*ledger{
 		roomKept: newLedger(), roomLive: newLedger(), roomDone: newLedger(), "webhooks": newLedger(), "calls": newLedger(),
 	}}
-	w.ways = w.lanes.ways(s)
 	t.Run("all at once", func(t *testing.T) {
-		w.t = t
+		w.t, w.lanes = t, pave(t, s)
+		w.ways = w.lanes.ways(s)
 		w.people()
 		w.trouble(soakTime(t))
 		w.settle()
