@@ -2,7 +2,8 @@
 // customer's system hears of it by a signed webhook, the customer's own devices
 // by a message to a room, each over its wire, and the heavy work, an invoice,
 // goes to a queue whose worker reports back to the room. All of it is kept by
-// the NATS server inside until it is done.
+// the NATS server inside until it is done. It is the workflow that Gost's document
+// recommends.
 package main
 
 import (

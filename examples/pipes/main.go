@@ -1,7 +1,8 @@
 // Pipes shows the way of a message through pipes, in both directions: a client
 // sends a word, the server's pipes trace it and put it in upper case, and what
 // the handler sends goes out through them the other way round. The two sides
-// speak JSON over an HTTP Upgrade and know the message by a number.
+// speak JSON over an HTTP Upgrade and know the message by a number. It is the
+// example of go-goo message's document, and prints the same lines in the same order.
 package main
 
 import (

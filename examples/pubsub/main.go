@@ -1,5 +1,7 @@
 // Pubsub is a match with its audience: a reporter publishes to a room, two fans
-// have subscribed to it, and a policy keeps the fans from publishing themselves.
+// have subscribed to it, and a policy keeps the fans from publishing themselves. It is
+// what Goomerang's document calls publish and subscribe, with its middleware, on the
+// native wire.
 package main
 
 import (

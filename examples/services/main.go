@@ -1,7 +1,8 @@
 // Services is two programs in one: orders and stock, each a server on a unix
 // socket and a caller of the other. An order takes goods from the stock, and
 // the stock asks the orders how urgent it is. Then the stock goes away and
-// comes back.
+// comes back. It is the program of DRS's document with names in place of addresses,
+// and GOSF's microservices; examples/drs has DRS's own commands.
 package main
 
 import (
