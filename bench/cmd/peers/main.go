@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polywire/polywire/bench/internal/programs"
 	"github.com/polywire/polywire/bench/internal/tool"
 )
 
@@ -29,6 +30,7 @@ type options struct {
 	rounds           int
 	write, asJSON    bool
 	strict           bool
+	charts           bool
 }
 
 func parse(args []string, out io.Writer) (options, error) {
@@ -39,7 +41,8 @@ func parse(args []string, out io.Writer) (options, error) {
 	f.DurationVar(&o.duration, "duration", 4*time.Second, "how long to measure each server in each round")
 	f.DurationVar(&o.warmup, "warmup", time.Second, "how long to drive load before measuring")
 	f.IntVar(&o.rounds, "rounds", 3, "rounds; medians count")
-	f.BoolVar(&o.write, "write", false, "write the tables into docs/performance.md")
+	f.BoolVar(&o.write, "write", false, "write the tables into docs/performance.md, and draw their charts")
+	f.BoolVar(&o.charts, "charts", false, "measure nothing: draw the charts of the tables that are in docs/performance.md")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON in place of tables")
 	f.BoolVar(&o.strict, "strict", false, "fail when a bar is missed")
 	if err := f.Parse(args); err != nil {
@@ -76,6 +79,13 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if o.charts {
+		root, err := programs.Root(ctx)
+		if err != nil {
+			return err
+		}
+		return draw(root)
+	}
 	l, err := newLab(ctx, progress)
 	if err != nil {
 		return err
@@ -95,6 +105,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	}
 	if err == nil && o.write {
 		err = tool.WriteBetween(filepath.Join(l.Root, "docs", "performance.md"), "bench", rep.markdown())
+		if err == nil {
+			err = draw(l.Root)
+		}
 	}
 	if missed := rep.missed(); err == nil && o.strict && len(missed) > 0 {
 		err = fmt.Errorf("missed: %s", strings.Join(missed, ", "))

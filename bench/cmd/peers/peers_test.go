@@ -126,21 +126,11 @@ func handshakes(lost float64, slowest ...float64) outcome {
 }
 
 func TestMarkdown(t *testing.T) {
-	r := report{Rows: []row{
-		{Case: "a", Title: "first", Unit: "messages", Ours: rounds(4), Peer: rounds(2), Bar: 2},
-		{Case: "b", Title: "record", Unit: "KiB each", Ours: rounds(4), Peer: rounds(2), Rule: noBar},
-		{Section: "Other", Case: "c", Title: "second", Unit: "KiB each", Ours: rounds(4), Peer: rounds(2), Bar: 3, Rule: atMost},
-		{Section: "Other", Case: "d", Title: "third", Unit: "ms of all", Ours: handshakes(2, 30, 40), Peer: handshakes(0, 50, 20),
-			Bar: 1000, Rule: noneOver, Rate: 2000},
-	}}
-	for i := range r.Rows {
-		r.Rows[i].Ours.Server, r.Rows[i].Peer.Server = "Polywire", "peer"
-		r.Rows[i] = r.Rows[i].judged()
-	}
+	r := fourCases()
 	text := r.markdown()
 	rest := text
 	for _, want := range []string{
-		"| first | messages | 4.00 | peer: 2.00 | 2.00 | 2.0 | met |",
+		"| first | messages | 400k | peer: 200k | 2.00 | 1.5 | met |",
 		"| record | KiB each | 4.00 | peer: 2.00 | 2.00 | none |  |",
 		"| b | peer |", "\n### Other\n",
 		"| second | KiB each | 4.00 | peer: 2.00 | 2.00 | at most 3.00 KiB | **missed** |",
