@@ -56,10 +56,10 @@ func draw(root string) error {
 	return tool.WriteBetween(doc, "charts", pictures(all))
 }
 
-func (d drawn) file() string { return d.id + ".svg" }
+func (d *drawn) file() string { return d.id + ".svg" }
 
 // pictures shows the charts in Markdown.
-func pictures(all []drawn) string {
+func pictures(all []*drawn) string {
 	var b strings.Builder
 	for _, d := range all {
 		fmt.Fprintf(&b, "![%s](charts/%s)\n\n", strings.TrimPrefix(d.section+": "+d.chart.Title, ": "), d.file())
@@ -69,9 +69,9 @@ func pictures(all []drawn) string {
 
 // charts reads the tables of all sections: in each the comparisons, then the
 // figures of the same cases in the same order, which have their names.
-func charts(text string) (all []drawn, err error) {
+func charts(text string) (all []*drawn, err error) {
 	section := ""
-	var open []drawn // without a name yet
+	var open []*drawn // without a name yet
 	for line := range strings.Lines(text) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
 		for i := range cells {
@@ -102,18 +102,18 @@ func charts(text string) (all []drawn, err error) {
 }
 
 // chartOf reads a row: case, compared, ours, peer: theirs, ratio, bar, verdict.
-func chartOf(section string, cells []string) (drawn, error) {
+func chartOf(section string, cells []string) (*drawn, error) {
 	peer, theirs, ok := strings.Cut(cells[3], ": ")
 	ours, err := quantity(cells[2])
 	other, err2 := quantity(theirs)
 	if err := errors.Join(err, err2); err != nil || !ok {
-		return drawn{}, fmt.Errorf("case %q: not figures: %q and %q", cells[0], cells[2], cells[3])
+		return nil, fmt.Errorf("case %q: not figures: %q and %q", cells[0], cells[2], cells[3])
 	}
 	better := "more is better"
 	if less := []string{"KiB", "ms"}; slices.Contains(less, strings.Fields(cells[1] + " -")[0]) {
 		better = "less is better"
 	}
-	d := drawn{section: section, chart: chart.Bars{
+	d := &drawn{section: section, chart: chart.Bars{
 		Title: cells[0], Note: cells[1] + "; " + better,
 		Bars: []chart.Bar{{Name: "Polywire", Value: ours, Text: cells[2], Ours: true}, {Name: peer, Value: other, Text: theirs}},
 	}}

@@ -51,8 +51,9 @@ func TestCharts(t *testing.T) {
 		t.Error(text)
 	}
 	good := fourCases().markdown()
+	comparisonOnly, _, _ := strings.Cut(good, "| case | server")
 	for name, text := range map[string]string{
-		"nothing": "", "no names": good[:strings.Index(good, "| case | server")], "figures": strings.Replace(good, "| 400k |", "| many |", 1),
+		"nothing": "", "no names": comparisonOnly, "figures": strings.Replace(good, "| 400k |", "| many |", 1),
 		"a bar": strings.Replace(good, "| 1.5 |", "| high |", 1), "one name too many": good + "| e | peer | 1 | 1 | 1 | 1 |\n",
 	} {
 		if all, err := charts(text); err == nil {
