@@ -62,7 +62,7 @@ func (l *link) authenticate(r *http.Request, hello *wire.Packet) (opened bool) {
 		return false
 	}
 	l.srv.refused(l.wire.name, h.RemoteAddr, refusedBy(err), err)
-	l.srv.cfg.logger.Info("polywire: connection refused", "wire", l.wire.name, "remote", h.RemoteAddr, "error", err)
+	l.srv.cfg.logger.Info("polywire: connection refused", "wire", l.wire.name, "remote", addressText(h.RemoteAddr), "error", err)
 	if hello != nil && (hello.ID != 0 || hello.Key != "") {
 		_ = l.send(&wire.Packet{Type: wire.Error, ID: hello.ID, Key: hello.Key, Err: l.refusalBody(err)}, sendAlways) // or it has gone
 	}

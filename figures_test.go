@@ -249,6 +249,9 @@ func TestEndLine(t *testing.T) {
 				t.Errorf("no %s", key)
 			}
 		}
+		if _, ok := line["remote"].(string); !ok {
+			t.Errorf("remote is %T", line["remote"])
+		}
 		if line["bytes_in"] == 0.0 || line["bytes_out"] == 0.0 { // a message, a close frame
 			t.Errorf("%v", line)
 		}

@@ -394,13 +394,13 @@ func (s *Server) openStream(nc net.Conn, by served) bool {
 			if err := secure.HandshakeContext(ctx); err != nil {
 				nc.Close() //nolint:errcheck // failed
 				s.refused(by.stream.host.wire, nc.RemoteAddr(), refusedHandshake, err)
-				s.cfg.logger.Debug("polywire: TLS handshake", "remote", nc.RemoteAddr(), "error", err)
+				s.cfg.logger.Debug("polywire: TLS handshake", "remote", addressText(nc.RemoteAddr()), "error", err)
 				return
 			}
 			nc = secure
 		}
 		if err := by.stream.Stream(by.stream.host, nc); err != nil {
-			s.cfg.logger.Debug("polywire: opening failed", "remote", nc.RemoteAddr(), "error", err)
+			s.cfg.logger.Debug("polywire: opening failed", "remote", addressText(nc.RemoteAddr()), "error", err)
 		}
 	})
 	return true

@@ -184,7 +184,7 @@ func (l *link) askDoorkeepers(hello *wire.Packet, k *knock) error {
 	}
 	id, err := l.srv.authorized(ctx, h, c)
 	if err != nil {
-		l.srv.cfg.logger.Info("polywire: connection refused", "wire", l.wire.name, "remote", h.RemoteAddr,
+		l.srv.cfg.logger.Info("polywire: connection refused", "wire", l.wire.name, "remote", addressText(h.RemoteAddr),
 			"namespace", hello.Namespace, "error", err)
 		return l.decline(c, k, err)
 	}

@@ -3,6 +3,7 @@ package polywire
 import (
 	"context"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -143,11 +144,19 @@ func (c *Conn) logEnd(why *CloseError) {
 	}
 	stats := c.Stats()
 	logger.LogAttrs(ctx, slog.LevelInfo, "polywire: connection ended", slog.String("conn", c.ID()),
-		slog.String("wire", c.Wire()), slog.Any("remote", c.RemoteAddr()), slog.String("user", c.User()),
+		slog.String("wire", c.Wire()), slog.String("remote", addressText(c.RemoteAddr())), slog.String("user", c.User()),
 		slog.Int("code", int(why.Code)), slog.String("reason", why.Reason), slog.Bool("remote_closed", why.Remote),
 		slog.Duration("lasted", time.Since(c.OpenedAt())),
 		slog.Uint64("messages_in", stats.MessagesIn), slog.Uint64("messages_out", stats.MessagesOut),
 		slog.Uint64("bytes_in", stats.BytesIn), slog.Uint64("bytes_out", stats.BytesOut))
+}
+
+// addressText is an address in one piece, for logs: JSON would have its fields.
+func addressText(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
 }
 
 // unregister is the end of a link that was registered.
