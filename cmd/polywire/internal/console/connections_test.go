@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -140,7 +141,7 @@ func TestDisconnect(t *testing.T) {
 	}
 	w.eventually("the connection to be gone", func() bool {
 		resp, _ := w.ask("GET", apiPath+"connection?id="+c.ID(), "", bearer)
-		return resp.StatusCode == 404
+		return resp.Code == http.StatusNotFound
 	})
 	if text := w.log.String(); !strings.Contains(text, "ended by the console") {
 		t.Error(text)
@@ -249,7 +250,7 @@ func TestCluster(t *testing.T) {
 	var done disconnected
 	a.post("connection/disconnect", disconnectRequest{ID: far.ID()}, &done)
 	a.eventually("the end of a connection elsewhere", func() bool { return far.State() == polywire.StateClosed })
-	if resp, body := a.ask("GET", apiPath+"connection?id="+far.ID()+"x", "", bearer); resp.StatusCode != 404 {
+	if resp, body := a.ask("GET", apiPath+"connection?id="+far.ID()+"x", "", bearer); resp.Code != 404 {
 		t.Errorf("%s %s", resp.Status, body)
 	}
 }
@@ -278,7 +279,7 @@ func TestMissingNode(t *testing.T) {
 	if w.get("nodes", &nodes); len(nodes.Nodes) != 2 || !slices.Equal(nodes.MissingNodes, []string{id}) {
 		t.Errorf("%+v", nodes)
 	}
-	if resp, body := w.ask("GET", apiPath+"connection?id=unknown", "", bearer); resp.StatusCode != 503 || !strings.Contains(body, id) {
+	if resp, body := w.ask("GET", apiPath+"connection?id=unknown", "", bearer); resp.Code != 503 || !strings.Contains(body, id) {
 		t.Errorf("%s %s", resp.Status, body)
 	}
 }

@@ -213,7 +213,7 @@ func (c *Console) logout(r *request) (any, error) {
 
 // cookie is for this host alone, out of reach for scripts and other sites.
 func (c *Console) cookie(r *http.Request, value string, age int) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // Secure where that can be
 		Name: cookieOf(r), Value: value, Path: "/", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		// A proxy may speak TLS for the listener, which itself does not.
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",

@@ -28,14 +28,14 @@ func TestLogin(t *testing.T) {
 		}
 	}
 	state(sessionState{TokenNeeded: true})
-	if resp, body := w.ask(http.MethodGet, apiPath+"overview", ""); resp.StatusCode != 401 || !strings.Contains(body, codeUnauthorized) || resp.Header.Get("WWW-Authenticate") != "" {
+	if resp, body := w.ask(http.MethodGet, apiPath+"overview", ""); resp.Code != 401 || !strings.Contains(body, codeUnauthorized) || resp.Header.Get("WWW-Authenticate") != "" {
 		t.Errorf("nobody: %s %s", resp.Status, body)
 	}
-	if resp, body := w.ask(http.MethodPost, apiPath+"login", login("wrong")); resp.StatusCode != 401 || len(resp.Cookies()) > 0 {
+	if resp, body := w.ask(http.MethodPost, apiPath+"login", login("wrong")); resp.Code != 401 || len(resp.Cookies()) > 0 {
 		t.Errorf("a wrong token: %s %s", resp.Status, body)
 	}
 	resp, body := w.ask(http.MethodPost, apiPath+"login", login(token))
-	if resp.StatusCode != 204 || body != "" || len(resp.Cookies()) != 1 {
+	if resp.Code != http.StatusNoContent || body != "" || len(resp.Cookies()) != 1 {
 		t.Fatalf("%s %s %v", resp.Status, body, resp.Cookies())
 	}
 	k := resp.Cookies()[0]
@@ -45,26 +45,26 @@ func TestLogin(t *testing.T) {
 		t.Errorf("the cookie: %+v", k)
 	}
 	state(sessionState{TokenNeeded: true, LoggedIn: true})
-	if resp, _ := w.ask(http.MethodGet, apiPath+"overview", ""); resp.StatusCode != 200 {
+	if resp, _ := w.ask(http.MethodGet, apiPath+"overview", ""); resp.Code != 200 {
 		t.Errorf("with the cookie: %s", resp.Status)
 	}
-	if resp, _ := w.ask(http.MethodGet, apiPath+"overview", "", "Cookie: "+k.Name+"="+k.Value+"x"); resp.StatusCode != 200 {
+	if resp, _ := w.ask(http.MethodGet, apiPath+"overview", "", "Cookie: "+k.Name+"="+k.Value+"x"); resp.Code != 200 {
 		t.Errorf("with another cookie first: %s", resp.Status) // the jar's own is there, too
 	}
 	for _, site := range []string{"cross-site", "same-site"} {
-		if resp, _ := w.ask(http.MethodPost, apiPath+"logout", "{}", "Sec-Fetch-Site: "+site); resp.StatusCode != 403 {
+		if resp, _ := w.ask(http.MethodPost, apiPath+"logout", "{}", "Sec-Fetch-Site: "+site); resp.Code != 403 {
 			t.Errorf("a page of another site has logged out: %s", resp.Status)
 		}
 	}
-	if resp, _ := w.ask(http.MethodPost, apiPath+"login", login(token), "Origin: https://evil.example.com"); resp.StatusCode != 403 {
+	if resp, _ := w.ask(http.MethodPost, apiPath+"login", login(token), "Origin: https://evil.example.com"); resp.Code != 403 {
 		t.Errorf("a page of another site has logged in: %s", resp.Status)
 	}
 	resp, _ = w.ask(http.MethodPost, apiPath+"logout", "")
-	if resp.StatusCode != 204 || len(resp.Cookies()) != 1 || resp.Cookies()[0].MaxAge >= 0 {
+	if resp.Code != http.StatusNoContent || len(resp.Cookies()) != 1 || resp.Cookies()[0].MaxAge >= 0 {
 		t.Errorf("%s %v", resp.Status, resp.Cookies())
 	}
 	state(sessionState{TokenNeeded: true})
-	if resp, _ := w.ask(http.MethodGet, apiPath+"overview", "", "Cookie: "+k.Name+"="+k.Value); resp.StatusCode != 401 {
+	if resp, _ := w.ask(http.MethodGet, apiPath+"overview", "", "Cookie: "+k.Name+"="+k.Value); resp.Code != 401 {
 		t.Errorf("with the cookie of a session that is over: %s", resp.Status)
 	}
 	if text := w.log.String(); strings.Contains(text, token) || strings.Contains(text, k.Value) || !strings.Contains(text, "logged in") {
@@ -79,11 +79,11 @@ func TestLogin(t *testing.T) {
 // The cookie opens what else is on the listener, as the token does.
 func TestLoginOpensTheListener(t *testing.T) {
 	w := newWorld(t, worldOptions{token: token})
-	if resp, _ := w.ask(http.MethodGet, "/debug/pprof/", ""); resp.StatusCode != 401 {
+	if resp, _ := w.ask(http.MethodGet, "/debug/pprof/", ""); resp.Code != 401 {
 		t.Error(resp.Status)
 	}
 	w.ask(http.MethodPost, apiPath+"login", login(token))
-	if resp, _ := w.ask(http.MethodGet, "/debug/pprof/", ""); resp.StatusCode != 200 {
+	if resp, _ := w.ask(http.MethodGet, "/debug/pprof/", ""); resp.Code != 200 {
 		t.Error(resp.Status)
 	}
 }
@@ -95,10 +95,10 @@ func TestLoginWithoutToken(t *testing.T) {
 	if s != (sessionState{LoggedIn: true}) {
 		t.Errorf("%+v", s)
 	}
-	if resp, body := w.ask(http.MethodPost, apiPath+"login", login(token)); resp.StatusCode != 404 {
+	if resp, body := w.ask(http.MethodPost, apiPath+"login", login(token)); resp.Code != 404 {
 		t.Errorf("%s %s", resp.Status, body)
 	}
-	if resp, _ := w.ask(http.MethodGet, apiPath+"overview", ""); resp.StatusCode != 200 {
+	if resp, _ := w.ask(http.MethodGet, apiPath+"overview", ""); resp.Code != 200 {
 		t.Error(resp.Status)
 	}
 }
@@ -110,10 +110,10 @@ func TestLoginGuessing(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 40 {
 		wg.Go(func() {
-			switch resp, body := w.ask(http.MethodPost, apiPath+"login", login(fmt.Sprint("guess ", i))); resp.StatusCode {
-			case 401:
+			switch resp, body := w.ask(http.MethodPost, apiPath+"login", login(fmt.Sprint("guess ", i))); resp.Code {
+			case http.StatusUnauthorized:
 				refused.Add(1)
-			case 429:
+			case http.StatusTooManyRequests:
 				limited.Add(1)
 				if resp.Header.Get("Retry-After") == "" {
 					t.Error("when to come again is not said")
@@ -128,7 +128,7 @@ func TestLoginGuessing(t *testing.T) {
 	if n := refused.Load(); n < maxTries || n > 3*maxTries || n+limited.Load() != 40 {
 		t.Errorf("%d tokens were looked at, %d not", n, limited.Load())
 	}
-	if resp, _ := w.ask(http.MethodGet, apiPath+"overview", "", bearer); resp.StatusCode != 200 {
+	if resp, _ := w.ask(http.MethodGet, apiPath+"overview", "", bearer); resp.Code != 200 {
 		t.Errorf("who has the token is locked out: %s", resp.Status)
 	}
 }

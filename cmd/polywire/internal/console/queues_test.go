@@ -95,7 +95,7 @@ func changeDead(w *world, b *queue.Broker) {
 		w.Errorf("%+v", d)
 	}
 	depth(1, 4)
-	if resp, body := w.ask("POST", apiPath+"queue/dead/replay", `{"queue":"orders","ids":["m1"]}`, bearer); resp.StatusCode != 404 {
+	if resp, body := w.ask("POST", apiPath+"queue/dead/replay", `{"queue":"orders","ids":["m1"]}`, bearer); resp.Code != 404 {
 		w.Errorf("%s %s", resp.Status, body)
 	}
 	if w.post("queue/dead/discard", deadRequest{Queue: "orders", IDs: []string{"m2", "unknown"}}, &d); d != (done{Done: 1}) {

@@ -199,10 +199,13 @@ func (c *Console) publish(srv *polywire.Server, r reading, p point) {
 }
 
 func (f *figures) encode() {
-	f.encoded, _ = json.Marshal(struct { // of our own types
+	b, err := json.Marshal(struct {
 		Point point `json:"point"`
 		Now   now   `json:"now"`
 	}{f.point, f.now})
+	if err == nil { // of our own types, without infinities
+		f.encoded = b
+	}
 }
 
 // ticker wakes everybody who waits.

@@ -26,16 +26,16 @@ func newBroker(t *testing.T) *queue.Broker {
 	return b
 }
 
-// Everything that can be wrong with a request is an answer in one form, before
-// and after a login.
-func TestRefusals(t *testing.T) {
-	w := newWorld(t, worldOptions{token: token, queues: newBroker(t), webhooks: newDispatcher(t)})
+// refusal is a request that is refused.
+type refusal struct {
+	method, path, body string
+	status             int
+	code, says         string
+}
+
+func refusedReads() []refusal {
 	long, tooLong := strings.Repeat("x", 300), strings.Repeat("x", maxQueryBytes+1)
-	for _, c := range []struct {
-		method, path, body string
-		status             int
-		code, says         string
-	}{
+	return []refusal{
 		{"GET", "nothing", "", 404, codeNotFound, "no such path"},
 		{"GET", "", "", 404, codeNotFound, ""},
 		{"GET", "overview/", "", 404, codeNotFound, ""},
@@ -79,6 +79,12 @@ func TestRefusals(t *testing.T) {
 		{"GET", "webhooks/attempts?endpoint=a&event=b", "", 400, codeBadRequest, "endpoint, or event"},
 		{"GET", "webhooks/attempts?event=b&before=c", "", 400, codeBadRequest, "before"},
 		{"GET", "webhooks/attempts?endpoint=a&limit=201", "", 400, codeBadRequest, "limit"},
+	}
+}
+
+func refusedChanges() []refusal {
+	long, tooLong := strings.Repeat("x", 300), strings.Repeat("x", maxQueryBytes+1)
+	return []refusal{
 		{"POST", "login", `{"token":"` + strings.Repeat("x", maxTokenBytes+1) + `"}`, 400, codeBadRequest, "at most 512"},
 		{"POST", "login", `{"token":1}`, 400, codeBadRequest, "token cannot be"},
 		{"POST", "login", `{"Token":"a"}`, 400, codeBadRequest, "not known"},
@@ -109,10 +115,17 @@ func TestRefusals(t *testing.T) {
 		{"POST", "webhooks/replay", `{"endpoint":"nobody","event":"e"}`, 404, codeNotFound, ""},
 		{"POST", "webhooks/replay", `{"endpoint":"a","failed_since":"yesterday"}`, 400, codeBadRequest, ""},
 		{"POST", "webhooks/replay", `{"endpoint":"` + tooLong + `","event":"e"}`, 400, codeBadRequest, "at most"},
-	} {
+	}
+}
+
+// Everything that can be wrong with a request is an answer in one form, before
+// and after a login.
+func TestRefusals(t *testing.T) {
+	w := newWorld(t, worldOptions{token: token, queues: newBroker(t), webhooks: newDispatcher(t)})
+	for _, c := range append(refusedReads(), refusedChanges()...) {
 		resp, body := w.ask(c.method, apiPath+c.path, c.body, bearer)
 		name := fmt.Sprintf("%s %.60s %.60s", c.method, c.path, c.body)
-		if resp.StatusCode != c.status {
+		if resp.Code != c.status {
 			t.Errorf("%s: %s %s", name, resp.Status, body)
 			continue
 		}
@@ -129,12 +142,12 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: it is %s", name, resp.Header.Get("Content-Type"))
 		}
 		if open := strings.HasPrefix(c.path, "login") || strings.HasPrefix(c.path, "logout"); !open && c.status != 307 {
-			if resp, body := w.ask(c.method, apiPath+c.path, c.body); resp.StatusCode != 401 {
+			if resp, body := w.ask(c.method, apiPath+c.path, c.body); resp.Code != 401 {
 				t.Errorf("%s: nobody is told %s %s", name, resp.Status, body)
 			}
 		}
 	}
-	if resp, body := w.ask("POST", apiPath+"logout", "a=b", "Content-Type: text/plain"); resp.StatusCode != 415 {
+	if resp, body := w.ask("POST", apiPath+"logout", "a=b", "Content-Type: text/plain"); resp.Code != 415 {
 		t.Errorf("%s %s", resp.Status, body)
 	}
 	if text := w.log.String(); strings.Contains(text, "level=ERROR") {
@@ -145,10 +158,10 @@ func TestRefusals(t *testing.T) {
 // Before there is a server, and where it has no queues and no webhooks.
 func TestNothingThere(t *testing.T) {
 	w := newWorld(t, worldOptions{token: token, unstarted: true})
-	if resp, body := w.ask("GET", apiPath+"overview", "", bearer); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+	if resp, body := w.ask("GET", apiPath+"overview", "", bearer); resp.Code != 503 || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("%s %s", resp.Status, body)
 	}
-	if resp, _ := w.ask("GET", apiPath+"session", ""); resp.StatusCode != 200 {
+	if resp, _ := w.ask("GET", apiPath+"session", ""); resp.Code != 200 {
 		t.Error(resp.Status)
 	}
 	if err := w.console.Attach(Parts{Server: w.srv}); err != nil {
@@ -177,12 +190,12 @@ func TestNothingThere(t *testing.T) {
 		if body != "" {
 			method = "POST"
 		}
-		if resp, text := w.ask(method, apiPath+path, body, bearer); resp.StatusCode != 501 || !strings.Contains(text, codeUnsupported) {
+		if resp, text := w.ask(method, apiPath+path, body, bearer); resp.Code != 501 || !strings.Contains(text, codeUnsupported) {
 			t.Errorf("%s: %s %s", path, resp.Status, text)
 		}
 	}
 	w.console.Close()
-	if resp, body := w.ask("GET", apiPath+"events", "", bearer); resp.StatusCode != 503 {
+	if resp, body := w.ask("GET", apiPath+"events", "", bearer); resp.Code != 503 {
 		t.Errorf("when it is closed: %s %s", resp.Status, body)
 	}
 	if err := w.console.Attach(Parts{Server: w.srv}); err == nil {
@@ -192,11 +205,11 @@ func TestNothingThere(t *testing.T) {
 
 func TestPages(t *testing.T) {
 	w := newWorld(t, worldOptions{token: token})
-	if resp, _ := w.ask("GET", "/", ""); resp.StatusCode != 302 || resp.Header.Get("Location") != "/console/" {
+	if resp, _ := w.ask("GET", "/", ""); resp.Code != 302 || resp.Header.Get("Location") != "/console/" {
 		t.Errorf("%s %s", resp.Status, resp.Header.Get("Location"))
 	}
 	resp, body := w.ask("GET", "/console/", "")
-	if resp.StatusCode != 200 || !strings.Contains(body, "<html") || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+	if resp.Code != http.StatusOK || !strings.Contains(body, "<html") || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
 		t.Errorf("%s %s", resp.Status, body)
 	}
 	for name, want := range map[string]string{
@@ -212,14 +225,14 @@ func TestPages(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/console/nothing.js", "/console/views", "/console/views/", "/console/a/../../etc/passwd", "/console/%2e%2e/serve.go", "/console/index.html/"} {
-		if resp, _ := w.ask("GET", path, ""); resp.StatusCode/100 == 2 {
+		if resp, _ := w.ask("GET", path, ""); resp.Code/100 == 2 {
 			t.Errorf("%s: %s", path, resp.Status)
 		}
 	}
-	if resp, _ := w.ask("POST", "/console/", "{}"); resp.StatusCode != 405 {
+	if resp, _ := w.ask("POST", "/console/", "{}"); resp.Code != 405 {
 		t.Errorf("POST: %s", resp.Status)
 	}
-	if resp, _ := w.ask("GET", "/console/", "", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"); resp.StatusCode != 403 {
+	if resp, _ := w.ask("GET", "/console/", "", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"); resp.Code != 403 {
 		t.Errorf("in a frame: %s", resp.Status)
 	}
 }

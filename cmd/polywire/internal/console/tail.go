@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -375,12 +376,10 @@ func (v *viewer) several(to *body, e *entry) {
 		var one body
 		v.show(&one, e.kind, a.payload, a.cut, maxBodyShown)
 		text.WriteString(map[bool]string{true: "[", false: ", "}[i == 0])
-		if json.Valid([]byte(one.Body)) && !one.Base64 {
-			text.WriteString(one.Body)
-		} else {
-			quoted, _ := json.Marshal(one.Body) // a string
-			text.Write(quoted)
+		if one.Base64 || !json.Valid([]byte(one.Body)) {
+			one.Body = strconv.Quote(one.Body)
 		}
+		text.WriteString(one.Body)
 		to.Cut = to.Cut || one.Cut
 	}
 	text.WriteByte(']')

@@ -307,12 +307,12 @@ func TestStreamsAreBounded(t *testing.T) {
 		}
 		all = append(all, s)
 		if i == maxWatchers-1 {
-			if resp, body := w.ask("GET", apiPath+"events?tail=1", "", bearer); resp.StatusCode != 429 || !strings.Contains(body, "4 tails") {
+			if resp, body := w.ask("GET", apiPath+"events?tail=1", "", bearer); resp.Code != 429 || !strings.Contains(body, "4 tails") {
 				t.Errorf("%s %s", resp.Status, body)
 			}
 		}
 	}
-	if resp, body := w.ask("GET", apiPath+"events", "", bearer); resp.StatusCode != 429 || resp.Header.Get("Retry-After") == "" {
+	if resp, body := w.ask("GET", apiPath+"events", "", bearer); resp.Code != 429 || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("%s %s", resp.Status, body)
 	}
 	all[0].close()

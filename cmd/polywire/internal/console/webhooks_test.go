@@ -92,7 +92,7 @@ func TestWebhooks(t *testing.T) {
 	if again.Queued != 0 {
 		t.Errorf("nothing was given up: %+v", again)
 	}
-	if resp, _ := w.ask("POST", apiPath+"webhooks/replay", `{"endpoint":"shop","event":"unknown"}`, bearer); resp.StatusCode != 404 {
+	if resp, _ := w.ask("POST", apiPath+"webhooks/replay", `{"endpoint":"shop","event":"unknown"}`, bearer); resp.Code != 404 {
 		t.Error(resp.Status)
 	}
 	if err := errors.Join(d.Disable(t.Context(), "shop", "<i>why</i>")); err != nil {
@@ -102,7 +102,7 @@ func TestWebhooks(t *testing.T) {
 		w.get("webhooks", &list)
 		return list.Endpoints[0].Disabled && list.Endpoints[0].DisabledReason == "<i>why</i>"
 	})
-	if resp, body := w.ask("POST", apiPath+"webhooks/replay", `{"endpoint":"shop","event":"`+receipt.ID+`"}`, bearer); resp.StatusCode != 400 {
+	if resp, body := w.ask("POST", apiPath+"webhooks/replay", `{"endpoint":"shop","event":"`+receipt.ID+`"}`, bearer); resp.Code != 400 {
 		t.Errorf("%s %s", resp.Status, body)
 	}
 	for _, path := range []string{"webhooks", "webhooks/attempts?endpoint=shop", "webhooks/attempts?event=" + receipt.ID} {

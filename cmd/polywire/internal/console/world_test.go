@@ -177,8 +177,19 @@ func (w *world) dial(opts ...client.Option) peer {
 	return peer{c, c.Conn().RemoteID()}
 }
 
-// ask makes a request with the token and returns the status and the answer.
-func (w *world) ask(method, path, body string, header ...string) (*http.Response, string) {
+// reply is an answer without its body.
+type reply struct {
+	Status  string
+	Code    int
+	Header  http.Header
+	cookies []*http.Cookie
+}
+
+// Cookies returns the cookies that it sets.
+func (r *reply) Cookies() []*http.Cookie { return r.cookies }
+
+// ask makes a request and returns the answer and its body.
+func (w *world) ask(method, path, body string, header ...string) (*reply, string) {
 	w.Helper()
 	var from io.Reader
 	if body != "" {
@@ -204,7 +215,7 @@ func (w *world) ask(method, path, body string, header ...string) (*http.Response
 	if err != nil {
 		w.Fatal(err)
 	}
-	return resp, string(b)
+	return &reply{resp.Status, resp.StatusCode, resp.Header, resp.Cookies()}, string(b)
 }
 
 // bearer shows the token.
@@ -214,7 +225,7 @@ const bearer = "Authorization: Bearer " + token
 func (w *world) get(path string, v any) {
 	w.Helper()
 	resp, body := w.ask(http.MethodGet, apiPath+path, "", bearer)
-	if resp.StatusCode != http.StatusOK {
+	if resp.Code != http.StatusOK {
 		w.Fatalf("%s: %s %s", path, resp.Status, body)
 	}
 	reflect.ValueOf(v).Elem().SetZero() // what is absent is not that of before
@@ -231,7 +242,7 @@ func (w *world) post(path string, in, out any) {
 		w.Fatal(err)
 	}
 	resp, body := w.ask(http.MethodPost, apiPath+path, string(b), bearer)
-	if resp.StatusCode != http.StatusOK {
+	if resp.Code != http.StatusOK {
 		w.Fatalf("%s %s: %s %s", path, b, resp.Status, body)
 	}
 	reflect.ValueOf(out).Elem().SetZero()
@@ -266,7 +277,7 @@ func (w *world) open(query string, header ...string) *events {
 		name, value, _ := strings.Cut(h, ": ")
 		r.Header.Set(name, value)
 	}
-	resp, err := w.http.Do(r)
+	resp, err := w.http.Do(r) //nolint:bodyclose // see events.close
 	if err != nil {
 		cancel()
 		w.Fatal(err)
