@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/auth"
+	"github.com/polywire/polywire/client"
 )
 
 func quiet() polywire.Option { return polywire.WithHeartbeat(100*time.Hour, time.Hour) }
@@ -131,4 +133,26 @@ func TestRefreshBytes(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A client with a source of tokens stays on every wire on which it can send.
+func TestClientRefreshes(t *testing.T) {
+	for _, at := range callable() {
+		t.Run(at, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t, append(tokens(t, auth.Static(public("HS256")), strict()).Options(), quiet(), polywire.WithExpiryGrace(10*time.Second))...)
+				source := func(context.Context) (client.Token, error) {
+					return client.Token{Text: good("ann", 10*time.Minute)}, nil
+				}
+				c, err := s.dial(at, "", bearerHeader(good("ann", 10*time.Minute)), client.WithTokens(source))
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour)
+				if c.Err() != nil || !c.Connected() {
+					t.Errorf("ended: %v", c.Err())
+				}
+			})
+		})
+	}
 }

@@ -53,18 +53,19 @@ type Client struct {
 	dial wire.Dialer
 	name string // of the wire
 
-	mu     sync.Mutex
-	setup  []func(*polywire.Server) // registrations, for the next life's core
-	state  polywire.State
-	core   *polywire.Server
-	conn   *polywire.Conn // nil while there is none
-	rooms  []string
-	places map[string]string // how far it came in them before the present connection
-	place  wire.Placer       // the last link's, where it has such; used by open, and between lives
-	err    error             // why it is closed
-	left   error             // what went wrong while it closed
-	stop   context.CancelFunc
-	done   chan struct{} // closed when the life that stop ends is over
+	mu      sync.Mutex
+	setup   []func(*polywire.Server) // registrations, for the next life's core
+	state   polywire.State
+	core    *polywire.Server
+	conn    *polywire.Conn // nil while there is none
+	rooms   []string
+	places  map[string]string // how far it came in them before the present connection
+	place   wire.Placer       // the last link's, where it has such; used by open, and between lives
+	expires time.Time         // the end of the token that was shown last; used as place is
+	err     error             // why it is closed
+	left    error             // what went wrong while it closed
+	stop    context.CancelFunc
+	done    chan struct{} // closed when the life that stop ends is over
 }
 
 // DefaultWires returns the wires that a client speaks unless [WithWires] says
@@ -311,11 +312,12 @@ func (c *Client) open(ctx context.Context) (*polywire.Conn, error) {
 	defer cancel()
 	o := c.cfg.hello
 	o.Wire = c.name
-	if c.cfg.credentials != nil {
-		var err error
-		if o.Header, err = c.cfg.credentials(ctx); err != nil {
-			return nil, fmt.Errorf("client: credentials: %w", err)
-		}
+	header, err := c.hello(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if header != nil {
+		o.Header = header
 	}
 	d := c.cfg.dial
 	d.Credentials = o.Header
@@ -389,6 +391,7 @@ func (c *Client) live(life context.Context, conn *polywire.Conn) {
 
 // watch waits for the end of a connection, or of life.
 func (c *Client) watch(life context.Context, conn *polywire.Conn) {
+	defer c.freshen(life, conn)()
 	for {
 		soon, stop := c.untilCheck()
 		select {

@@ -32,6 +32,7 @@ type config struct {
 	reconnect   bool
 	check       time.Duration // negative: never
 	credentials func(ctx context.Context) (map[string]string, error)
+	tokens      func(ctx context.Context) (Token, error)
 }
 
 // Hooks observe a client. Every field may be nil; several may be given, and run
