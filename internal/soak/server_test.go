@@ -170,7 +170,9 @@ func (s *server) state() (now state, err error) {
 }
 
 // end tells it to end, and looks how it does, and what it has complained of.
-func (s *server) end() {
+// On a machine that is too busy for it the server may complain with reason, so
+// that only a long soak fails for that.
+func (s *server) end(long bool) {
 	s.t.Helper()
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		s.t.Fatal(err)
@@ -187,9 +189,9 @@ func (s *server) end() {
 		switch err := json.Unmarshal([]byte(line), &l); {
 		case err != nil:
 			s.t.Errorf("the server said: %s", line) // a panic, a race
-		case l.Level == "ERROR":
+		case l.Level == "ERROR" && long:
 			s.t.Errorf("the server complains: %s", line)
-		case l.Level == "WARN":
+		case l.Level == "ERROR", l.Level == "WARN":
 			warned[l.Msg]++
 		}
 	}

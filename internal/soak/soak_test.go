@@ -14,17 +14,17 @@ import (
 )
 
 // soakTime is how long there is trouble: the variable SOAK, or some seconds.
-func soakTime(t *testing.T) time.Duration {
+func soakTime(t *testing.T) (d time.Duration, long bool) {
 	t.Helper()
 	text := os.Getenv("SOAK")
 	if text == "" {
-		return 4 * time.Second
+		return 4 * time.Second, false
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 {
 		t.Fatalf("SOAK=%q: want a time, as 30m", text)
 	}
-	return d
+	return d, true
 }
 
 // world is all that is there at once.
@@ -41,6 +41,7 @@ type world struct {
 
 // TestSoak lets everything happen at once for as long as was said.
 func TestSoak(t *testing.T) {
+	howLong, long := soakTime(t)
 	s := serve(t)
 	before, err := s.state()
 	if err != nil {
@@ -56,7 +57,7 @@ func TestSoak(t *testing.T) {
 		w.t, w.lanes = t, pave(t, s)
 		w.ways = w.lanes.ways(s)
 		w.people()
-		w.trouble(soakTime(t))
+		w.trouble(howLong)
 		w.settle()
 	}) // everybody goes
 	for name, l := range w.ledgers {
@@ -78,7 +79,7 @@ func TestSoak(t *testing.T) {
 	w.t = t
 	w.asBefore(before)
 	http.DefaultClient.CloseIdleConnections()
-	s.end()
+	s.end(long)
 	testenv.Eventually(t, patience, "this process has no more files open than before", func() bool { return openFiles() <= own })
 }
 
@@ -123,10 +124,10 @@ func (w *world) people() {
 	}
 }
 
-// askers are the ways by which echoes can be asked for.
+// askers are the ways by which echoes can be asked for; nothing happens to the first.
 func (w *world) askers() []way {
 	y := &w.ways
-	return []way{y.proto, y.json, y.upgrade, y.tcp, y.tcpToo, y.unix, y.socketio, y.socketioToo, y.drs, y.drsToo}
+	return []way{y.unix, y.proto, y.json, y.upgrade, y.tcp, y.tcpToo, y.socketio, y.socketioToo, y.drs, y.drsToo}
 }
 
 // trouble lets them all speak and ask while networks fail.
