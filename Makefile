@@ -46,7 +46,7 @@ test-js: setup
 ifneq ($(wildcard sdk/js/package.json),)
 	cd sdk/js && npm test
 endif
-	node --test cmd/polywire/internal/demo/webtest/*.test.js
+	node --test cmd/polywire/internal/demo/webtest/*.test.js cmd/polywire/internal/console/webtest/*.test.js
 
 race: ## all Go tests with the race detector, the long ones shorter
 	@scripts/setup.sh cc

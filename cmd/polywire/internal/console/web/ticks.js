@@ -45,28 +45,33 @@ export function nearest(times, t) {
 
 /**
  * SVG paths of a line and the area below it. Missing values are gaps, and so
- * is a time without points that is longer than gap.
+ * is a time without points that is longer than gap. A point that is alone is
+ * a ring, so that it is seen.
  */
 export function paths(times, values, { x, y, floor, gap }) {
-  let [stroke, area, begin, previous] = ["", "", null, null];
-  const end = () => {
-    if (begin === null) return;
-    area += `V${floor}H${begin}Z`;
-    begin = null;
+  const all = runs(times, values, gap).map((run) => run.map(([t, v]) => [round(x(t)), round(y(v))]));
+  const line = (points) => points.map(([px, py], i) => `${i ? "L" : "M"}${px} ${py}`).join("");
+  return {
+    stroke: all.map((points) => line(points) + (points.length === 1 ? "m-1.5 0a1.5 1.5 0 103 0a1.5 1.5 0 10-3 0" : "")).join(""),
+    area: all.map((points) => `${line(points)}V${floor}H${points[0][0]}Z`).join(""),
   };
+}
+
+/** Unbroken runs of [time, value]. */
+function runs(times, values, gap) {
+  const all = [];
+  let last = null; // time of the point before, if the line goes on from it
   times.forEach((t, i) => {
-    const v = values[i];
-    if (v === null || v === undefined) return end();
-    if (previous !== null && t - previous > gap) end();
-    previous = t;
-    const [px, py] = [round(x(t)), round(y(v))];
-    const part = `${begin === null ? "M" : "L"}${px} ${py}`;
-    stroke += begin === null ? `${part}h.01` : part; // a single point is seen
-    area += part;
-    begin ??= px;
+    const v = values[i] ?? null;
+    if (v === null) {
+      last = null;
+      return;
+    }
+    if (last === null || t - last > gap) all.push([]);
+    all.at(-1).push([t, v]);
+    last = t;
   });
-  end();
-  return { stroke, area };
+  return all;
 }
 
 const round = (n) => Math.round(n * 10) / 10;

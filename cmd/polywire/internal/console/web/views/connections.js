@@ -25,7 +25,7 @@ export function connectionTable(label) {
       { label: "Rooms", class: "number wider", cell: (c) => integer(c.rooms) },
       { label: "In", class: "number wide", cell: (c) => integer(c.messages_in) },
       { label: "Out", class: "number wide", cell: (c) => integer(c.messages_out) },
-      { label: "Queued", class: "number", cell: (c) => (c.queued_bytes === 0 ? NONE : bytes(c.queued_bytes)) },
+      { label: "Queued", class: "number mid", cell: (c) => (c.queued_bytes === 0 ? NONE : bytes(c.queued_bytes)) },
     ],
   });
 }
