@@ -174,7 +174,7 @@ func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
 // handle registers everything that answers.
 func (r *running) handle() error {
 	srv, f := r.srv, r.f
-	srv.Use(middleware.Log(r.logger))
+	srv.Hook(middleware.LogHooks(r.logger))
 	srv.Handle(kindEcho, polywire.HandlerFunc(echo))
 	srv.Handle(kindTime, polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
 		return time.Now().UTC(), nil
