@@ -16,7 +16,7 @@ func TestDocumentedDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer srv.Close() //nolint:errcheck // it did not start
+	defer srv.Close()
 	c := srv.Configuration()
 	bytes := func(n int64) string {
 		switch {
