@@ -27,9 +27,8 @@ import (
 type reloads struct {
 	*program
 
-	t     *testing.T
-	file  string
-	times int
+	t    *testing.T
+	file string
 }
 
 func (r *reloads) with(content string) {
