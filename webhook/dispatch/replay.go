@@ -55,9 +55,9 @@ func (d *Dispatcher) replayable(ctx context.Context, endpoint string) (*target, 
 	case err != nil:
 		return nil, err
 	case t == nil:
-		return nil, fmt.Errorf("%w: endpoint %q", ErrNotFound, endpoint)
+		return nil, fmt.Errorf("%w: endpoint %.255q", ErrNotFound, endpoint)
 	case t.disabled():
-		return nil, fmt.Errorf("%w: endpoint %q is disabled", ErrInvalid, endpoint)
+		return nil, fmt.Errorf("%w: endpoint %.255q is disabled", ErrInvalid, endpoint)
 	}
 	return t, nil
 }

@@ -29,6 +29,9 @@ func (s *Endpoints) Load(ctx context.Context, id string) (dispatch.Record, error
 }
 
 func (s *Endpoints) get(ctx context.Context, id string) (e jetstream.KeyValueEntry, err error) {
+	if !fits(id) {
+		return nil, jetstream.ErrInvalidKey
+	}
 	err = untilHeard(ctx, func() error {
 		e, err = s.kv.Get(ctx, escape(id))
 		return err
@@ -81,7 +84,7 @@ func conflict(err error) error {
 // Delete implements dispatch.Endpoints.
 func (s *Endpoints) Delete(ctx context.Context, id string, revision uint64) error {
 	switch _, err := s.get(ctx, id); {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
+	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrInvalidKey):
 		return dispatch.ErrNotFound
 	case err != nil:
 		return fmt.Errorf("webhook: the endpoint cannot be read: %w", err)

@@ -79,7 +79,7 @@ func (s *Events) Load(ctx context.Context, id string, near time.Time) (dispatch.
 	case err != nil:
 		return dispatch.Stored{}, fmt.Errorf("webhook: the event cannot be read: %w", err)
 	case found == nil:
-		return dispatch.Stored{}, fmt.Errorf("%w: event %q", dispatch.ErrNotFound, id)
+		return dispatch.Stored{}, fmt.Errorf("%w: event %.255q", dispatch.ErrNotFound, id)
 	}
 	return *found, nil
 }
@@ -137,6 +137,9 @@ func (s *Attempts) Newest(ctx context.Context, endpoint, before string, limit in
 	if limit <= 0 || limit > dispatch.MaxPage {
 		limit = dispatch.MaxPage
 	}
+	if !fits(endpoint) {
+		return dispatch.Page{}, nil
+	}
 	filter := s.prefix + ">"
 	if endpoint != "" {
 		filter = s.prefix + escape(endpoint) + ".*"
@@ -179,6 +182,9 @@ func (s *Attempts) Of(ctx context.Context, event string, near time.Time) ([]disp
 
 // Scan implements dispatch.Attempts.
 func (s *Attempts) Scan(ctx context.Context, endpoint string, since, until time.Time, visit func(dispatch.Entry) bool) error {
+	if !fits(endpoint) {
+		return nil
+	}
 	err := s.walk(ctx, s.prefix+escape(endpoint)+".*", since, func(m message) bool {
 		if !until.IsZero() && !m.time.Before(until) {
 			return false

@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/polywire/polywire/webhook"
 	"github.com/polywire/polywire/webhook/dispatch"
 )
 
@@ -214,6 +215,10 @@ func (s *stream) open(ctx context.Context, o Options, config jetstream.StreamCon
 
 // dedup is the window in which an event with the same id is kept once.
 const dedup = time.Minute
+
+// fits reports whether an id is no longer than an endpoint's may be. A NATS server
+// ends the connection of who sends it a subject of some kilobytes.
+func fits(id string) bool { return len(id) <= webhook.MaxIDBytes }
 
 // escape makes an id fit for a subject or a key: bytes other than letters, digits, '-'
 // and '_' become =XX, in hexadecimal.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 		{"endpoint", endpointKept}, {"compare and set", compareAndSet}, {"race", race}, {"watch", watch},
 		{"events", events}, {"event types", eventTypes}, {"pages", pages}, {"attempts of an event", attemptsOf},
 		{"scan", scan}, {"large attempt", largeAttempt}, {"odd names", oddNames},
+		{"names that are none", noNames},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, open) })
@@ -498,4 +500,38 @@ func oddNames(t *testing.T, open func(t *testing.T) Stores) {
 			t.Errorf("event %q: %v, %v", name, e, err)
 		}
 	}
+}
+
+// noNames are longer than any name is, or none: nothing is there, and what is
+// asked for afterwards is.
+func noNames(t *testing.T, open func(t *testing.T) Stores) {
+	s, ctx := open(t), within(t)
+	for _, name := range []string{"", ".", "..", "\x00", "\xff", "a b", "a\r\nPUB x 1", strings.Repeat("x", webhook.MaxIDBytes+1), strings.Repeat("*", 100_000)} {
+		if _, err := s.Endpoints.Load(ctx, name); !errors.Is(err, dispatch.ErrNotFound) {
+			t.Errorf("endpoint %.30q is loaded: %v", name, err)
+		}
+		if err := s.Endpoints.Delete(ctx, name, 1); !errors.Is(err, dispatch.ErrNotFound) {
+			t.Errorf("endpoint %.30q is deleted: %v", name, err)
+		}
+		if _, err := s.Events.Load(ctx, name, time.Time{}); !errors.Is(err, dispatch.ErrNotFound) {
+			t.Errorf("event %.30q is loaded: %v", name, err)
+		}
+		if all, err := s.Attempts.Of(ctx, name, time.Time{}); err != nil || len(all) > 0 {
+			t.Errorf("attempts at %.30q: %v, %v", name, all, err)
+		}
+		if p, err := s.Attempts.Newest(ctx, name, "", 10); err != nil || len(p.Entries) > 0 {
+			t.Errorf("attempts of %.30q: %v, %v", name, p, err)
+		}
+		err := s.Attempts.Scan(ctx, name, time.Time{}, time.Time{}, func(e dispatch.Entry) bool {
+			t.Errorf("attempts of %.30q: %v", name, e)
+			return true
+		})
+		if err != nil {
+			t.Errorf("attempts of %.30q: %v", name, err)
+		}
+	}
+	_, err := s.Endpoints.Save(ctx, dispatch.Record{Endpoint: Endpoint("one")})
+	check(t, err)
+	_, err = s.Endpoints.Load(ctx, "one")
+	check(t, err)
 }

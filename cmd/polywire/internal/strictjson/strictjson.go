@@ -13,6 +13,8 @@ import (
 	"strings"
 )
 
+const maxErrorBytes = 300
+
 // Decode decodes one JSON object into the struct that v points to: names as
 // they are written there, each once, and nothing behind it. A value that is
 // null is an error, but for the names in nullable.
@@ -22,7 +24,10 @@ func Decode(b []byte, v any, nullable ...string) error {
 	}
 	err := json.Unmarshal(b, v)
 	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("%s cannot be a %s", wrongType.Field, wrongType.Value)
+		return fmt.Errorf("%.50s cannot be a %.50s", wrongType.Field, wrongType.Value) // which has all digits of a number
+	}
+	if err != nil && len(err.Error()) > maxErrorBytes {
+		return errors.New(strings.ToValidUTF8(err.Error()[:maxErrorBytes], "") + "...") // a type's own, with the value
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/polywire/polywire/cmd/polywire/internal/strictjson"
 )
@@ -75,4 +76,17 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%q, then %q, %v", again, third, err)
 		}
 	})
+}
+
+func TestErrorsAreShort(t *testing.T) {
+	long := strings.Repeat("9", 10_000)
+	for _, body := range []string{`{"` + long + `":1}`, `{"n":` + long + `}`, `{"at":"` + long + `"}`, `{"n":"` + long + `"}`} {
+		var v struct {
+			N  int       `json:"n"`
+			At time.Time `json:"at"`
+		}
+		if err := strictjson.Decode([]byte(body), &v); err == nil || len(err.Error()) > 400 {
+			t.Errorf("%.30s: %.500v", body, err)
+		}
+	}
 }
