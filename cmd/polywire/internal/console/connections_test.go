@@ -200,6 +200,7 @@ func TestCluster(t *testing.T) {
 		return worldOptions{token: token, options: []polywire.Option{polywire.WithCluster(hub), polywire.WithNodeName(name), named()}}
 	}
 	a, b := newWorld(t, on("a")), newWorld(t, on("b"))
+	a.eventually("both nodes", func() bool { return len(a.srv.Nodes().List()) == 2 && len(b.srv.Nodes().List()) == 2 })
 	here, there, far := a.dial(as("ann")), b.dial(as("bob")), b.dial(as("bea"), client.WithoutReconnect())
 	for _, c := range []peer{here, there} {
 		if err := c.Subscribe(t.Context(), "lobby"); err != nil {

@@ -80,6 +80,7 @@ func New(o Options) (*Console, error) {
 		viewer: v, series: newSeries(), done: make(chan struct{}),
 	}
 	c.tick.init()
+	c.tail.encoding.most = encodeTime
 	c.routes = c.table()
 	page, err := pages()
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 const (
 	maxStreams    = 16
 	maxWatchers   = 4
-	streamTimeout = 10 * time.Second // that one write may be stuck
+	streamTimeout = 3 * time.Second // that one write may be stuck
 )
 
 // eventsQuery are the parameters of streams.

@@ -309,6 +309,7 @@ func encoded(value any, v *viewer) (p codec.Payload, ok bool) {
 
 // budget is a time of each second.
 type budget struct {
+	most          time.Duration
 	second, spent atomic.Int64
 }
 
@@ -316,7 +317,7 @@ func (b *budget) left(now time.Time) bool {
 	if s := now.Unix(); b.second.Swap(s) != s {
 		b.spent.Store(0)
 	}
-	return b.spent.Load() < int64(encodeTime)
+	return b.spent.Load() < int64(b.most)
 }
 
 func (b *budget) spend(d time.Duration) { b.spent.Add(int64(d)) }

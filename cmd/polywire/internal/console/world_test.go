@@ -84,6 +84,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 	if w.console, err = New(Options{Admin: w.admin, Settings: o.settings, Version: "test", Logger: logger}); err != nil {
 		t.Fatal(err)
 	}
+	w.console.tail.encoding.most = time.Hour // however slow the machine is
 	w.serveAdmin()
 	opts := []polywire.Option{
 		polywire.WithWires(native.New()), polywire.WithHooks(w.console.Hooks()), polywire.WithLogger(slog.New(slog.DiscardHandler)),
