@@ -8,6 +8,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/internal/testenv"
 )
 
 func TestConsoleLogin(t *testing.T) {
@@ -72,7 +73,7 @@ func TestConsoleConnections(t *testing.T) {
 	p.click("button", "Disconnect…")
 	p.do(chromedp.SendKeys(chromedp.CSS("#reason"), "enough"))
 	p.click("dialog button", "Disconnect")
-	eventually(t, "he is sent away", func() bool { return bob.Err() != nil })
+	testenv.Eventually(t, consolePatience, "he is sent away", func() bool { return bob.Err() != nil })
 	if closed := (*polywire.CloseError)(nil); !errors.As(bob.Err(), &closed) || closed.Code != polywire.CloseForceDisconnect || closed.Reason != "enough" {
 		t.Errorf("he is told %v", bob.Err())
 	}
@@ -95,13 +96,13 @@ func TestConsoleTail(t *testing.T) {
 		}
 	}
 	// The stream that has the tail may come after the page.
-	eventually(t, "the tail is live", func() bool {
+	testenv.Eventually(t, consolePatience, "the tail is live", func() bool {
 		say("echo", "are you there")
 		return p.read(`String(document.querySelectorAll(".tail li").length > 0)`) == "true"
 	})
 	p.goTo("#/tail?kind=echo&dir=in")
 	p.holds("it begins anew", `document.querySelectorAll(".tail li").length === 0`)
-	eventually(t, "the filter is live", func() bool {
+	testenv.Eventually(t, consolePatience, "the filter is live", func() bool {
 		say("echo", "first")
 		return p.read(`String(document.querySelectorAll(".tail li").length > 0)`) == "true"
 	})
@@ -175,12 +176,14 @@ func TestConsoleWebhooks(t *testing.T) {
 	p.shows("tbody tr", "503")
 	p.shows(".facts", "a shop that is closed")
 	p.pictures("endpoint")
+	p.goTo("#/webhooks/bank")
+	p.shows("tbody tr", "204")
 	p.click("tbody button", "Replay")
-	p.shows("dialog", "goes to shop once more")
+	p.shows("dialog", "goes to bank once more")
 	p.click("dialog button", "Send again")
 	p.shows("#notice", "Queued 1 event.")
 	p.shows("tbody tr", "replayed")
-	p.click("tbody a", "")
-	p.shows("tbody tr", "bank")
+	p.click("tbody a", "") // to the event
+	p.shows("tbody tr", "shop")
 	p.holds("the way that an endpoint has in its URL is not shown", `!document.body.innerText.includes("path-that-is-a-secret")`)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/polywire/polywire/client"
+	"github.com/polywire/polywire/internal/testenv"
 )
 
 const (
@@ -167,20 +168,20 @@ func (p *consolePage) read(expression string) string {
 // holds waits until an expression is true.
 func (p *consolePage) holds(what, expression string) {
 	p.t.Helper()
-	end := time.Now().Add(consolePatience)
-	for {
-		yes, err := chromedp.Run(p.ctx, chromedp.Evaluate[bool]("Promise.resolve("+expression+").then(Boolean)", chromedp.EvalAwaitPromise))
+	yes := false
+	defer func() {
+		if !yes {
+			p.t.Logf("not so: %s\n%s", expression, p.read(`document.body.innerText`))
+		}
+	}()
+	testenv.Eventually(p.t, consolePatience, what, func() bool {
+		var err error
+		yes, err = chromedp.Run(p.ctx, chromedp.Evaluate[bool]("Promise.resolve("+expression+").then(Boolean)", chromedp.EvalAwaitPromise))
 		if err != nil {
 			p.t.Fatalf("%s: %v", expression, err)
 		}
-		if yes {
-			return
-		}
-		if time.Now().After(end) {
-			p.t.Fatalf("not so: %s: %s\n%s", what, expression, p.read(`document.body.innerText`))
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return yes
+	})
 }
 
 // shows waits until an element has a text in it.

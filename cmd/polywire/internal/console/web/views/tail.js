@@ -7,8 +7,7 @@ import { TailLog } from "../taillog.js";
 
 const NEAR_BOTTOM_PX = 60;
 const MAX_FILTER_BYTES = 255;
-const TEXTS = [["kind", "Kind", "chat.say or chat.*"], ["room", "Room", "lobby"], ["conn", "Connection", "its id"], ["user", "User", "who"]];
-const WORDS = { message: "message", call: "call", answer: "answer", broadcast: "broadcast", send: "send" };
+const TEXTS = [["kind", "Kind, as chat.*"], ["room", "Room"], ["conn", "Connection's id"], ["user", "User"]];
 
 export class Tail {
   #app;
@@ -26,7 +25,7 @@ export class Tail {
   constructor(app, { params }) {
     this.#app = app;
     this.#filter = Object.fromEntries(["kind", "room", "conn", "user", "wire", "dir"].map((name) => [name, params.get(name) ?? ""]));
-    const texts = TEXTS.map(([name, label, placeholder]) => textField({ label, placeholder: `${label}: ${placeholder}`, value: this.#filter[name], changed: (value) => this.#set({ [name]: value }) }));
+    const texts = TEXTS.map(([name, label]) => textField({ label, placeholder: label, value: this.#filter[name], changed: (value) => this.#set({ [name]: value }) }));
     this.search = texts[0];
     const wires = [...new Set([...(app.now?.wires ?? []).map((w) => w.wire), this.#filter.wire])].filter((w) => w).map((w) => [w, w]);
     this.#box = el("div", { class: "tail-box", tabindex: "0", role: "region", "aria-label": "Messages, newest last" }, this.#none, this.#list);
@@ -123,7 +122,7 @@ function row(entry) {
       {},
       el("span", { class: "tail-time number muted" }, time(entry.at_ms), el("span", { class: "tail-ms" }, precise(entry.at_ms).slice(8))),
       el("span", { class: `tail-dir ${entry.dir === "in" ? "is-in" : "is-out"}` }, icon(entry.dir === "in" ? "in" : "up"), el("span", { class: "hidden" }, entry.dir === "in" ? "in" : "out")),
-      el("span", { class: "tail-kind" }, stranger(entry.kind, { length: 60 }), " ", el("span", { class: "muted small" }, WORDS[entry.what] ?? entry.what)),
+      el("span", { class: "tail-kind" }, stranger(entry.kind, { length: 60 }), " ", el("span", { class: "muted small" }, visible(entry.what))),
       el("span", { class: "tail-who" }, who(entry)),
       el("span", { class: "tail-size number muted" }, entry.code ? el("span", { class: "bad" }, stranger(entry.code, { length: 30 })) : entry.took_ms === undefined ? bytes(entry.size) : latency(entry.took_ms)),
     ),
@@ -151,13 +150,18 @@ function inside(entry) {
     ["Rooms", rooms.length ? el("span", { class: "chips" }, rooms.map((name) => el("a", { class: "chip", href: href("rooms", name) }, stranger(name, { length: 40 })))) : null],
     ["Receivers here", entry.receivers === undefined ? null : integer(entry.receivers)],
     ["Took", entry.took_ms === undefined ? null : latency(entry.took_ms)],
-    ["Error", entry.code ? el("span", { class: "bad" }, `${visible(entry.code)}: ${visible(entry.error ?? "")}`) : null],
+    ["Error", entry.code ? el("span", { class: "bad" }, failed(entry)) : null],
     ["Size", entry.size === undefined ? null : bytes(entry.size)],
     ["Type", entry.type ? stranger(entry.type) : null],
     ...Object.entries(entry.header ?? {}).map(([name, value]) => [`Header ${visible(name)}`, stranger(value, { length: 300 })]),
   ].filter(([, value]) => value !== null);
   const facts = el("dl", { class: "facts" }, pairs.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   return [facts, ...bodyOf(entry)];
+}
+
+// Errors often begin with their code.
+function failed({ code, error = "" }) {
+  return visible(error.startsWith(code) ? error : error ? `${code}: ${error}` : code);
 }
 
 /** The body of a message or a dead letter, or why it is not shown. */
