@@ -75,19 +75,26 @@ func forget(tb testing.TB, js jetstream.JetStream, stream string) {
 	}
 }
 
+// forgotten are two nodes with a log of five messages, last the place of the
+// latest, which the server has no more.
+func forgotten(tb testing.TB) (a, b *node, la, lb cluster.Log, last cluster.Position) {
+	tb.Helper()
+	a, b = pair(tb, natsembed.Options{})
+	o := cluster.LogOptions{Size: 10}
+	la, lb = a.log(tb, "rooms", o), b.log(tb, "rooms", o)
+	lb.Interest("x", true)
+	b.wants(tb)
+	for i := range 5 {
+		last = appendTo(tb, la, "x", fmt.Sprint(i))
+	}
+	b.until(tb, "five", func() bool { return len(b.messages) == 5 })
+	forget(tb, streams(tb, a.connect), "pw~rooms")
+	return a, b, la, lb, last
+}
+
 // A stream that gives its sequences again is found out by who appends.
 func TestForgottenByTheAppender(t *testing.T) {
-	a, b := pair(t, natsembed.Options{})
-	o := cluster.LogOptions{Size: 10}
-	la, lb := a.log(t, "rooms", o), b.log(t, "rooms", o)
-	lb.Interest("x", true)
-	b.wants(t)
-	var last cluster.Position
-	for i := range 5 {
-		last = appendTo(t, la, "x", fmt.Sprint(i))
-	}
-	b.until(t, "five", func() bool { return len(b.messages) == 5 })
-	forget(t, streams(t, a.connect), "pw~rooms")
+	a, b, la, lb, last := forgotten(t)
 	p := appendTo(t, la, "x", "anew")
 	if p.Epoch == last.Epoch {
 		t.Fatalf("%v and then %v", last, p)
@@ -113,19 +120,9 @@ func TestForgottenByTheAppender(t *testing.T) {
 
 // And by who receives, when the appender has not been there before.
 func TestForgottenByTheReceiver(t *testing.T) {
-	a, b := pair(t, natsembed.Options{})
-	o := cluster.LogOptions{Size: 10}
-	la, lb := a.log(t, "rooms", o), b.log(t, "rooms", o)
-	lb.Interest("x", true)
-	b.wants(t)
-	var last cluster.Position
-	for i := range 5 {
-		last = appendTo(t, la, "x", fmt.Sprint(i))
-	}
-	b.until(t, "five", func() bool { return len(b.messages) == 5 })
-	forget(t, streams(t, a.connect), "pw~rooms")
+	a, b, _, lb, last := forgotten(t)
 	c := open(t, "c", natscluster.Options{Connect: a.connect})
-	lc := c.log(t, "rooms", o)
+	lc := c.log(t, "rooms", cluster.LogOptions{Size: 10})
 	waitFor(t, "a new epoch", func() bool { return appendTo(t, lc, "x", "anew").Epoch != last.Epoch })
 	b.until(t, "a message of the new epoch", func() bool { return b.messages[len(b.messages)-1].At.Epoch != last.Epoch })
 	if page := after(t, lb, "x", cluster.Position{Epoch: last.Epoch, Offset: 1}); page.Complete {

@@ -1,16 +1,12 @@
 package e2e_test
 
 import (
-	"net"
-	"net/http"
-	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/internal/testenv"
-	js "github.com/polywire/polywire/sdk/js"
 	"github.com/polywire/polywire/wire/native"
 	"github.com/polywire/polywire/wire/sse"
 )
@@ -26,24 +22,9 @@ func TestHistoryInBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.HandleHTTP("GET /sdk/", http.StripPrefix("/sdk/", http.FileServerFS(js.Files())))
-	srv.HandleHTTP("GET /browser/", http.FileServerFS(os.DirFS(".")))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l, "http") }()
-	t.Cleanup(func() {
-		if err := srv.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
+	address := serveFiles(t, srv)
 	ctx := browser(t)
-	visit(ctx, t, "http://"+l.Addr().String()+"/browser/history.html")
+	visit(ctx, t, "http://"+address+"/browser/history.html")
 
 	pace := time.NewTicker(2 * time.Millisecond)
 	defer pace.Stop()

@@ -63,6 +63,13 @@ func hall(t *testing.T) string {
 	srv.Handle("*", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
 		return nil, m.Conn().Others("hall").Send(ctx, m.Kind(), m.Payload())
 	}))
+	return serveFiles(t, srv)
+}
+
+// serveFiles serves until the end of the test, with the JavaScript client and
+// the pages of these tests, and returns the address.
+func serveFiles(t *testing.T, srv *polywire.Server) string {
+	t.Helper()
 	srv.HandleHTTP("GET /sdk/", http.StripPrefix("/sdk/", http.FileServerFS(js.Files())))
 	srv.HandleHTTP("GET /browser/", http.FileServerFS(os.DirFS(".")))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
