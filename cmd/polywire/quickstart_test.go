@@ -194,8 +194,9 @@ func (q *quickstart) terminal(name string) *shell {
 	return term
 }
 
-// remote makes a repository of the files as they are here, and returns a
-// configuration of git by which it is the one that the page clones.
+// remote makes a repository of files as they are here, and returns a
+// configuration of git by which it is the one that the page clones. Other tests
+// may write into other folders meanwhile.
 func (q *quickstart) remote() string {
 	q.t.Helper()
 	config, bare := filepath.Join(q.dir, "gitconfig"), filepath.Join(q.dir, "remote.git")
@@ -210,7 +211,7 @@ func (q *quickstart) remote() string {
 	if err := os.WriteFile(filepath.Join(q.dir, ".curlrc"), []byte("no-progress-meter\n"), 0o600); err != nil { // as in a terminal
 		q.t.Fatal(err)
 	}
-	for _, args := range [][]string{{"init", "--quiet", "--bare", bare}, {"add", "--all", "--ignore-errors"}, {"commit", "--quiet", "--message", "now"}} {
+	for _, args := range [][]string{{"init", "--quiet", "--bare", bare}, {"add", "go.mod", "go.sum", "README.md", "cmd", "docs"}, {"commit", "--quiet", "--message", "now"}} {
 		c := exec.CommandContext(q.t.Context(), "git", args...)
 		c.Dir = q.root
 		c.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL="+config)
