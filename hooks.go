@@ -32,7 +32,9 @@ type Hooks struct {
 	// AfterRequest is called when the handler and all middleware returned.
 	AfterRequest func(m *Message, result any, err error)
 	// Handled is AfterRequest with how long the handler and all middleware took,
-	// and is called after a panic, too: err says so then.
+	// and is called after a panic, too: err says so then. Of small messages that
+	// come together each begins where the one before was done: took has the
+	// microsecond in between, and what hooks like this one did there.
 	Handled func(m *Message, took time.Duration, result any, err error)
 	// Sent is called when a message, a call or its answer is in the outboxes of its
 	// receivers: how many of one form, and the bytes for each, with the framing.
@@ -200,6 +202,12 @@ func each3[A, B, C any](all []Hooks, field func(*Hooks) func(A, B, C)) func(A, B
 		return nil
 	case 1:
 		return funcs[0]
+	case 2: // metrics and a log
+		first, second := funcs[0], funcs[1]
+		return func(a A, b B, c C) {
+			first(a, b, c)
+			second(a, b, c)
+		}
 	}
 	return func(a A, b B, c C) {
 		for _, f := range funcs {
@@ -220,6 +228,12 @@ func each4[A, B, C, D any](all []Hooks, field func(*Hooks) func(A, B, C, D)) fun
 		return nil
 	case 1:
 		return funcs[0]
+	case 2: // metrics and a log
+		first, second := funcs[0], funcs[1]
+		return func(a A, b B, c C, d D) {
+			first(a, b, c, d)
+			second(a, b, c, d)
+		}
 	}
 	return func(a A, b B, c C, d D) {
 		for _, f := range funcs {

@@ -38,6 +38,7 @@ type reader struct {
 	packet  wire.Packet
 	// Counted here and added to the server's figures once a batch.
 	messages, bytes uint64
+	last            lap
 }
 
 // busy is the state of handlers that run off the reading goroutine.
@@ -317,7 +318,9 @@ func (r *reader) request(c *Conn, p *wire.Packet) (goOn bool, err error) {
 	if p.Offset != "" && l.dial != nil {
 		l.dial.moved(p.Room, p.Offset)
 	}
-	l.out.waitForRoom(l)
+	if l.out.waitForRoom(l) {
+		r.last = lap{}
+	}
 	// Only this goroutine can make a link busy that is not.
 	if l.isBusy.Load() || l.srv.cfg.Concurrency > 1 {
 		queued, err := l.queue(req)
@@ -329,6 +332,7 @@ func (r *reader) request(c *Conn, p *wire.Packet) (goOn bool, err error) {
 		r.watched = true
 		l.srv.watch.add(l, r.now)
 	}
+	req.clock = r.lap()
 	l.current = req
 	l.turn.Store(r.turn | turnHandling)
 	l.serve(req) // asks for draining itself, now that a take-over sees the turn
@@ -337,6 +341,9 @@ func (r *reader) request(c *Conn, p *wire.Packet) (goOn bool, err error) {
 		return false, nil
 	}
 	l.current = nil
+	if l.srv.swift() {
+		r.last = lap{req.clock, r.messages, r.bytes}
+	}
 	if l.out.queued.Load() >= flushBytes {
 		return r.flush(), nil
 	}
@@ -373,6 +380,7 @@ func (r *reader) endBatch() (goOn bool) {
 // over like a handler.
 func (r *reader) flush() (goOn bool) {
 	l := r.l
+	r.last = lap{}
 	if !l.out.claim() {
 		return true
 	}

@@ -377,15 +377,18 @@ func (l *link) waitFlushed() {
 // waitForRoom blocks while the outbox is more than half full: a peer that
 // asks faster than it reads is held back, not closed. The link's write
 // timeout bounds it.
-func (o *outbox) waitForRoom(l *link) { o.waitForRoomOr(l, func() bool { return false }) }
+func (o *outbox) waitForRoom(l *link) (waited bool) {
+	return o.waitForRoomOr(l, func() bool { return false })
+}
 
-func (o *outbox) waitForRoomOr(l *link, enough func() bool) {
+func (o *outbox) waitForRoomOr(l *link, enough func() bool) (waited bool) {
 	half := int64(l.srv.cfg.OutboxBytes / 2)
 	if o.queued.Load() <= half {
-		return
+		return false
 	}
 	l.startFlush()
 	o.waitUntil(func() bool { return o.queued.Load() <= half || !o.flushing || enough() })
+	return true
 }
 
 // ensure returns the buffer at *at, a pooled one if there is none.

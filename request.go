@@ -19,6 +19,7 @@ type request struct {
 	op       wire.Type
 	ctx      requestContext
 	size     int                        // of its frame, or of its arguments where those are more
+	clock    time.Duration              // when its handler began, then when it was done; 0: not looked at
 	answered atomic.Bool                // or about to be
 	open     atomic.Bool                // its id is among the open calls
 	deadline atomic.Pointer[time.Timer] // answers for a handler that takes too long
@@ -49,7 +50,7 @@ func (c *Conn) newRequest(p *wire.Packet, now time.Duration) (*request, error) {
 		return nil, badRequest("a call without an id")
 	}
 	r.ctx.request = r
-	r.ctx.until = l.srv.watch.base.Add(now + l.srv.cfg.HandlerTimeout)
+	r.ctx.until = now + l.srv.cfg.HandlerTimeout
 	return r, nil
 }
 
@@ -90,15 +91,18 @@ func (s *Server) invoke(r *request) (result any, err error) {
 	if h == nil || r.kind == "" || r.op != wire.Message && r.op != wire.Call {
 		return s.run(r)
 	}
-	began := s.clock()
+	began := r.clock
+	if began == 0 {
+		began = s.clock()
+	}
 	result, err = s.run(r)
-	took := s.clock() - began
+	r.clock = s.clock()
 	defer func() {
 		if p := recover(); p != nil {
 			result, err = nil, s.panicked(r, p)
 		}
 	}()
-	h(&r.Message, took, result, err)
+	h(&r.Message, r.clock-began, result, err)
 	return result, err
 }
 
@@ -250,6 +254,9 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 		}
 		if err == nil {
 			l.srv.sent(r.kind, sc.bytes)
+			if sc.bytes > lapBytes {
+				r.clock = 0 // the next handler begins later
+			}
 			return
 		}
 		if errors.Is(err, ErrConnClosed) || errors.Is(err, ErrSlowConsumer) {
@@ -272,7 +279,8 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 // begin is the beginning of the handling off the reading goroutine. The time
 // to handle does not include that in the queue.
 func (r *request) begin() {
-	r.ctx.until = time.Now().Add(r.conn.link.srv.cfg.HandlerTimeout)
+	s := r.conn.link.srv
+	r.ctx.until = s.clock() + s.cfg.HandlerTimeout
 	r.watchDeadline()
 }
 
@@ -284,7 +292,7 @@ func (r *request) watchDeadline() {
 		return
 	}
 	l := r.conn.link
-	r.deadline.Store(time.AfterFunc(time.Until(r.ctx.until), func() {
+	r.deadline.Store(time.AfterFunc(r.ctx.until-l.srv.clock(), func() {
 		if !r.answered.Load() {
 			l.reply(r, nil, Errorf(CodeDeadlineExceeded, "%q took too long", r.kind))
 		}
@@ -295,7 +303,7 @@ func (r *request) watchDeadline() {
 // asks for more than its values.
 type requestContext struct {
 	request *request
-	until   time.Time
+	until   time.Duration // on the server's clock
 	state   atomic.Uint32 // contextPlain, contextReal, contextEnded
 	mu      sync.Mutex
 	inner   context.Context //nolint:containedctx // made on demand
@@ -309,7 +317,9 @@ const (
 )
 
 // Deadline returns when the time to handle is over.
-func (c *requestContext) Deadline() (time.Time, bool) { return c.until, true }
+func (c *requestContext) Deadline() (time.Time, bool) {
+	return c.request.conn.link.srv.watch.base.Add(c.until), true
+}
 
 // Done returns the channel that is closed at the end.
 func (c *requestContext) Done() <-chan struct{} { return c.real().Done() }
@@ -336,7 +346,8 @@ func (c *requestContext) real() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.inner == nil {
-		c.inner, c.cancel = context.WithDeadline(c.request.conn.context(), c.until)
+		deadline, _ := c.Deadline()
+		c.inner, c.cancel = context.WithDeadline(c.request.conn.context(), deadline)
 		if !c.state.CompareAndSwap(contextPlain, contextReal) {
 			c.cancel()
 		}
