@@ -54,13 +54,13 @@ func Log(logger *slog.Logger) polywire.Middleware {
 // how long it took, so that lines which are not written cost next to nothing;
 // and what panicked has a line, too.
 func LogHooks(logger *slog.Logger) polywire.Hooks {
+	ctx, h := context.Background(), logger.Handler()
 	return polywire.Hooks{Handled: func(m *polywire.Message, took time.Duration, _ any, err error) {
 		level := slog.LevelDebug
 		if err != nil {
 			level = slog.LevelInfo
 		}
-		ctx := context.Background()
-		if logger.Enabled(ctx, level) {
+		if h.Enabled(ctx, level) {
 			logMessage(ctx, logger, level, m, took, err)
 		}
 	}}

@@ -176,7 +176,7 @@ func (s *side) handled(m *polywire.Message, took time.Duration, _ any, err error
 	if k == nil {
 		k = s.kind(m.Kind(), err)
 	}
-	at := int(took>>2) & (shardCount - 1) // as good as random, and there
+	at := shard()
 	k.took.observe(at, int64(took))
 	k.size.observe(at, int64(m.Size()))
 	if err != nil {
