@@ -243,9 +243,9 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 		sc.p.Reset()
 		l.srv.scratch.Put(sc)
 	}()
-	p := &sc.p
+	p := &sc.p // empty
 	if err == nil {
-		*p = wire.Packet{Type: wire.Reply, Namespace: r.conn.label(), ID: r.id, Key: r.key, Header: header}
+		p.Type, p.Namespace, p.ID, p.Key, p.Header = wire.Reply, r.conn.label(), r.id, r.key, header
 		if r.rare != nil {
 			p.Offset, p.Recovered = r.rare.place.offset, r.rare.place.recovered
 		}
