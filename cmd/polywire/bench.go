@@ -16,6 +16,7 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/internal/load"
+	"github.com/polywire/polywire/middleware"
 )
 
 func newBench() *cobra.Command {
@@ -32,6 +33,7 @@ func newBench() *cobra.Command {
 func newBenchServe() *cobra.Command {
 	var f listenFlags
 	var prof profileFlags
+	var observed bool
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server that `bench run` measures",
@@ -44,8 +46,13 @@ answered with itself, and anybody may broadcast.
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			logger, _ := f.logger(c.ErrOrStderr())
-			srv, err := polywire.New(append(baseOptions(logger), polywire.WithBroadcastPolicy(
-				func(context.Context, *polywire.Conn, string) error { return nil }))...)
+			options := append(baseOptions(logger), polywire.WithBroadcastPolicy(
+				func(context.Context, *polywire.Conn, string) error { return nil }))
+			if observed {
+				options = append(options, newMetrics().options()...)
+				options = append(options, polywire.WithHooks(middleware.LogHooks(logger)))
+			}
+			srv, err := polywire.New(options...)
 			if err != nil {
 				return err
 			}
@@ -64,6 +71,7 @@ answered with itself, and anybody may broadcast.
 		},
 	}
 	f.register(c, "warn", "127.0.0.1:8080")
+	c.Flags().BoolVar(&observed, "observed", false, "collect metrics and log messages, as serve does with an admin listener")
 	prof.register(c)
 	return c
 }

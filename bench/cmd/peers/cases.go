@@ -100,6 +100,10 @@ func ownWire(n size) []comparison {
 			ours: native(perCPU, single), peer: gwsRaw(perCPU, single),
 		},
 		{
+			id: "observed", title: "16 echoes in flight, with metrics and the log, beside the same server without", unit: perCPUUnit, bar: 0.9,
+			ours: observed(perCPU, busy), peer: native(perCPU, busy),
+		},
+		{
 			id: "broadcast", title: "broadcasts to " + num(n.broadcast) + " connections, 16 in flight", unit: deliveriesUnit, bar: 3,
 			ours: native(perSecond, broadcast), peer: gwsRaw(perSecond, broadcast),
 		},
@@ -218,6 +222,14 @@ func ourServer() []string { return []string{"polywire", "bench", "serve", "--lis
 func native(value func(loadResult) float64, t task) side {
 	return side{"Polywire", func(ctx context.Context, l *lab) (figures, error) {
 		return l.underLoad(ctx, value, ourServer(), "native", t)
+	}}
+}
+
+// observed is native with metrics collected and messages logged at level info,
+// which is below what a message without an error is logged at.
+func observed(value func(loadResult) float64, t task) side {
+	return side{"Polywire, observed", func(ctx context.Context, l *lab) (figures, error) {
+		return l.underLoad(ctx, value, append(ourServer(), "--observed", "--log-level", "info"), "native", t)
 	}}
 }
 
