@@ -18,6 +18,8 @@ import (
 // demoSettings are those of `polywire serve` that the demo has. What it keeps is
 // in a directory that goes with it, so nothing waits for the disk.
 const demoSettings = `
+listen: [%q]
+admin: {listen: %q}
 log: {level: warn}
 allow: [publish]
 data: {dir: %q, no_sync: true}
@@ -37,11 +39,17 @@ const (
 	demoAdmin  = "127.0.0.1:8081"
 )
 
-func newDemo() *cobra.Command {
+// demoSet declares the demo's flags.
+func demoSet() *config.Set {
 	own := config.New(variablePrefix)
 	new(listenFlags).declare(own, "warn", demoListen)
 	own.Add(config.Setting{Key: "admin.listen", Flag: "admin", Doc: "`host:port` of the console, metrics and profiles"},
 		config.Text(new(string), demoAdmin, "host:port", checkHostPort))
+	return own
+}
+
+func newDemo() *cobra.Command {
+	own := demoSet()
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Run a chat for your browser with a bot in it, a console, an API and webhooks",
@@ -92,7 +100,10 @@ func runDemo(c *cobra.Command, own *config.Set) (err error) {
 					chat.StartBot(ctx, u)
 				}
 			}
-			fmt.Fprintf(c.OutOrStdout(), "The console is at %s/\nThe key of its HTTP API: export KEY=%s\n", r.adminURL, key)
+			if r.adminURL != "" {
+				fmt.Fprintf(c.OutOrStdout(), "The console is at %s/\n", r.adminURL)
+			}
+			fmt.Fprintf(c.OutOrStdout(), "The key of its HTTP API: export KEY=%s\n", key)
 		},
 	})
 }
@@ -102,5 +113,5 @@ func demoFlags(own *config.Set, dir, key string) (*serveFlags, error) {
 	f := newServeFlags()
 	f.set.Inherit(own)
 	hash := sha256.Sum256([]byte(key))
-	return f, f.set.Load(config.Input{FileName: "the demo's settings", File: fmt.Appendf(nil, demoSettings, dir, hash)})
+	return f, f.set.Load(config.Input{FileName: "the demo's settings", File: fmt.Appendf(nil, demoSettings, demoListen, demoAdmin, dir, hash)})
 }
