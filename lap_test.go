@@ -3,6 +3,7 @@ package polywire_test
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -62,6 +63,30 @@ func TestHandledOfBatch(t *testing.T) {
 				}
 				p.end()
 			})
+		})
+	}
+}
+
+// Whoever wants no bound gives the largest one.
+func TestHandlerTimeoutForever(t *testing.T) {
+	for _, concurrency := range []int{1, 4} {
+		synctest.Test(t, func(t *testing.T) {
+			srv := newServer(t, func(s *polywire.Server) {
+				s.Handle("wait", handle(func(ctx context.Context, _ *polywire.Message) (any, error) {
+					select {
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					case <-time.After(time.Second):
+						return "done", nil
+					}
+				}))
+			}, polywire.WithHandlerTimeout(math.MaxInt64), polywire.WithConcurrency(concurrency))
+			p := connect(t, srv)
+			time.Sleep(time.Second) // the server's clock has begun
+			p.send(call(1, "wait", "x"))
+			if got := p.receive(); got.Type != wire.Reply {
+				t.Errorf("concurrency %d: %+v", concurrency, got)
+			}
 		})
 	}
 }

@@ -355,9 +355,10 @@ func WithHeartbeat(interval, timeout time.Duration) Option {
 
 // WithHandlerTimeout bounds the time to handle a message, from the moment when
 // its handler could begin, after which the caller is answered with
-// [CodeDeadlineExceeded]. Default 30 s.
+// [CodeDeadlineExceeded]. Default 30 s; more than a hundred years are a hundred.
 func WithHandlerTimeout(d time.Duration) Option {
-	return number("HandlerTimeout", d, 1, func(c *config) *time.Duration { return &c.HandlerTimeout })
+	const years = 100 * 365 * 24 * time.Hour // what is added to it is still a time
+	return number("HandlerTimeout", min(d, years), 1, func(c *config) *time.Duration { return &c.HandlerTimeout })
 }
 
 // WithWriteTimeout bounds the time that a write may be stuck. Default 10 s;
