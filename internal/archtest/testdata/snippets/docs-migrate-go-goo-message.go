@@ -1,0 +1,5 @@
+package p
+
+import "github.com/polywire/polywire"
+
+var trace, upper polywire.Pipe

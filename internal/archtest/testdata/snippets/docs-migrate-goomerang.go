@@ -1,0 +1,5 @@
+package p
+
+import "github.com/prometheus/client_golang/prometheus"
+
+var registry *prometheus.Registry

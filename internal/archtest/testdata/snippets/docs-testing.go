@@ -1,0 +1,5 @@
+package p
+
+import "testing"
+
+var goleak struct{ VerifyTestMain func(*testing.M) }
