@@ -17,15 +17,12 @@ import (
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/cluster"
 	natscluster "github.com/polywire/polywire/cluster/nats"
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/natsembed"
 )
 
-// Variables of the environment for what should not be seen in lists of processes.
-const (
-	natsVariable   = "POLYWIRE_NATS"
-	secretVariable = "POLYWIRE_CLUSTER_SECRET" //nolint:gosec // its name
-	tokenVariable  = "POLYWIRE_NATS_TOKEN"     //nolint:gosec // its name
-)
+// secretVariable is for what should not be seen in lists of processes.
+const secretVariable = "POLYWIRE_CLUSTER_SECRET" //nolint:gosec // its name
 
 // clusterPort is where nodes meet unless they are told.
 const clusterPort = "6222"
@@ -66,7 +63,7 @@ func (f *clusterFlags) check(rooms *roomFlags) error {
 	case f.nats == "" && f.dataDir == "" && rooms.onDisk():
 		return errors.New("--history with storage=disk needs a --data-dir, or --nats")
 	case f.natsAt != "" && reached(f.natsAt) && f.natsToken == "":
-		return fmt.Errorf("other machines may reach --nats-listen %s: set --nats-token, or %s, which its clients must show", f.natsAt, tokenVariable)
+		return fmt.Errorf("other machines may reach --nats-listen %s: set --nats-token, or %s, which its clients must show", f.natsAt, cli.EnvNATSToken)
 	case strings.ContainsAny(f.nodeName, " \t\r\n"):
 		return fmt.Errorf("--node-name %q has spaces", f.nodeName)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/cluster"
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/natsembed"
 )
@@ -210,7 +211,7 @@ func TestServeWithNATSElsewhere(t *testing.T) {
 	n := open(dir, address)
 	t.Cleanup(func() { shut(n) }) // when the servers have ended
 	url := "nats://me:secret@" + address
-	t.Setenv(natsVariable, url)
+	t.Setenv(cli.EnvNATS, url)
 	first := background(t, "serve", "--listen", "127.0.0.1:0", "--allow", "publish", "--presence", "hall", "--node-name", "na")
 	second := background(t, "serve", "--listen", "127.0.0.1:0", "--allow", "publish", "--presence", "hall", "--nats", url, "--node-name", "nb")
 	speakers(t, first, second, func() {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/queuecmd"
+	"github.com/polywire/polywire/queue"
 	"github.com/spf13/cobra"
 )
 
@@ -45,7 +47,15 @@ Then watch it from a second terminal, and speak from a third:
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newConfig(), newHealth(), newTop(), newDemo(), newPub(), newSub(), newCall(), newWebhook(), newQueue(), newBench(), newVersion())
+	root.AddCommand(newServe(), newConfig(), newHealth(), newTop(), newDemo(), newPub(), newSub(), newCall(), newWebhook(), queuecmd.New(), newBench(), newVersion())
 	nameNear(root)
 	return root
+}
+
+// exitCode is the program's exit status after an error.
+func exitCode(err error) int {
+	if errors.Is(err, queue.ErrNotFound) || errors.Is(err, errSettings) {
+		return 2
+	}
+	return 1
 }

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/codec/msgpack"
 	"github.com/polywire/polywire/codec/protobuf"
@@ -76,39 +75,6 @@ func (f *peerFlags) client(opts ...client.Option) (*client.Client, error) {
 	return client.New(f.url, opts...)
 }
 
-// payload is JSON from the arguments: the one at index at, standard input if
-// that is "-" or missing while something is piped in, else nothing.
-func payload(c *cobra.Command, args []string, at int) (any, error) {
-	var text []byte
-	switch {
-	case len(args) > at && args[at] != "-":
-		text = []byte(args[at])
-	case len(args) > at || piped(c.InOrStdin()):
-		var err error
-		if text, err = io.ReadAll(c.InOrStdin()); err != nil {
-			return nil, fmt.Errorf("standard input: %w", err)
-		}
-	}
-	text = bytes.TrimSpace(text)
-	if len(text) == 0 {
-		return nil, nil //nolint:nilnil // no payload is a payload, too
-	}
-	if !json.Valid(text) {
-		return nil, fmt.Errorf("the payload is not JSON: %.60q (a string needs its quotes: '\"text\"')", text)
-	}
-	return json.RawMessage(text), nil
-}
-
-// piped reports whether in is a file or a pipe, not a terminal.
-func piped(in io.Reader) bool {
-	f, ok := in.(*os.File)
-	if !ok {
-		return true
-	}
-	info, err := f.Stat()
-	return err == nil && (info.Mode()&os.ModeNamedPipe != 0 || info.Mode().IsRegular() && info.Size() > 0)
-}
-
 func newCall() *cobra.Command {
 	var f peerFlags
 	c := &cobra.Command{
@@ -124,7 +90,7 @@ The payload is an argument or comes from standard input.
 An error from the server is printed with its code, and the exit status is 1.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
-			v, err := payload(c, args, 1)
+			v, err := cli.Payload(c, args, 1)
 			if err != nil {
 				return err
 			}
@@ -163,7 +129,7 @@ func newPub() *cobra.Command {
 			if !everybody {
 				room, args = args[0], args[1:]
 			}
-			v, err := payload(c, args, 1)
+			v, err := cli.Payload(c, args, 1)
 			if err != nil {
 				return err
 			}
@@ -207,24 +173,9 @@ func describe(err error) error {
 
 // printPayload writes a payload as one line of JSON, bytes as a string of Base64.
 func printPayload(w io.Writer, p polywire.Payload) error {
-	text, err := payloadJSON(p)
+	text, err := cli.PayloadJSON(p)
 	if err == nil {
 		_, err = fmt.Fprintf(w, "%s\n", text)
 	}
 	return err
-}
-
-func payloadJSON(p polywire.Payload) (json.RawMessage, error) {
-	if p.Empty() {
-		return json.RawMessage("null"), nil
-	}
-	set, err := codec.NewSet(codec.JSON{}, protobuf.Codec{}, msgpack.Codec{})
-	if err != nil {
-		return nil, err
-	}
-	j, err := set.Translate("", p, codec.TypeJSON)
-	if err != nil {
-		return json.Marshal(map[string]any{"contentType": p.Type, "data": p.Data})
-	}
-	return j.Data, nil
 }

@@ -11,7 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
+	"github.com/polywire/polywire/cmd/polywire/internal/queuecmd"
 	"github.com/polywire/polywire/internal/rabbittest"
 	"github.com/polywire/polywire/natsembed"
 	"github.com/polywire/polywire/queue"
@@ -81,9 +82,9 @@ func (p *place) answer(v any, args ...string) {
 }
 
 // depth is a line of `ls --json`.
-func (p *place) depth(name string) (q listed) {
+func (p *place) depth(name string) (q queuecmd.Listed) {
 	p.t.Helper()
-	var found []listed
+	var found []queuecmd.Listed
 	p.answer(&found, "ls", name)
 	if len(found) != 1 || found[0].Queue != name || found[0].Waiting == nil || found[0].Dead == nil {
 		p.t.Fatalf("ls: %+v", found)
@@ -155,7 +156,7 @@ func tails(t *testing.T, p *place, id string) {
 	t.Helper()
 	out := p.must("tail", "orders", "--json")
 	if !p.shows {
-		var d depthLine
+		var d queuecmd.DepthLine
 		if err := json.Unmarshal([]byte(out), &d); err != nil || d.Waiting != 4 || d.Dead != 0 || d.Queue != "orders" || d.Time.IsZero() {
 			t.Errorf("tail: %s, %v", out, err)
 		}
@@ -165,7 +166,7 @@ func tails(t *testing.T, p *place, id string) {
 		return
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	var first shown
+	var first queuecmd.Shown
 	if err := json.Unmarshal([]byte(lines[0]), &first); err != nil || len(lines) != 4 {
 		t.Fatalf("tail: %s, %v", out, err)
 	}
@@ -182,7 +183,7 @@ func tails(t *testing.T, p *place, id string) {
 
 func letters(t *testing.T, p *place, id string) {
 	t.Helper()
-	var page deadPage
+	var page queuecmd.DeadPage
 	p.answer(&page, "dead", "ls", "orders")
 	if len(page.Letters) != 4 || page.Next != "" {
 		t.Fatalf("dead ls: %+v", page)
@@ -203,14 +204,14 @@ func letters(t *testing.T, p *place, id string) {
 		{[]string{"--until", "1h"}, 0},
 		{[]string{"--since", "2020-01-02T15:04:05Z", "--until", "2999-01-02T15:04:05Z"}, 4},
 	} {
-		page = deadPage{}
+		page = queuecmd.DeadPage{}
 		if p.answer(&page, append([]string{"dead", "ls", "orders"}, c.filter...)...); len(page.Letters) != c.want {
 			t.Errorf("dead ls %v: %d letters, want %d", c.filter, len(page.Letters), c.want)
 		}
 	}
-	first := deadPage{}
+	first := queuecmd.DeadPage{}
 	p.answer(&first, "dead", "ls", "orders", "-n", "3")
-	rest := deadPage{}
+	rest := queuecmd.DeadPage{}
 	if p.answer(&rest, "dead", "ls", "orders", "--after", first.Next); len(first.Letters) != 3 || len(rest.Letters) != 1 || rest.Letters[0].ID == first.Letters[2].ID {
 		t.Errorf("pages: %+v, %+v", first, rest)
 	}
@@ -218,7 +219,7 @@ func letters(t *testing.T, p *place, id string) {
 	if err != nil || strings.Count(out, "\n") != 1 || !strings.Contains(out, ` discarded attempts=1 error="no such thing`) || !strings.Contains(errOut, "--after ") {
 		t.Errorf("dead ls: %q %q %v", out, errOut, err)
 	}
-	var letter shown
+	var letter queuecmd.Shown
 	if p.answer(&letter, "dead", "read", "orders", id); letter.ID != id || letter.Stack == "" || string(letter.Payload) != `{"n":1}` || letter.Headers["h"] != "v" {
 		t.Errorf("dead read: %+v", letter)
 	}
@@ -229,7 +230,7 @@ func letters(t *testing.T, p *place, id string) {
 
 func replays(t *testing.T, p *place) {
 	t.Helper()
-	var w worked
+	var w queuecmd.Worked
 	if p.answer(&w, "replay", "orders", "two"); w.Queue != "orders" || w.Done != "replayed" || *w.Count != 1 {
 		t.Errorf("replay: %+v", w)
 	}
@@ -267,7 +268,7 @@ func purges(t *testing.T, p *place) {
 	p.must("publish", "orders", "2", "--id", "p2")
 	p.must("publish", "orders", "3", "--id", "p3")
 	p.kills("orders", 3)
-	var w worked
+	var w queuecmd.Worked
 	if p.answer(&w, "purge", "orders", "p2", "--dead", "--yes"); w.Done != "purged" || *w.Count != 1 {
 		t.Errorf("purge: %+v", w)
 	}
@@ -321,7 +322,7 @@ func TestQueueTailFollow(t *testing.T) {
 	tail := background(t, append([]string{"queue", "tail", "orders", "--follow", "--json"}, p.flags...)...)
 	next := func(want string) {
 		t.Helper()
-		var s shown
+		var s queuecmd.Shown
 		if err := json.Unmarshal([]byte(tail.line()), &s); err != nil || s.ID != want {
 			t.Errorf("tail shows %+v, %v, want %s", s, err, want)
 		}
@@ -364,8 +365,8 @@ func TestQueueDataDir(t *testing.T) {
 }
 
 func TestQueueWrongInput(t *testing.T) {
-	t.Setenv(natsVariable, "nats://127.0.0.1:1")
-	t.Setenv(amqpVariable, "")
+	t.Setenv(cli.EnvNATS, "nats://127.0.0.1:1")
+	t.Setenv(cli.EnvAMQP, "")
 	for _, c := range []struct {
 		args  string
 		stdin string
@@ -420,12 +421,12 @@ func TestQueueWrongInput(t *testing.T) {
 			t.Errorf("polywire queue %s: %v, want %q", c.args, err, c.want)
 		}
 	}
-	t.Setenv(amqpVariable, "amqp://x")
+	t.Setenv(cli.EnvAMQP, "amqp://x")
 	if _, _, err := run(t, "", "queue", "ls"); err == nil || !strings.Contains(err.Error(), "say --nats or --amqp") {
 		t.Errorf("with both variables: %v", err)
 	}
-	t.Setenv(amqpVariable, "")
-	t.Setenv(natsVariable, "")
+	t.Setenv(cli.EnvAMQP, "")
+	t.Setenv(cli.EnvNATS, "")
 	if _, _, err := run(t, "", "queue", "ls"); err == nil || !strings.Contains(err.Error(), "where are the queues?") {
 		t.Errorf("without a place: %v", err)
 	}
@@ -479,60 +480,5 @@ func TestQueueInterrupted(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, context.Canceled) || out.String() != c.out {
 			t.Errorf("%v: %q, %v", c.args, out.String(), err)
 		}
-	}
-}
-
-func TestShow(t *testing.T) {
-	for _, c := range []struct {
-		payload codec.Payload
-		want    string
-	}{
-		{codec.Payload{}, ``},
-		{codec.Payload{Type: codec.TypeJSON, Data: []byte("{ \"a\":\n1}")}, `{"a":1}`},
-		{codec.Payload{Type: codec.TypeJSON, Data: []byte("{")}, `"ew=="`},
-		{codec.Payload{Data: []byte("5")}, `5`},
-		{codec.Payload{Data: []byte("hi")}, `{"contentType":"","data":"aGk="}`},
-		{codec.Payload{Type: codec.TypeMsgpack, Data: []byte{0x93, 1, 2, 3}}, `[1,2,3]`},
-		{codec.Payload{Type: "text/plain", Data: []byte("hi")}, `{"contentType":"text/plain","data":"aGk="}`},
-	} {
-		s, err := show(&queue.Envelope{Message: queue.Message{Queue: "q", ID: "i", Payload: c.payload}})
-		if err != nil || string(s.Payload) != c.want || !json.Valid(append([]byte("["), append(s.Payload, ']')...)) {
-			t.Errorf("%q: %s, %v, want %s", c.payload, s.Payload, err, c.want)
-		}
-	}
-	for text, want := range map[string]string{"abc ü": "abc ü", "a\x1b[2J\n": `a\u001b[2J\u000a`, "\u009b": `\u009b`, "\U000e0001": `\U000e0001`} {
-		if got := visible(text); got != want {
-			t.Errorf("%q: %s, want %s", text, got, want)
-		}
-	}
-}
-
-// The bar says how far it is where somebody looks, and nothing elsewhere.
-func TestCounter(t *testing.T) {
-	for _, total := range []int64{100, -1} {
-		var out bytes.Buffer
-		bar := startCounter(&out, true, total, "replaying")
-		bar.at(40)
-		bar.at(50)
-		if got := out.String(); !strings.Contains(got, "replaying") || !strings.Contains(got, "50") && !strings.Contains(got, "40") {
-			t.Errorf("of %d: %q", total, got)
-		}
-		bar.clear()
-	}
-	var out bytes.Buffer
-	for _, bar := range []*counter{startCounter(&out, terminal(&out), 100, "x"), startCounter(&out, true, 0, "x")} {
-		bar.at(40)
-		bar.clear()
-	}
-	if out.Len() > 0 {
-		t.Errorf("for nobody: %q", out.String())
-	}
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer null.Close()
-	if terminal(null) {
-		t.Error("a file is taken for a terminal")
 	}
 }

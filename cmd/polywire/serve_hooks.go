@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/cmd/polywire/internal/config"
 	"github.com/polywire/polywire/cmd/polywire/internal/webhookapi"
 	"github.com/polywire/polywire/codec"
@@ -127,7 +128,7 @@ func buildIn(pairs []config.Pair) (r inRule, err error) {
 		case "secret":
 			text := p.Value
 			if !strings.HasPrefix(text, "whpk_") { // that one everybody may see
-				if text, err = readSecret(text); err != nil {
+				if text, err = cli.ReadSecret(text); err != nil {
 					return r, fmt.Errorf("secret: %w", err)
 				}
 			}

@@ -20,9 +20,6 @@ import (
 	"github.com/polywire/polywire/queue/rabbitmq"
 )
 
-// amqpVariable is for the URL of a broker, which has a password.
-const amqpVariable = "POLYWIRE_AMQP"
-
 // queueRules say which messages go to queues, and where those of queues go.
 type queueRules struct {
 	amqp     []string

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/internal/rabbittest"
 	"github.com/polywire/polywire/queue"
 )
@@ -172,7 +173,7 @@ func TestServeQueuesRabbitMQ(t *testing.T) {
 	sub.end()
 	p.end()
 
-	t.Setenv(amqpVariable, b.URL())
+	t.Setenv(cli.EnvAMQP, b.URL())
 	throughQueue(t, last(serveQueues(t, throughRules...).line()))
 }
 
@@ -221,7 +222,7 @@ func TestServeWrongQueues(t *testing.T) {
 		{out("a=b,c"), "want kind=NAME, reach, ordered or"},
 		{append(out("a=b"), "--queue-out", "a=c"), "already"},
 		{[]string{"--nats-listen", "127.0.0.1:0", "--nats", "nats://x"}, "use one or the other"},
-		{[]string{"--nats-listen", ":4222"}, tokenVariable},
+		{[]string{"--nats-listen", ":4222"}, cli.EnvNATSToken},
 	} {
 		_, _, err := run(t, "", append([]string{"serve", "--listen", "127.0.0.1:0"}, c.args...)...)
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {

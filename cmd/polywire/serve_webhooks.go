@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/cmd/polywire/internal/webhookapi"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/queue"
@@ -258,5 +259,5 @@ func eventData(p polywire.Payload) (json.RawMessage, error) {
 		}
 		return p.Data, nil
 	}
-	return payloadJSON(p)
+	return cli.PayloadJSON(p)
 }

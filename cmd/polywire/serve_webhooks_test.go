@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/cmd/polywire/internal/webhookapi"
 	"github.com/polywire/polywire/webhook"
 )
@@ -160,7 +161,7 @@ func TestServeWebhookIn(t *testing.T) {
 func TestServeWebhookRules(t *testing.T) {
 	t.Setenv("HOOK_SECRET", webhook.GenerateSecret().Reveal())
 	t.Setenv("BAD_SECRET", "text-that-is-hidden")
-	t.Setenv(natsVariable, "")
+	t.Setenv(cli.EnvNATS, "")
 	at := " --data-dir " + t.TempDir()
 	for _, c := range []struct{ args, want string }{
 		{"--webhooks", "--data-dir, or --nats"},

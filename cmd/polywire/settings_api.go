@@ -8,6 +8,7 @@ import (
 
 	"github.com/polywire/polywire/cmd/polywire/internal/api"
 	"github.com/polywire/polywire/cmd/polywire/internal/backend"
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/cmd/polywire/internal/config"
 	"github.com/polywire/polywire/webhook"
 )
@@ -79,7 +80,7 @@ func (f *apiRules) buildKey(pairs []config.Pair) (api.Key, error) {
 		}
 	}
 	if !strings.HasPrefix(secret, "sha256:") { // which everybody may see
-		text, err := readSecret(secret)
+		text, err := cli.ReadSecret(secret)
 		if err != nil {
 			return api.Key{}, fmt.Errorf("secret: %w", err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 )
 
 // arrived is a line that `polywire sub` prints.
@@ -48,7 +49,7 @@ func (f *peerFlags) subscribe(c *cobra.Command, rooms []string, count int) error
 	left := count
 	enough := make(chan struct{})
 	printed := polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
-		text, err := payloadJSON(m.Payload())
+		text, err := cli.PayloadJSON(m.Payload())
 		if err != nil {
 			return nil, err
 		}

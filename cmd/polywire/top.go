@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/cmd/polywire/internal/top"
 )
 
@@ -84,7 +85,7 @@ func (o *topFlags) run(c *cobra.Command, client *top.Client) error {
 	}
 	out := c.OutOrStdout()
 	colour := os.Getenv("NO_COLOR") == ""
-	if o.once || o.json || !terminal(out) || os.Getenv("TERM") == "dumb" {
+	if o.once || o.json || !cli.Terminal(out) || os.Getenv("TERM") == "dumb" {
 		return o.lines(c.Context(), out, client)
 	}
 	s := top.Screen{Out: out.(*os.File), Color: colour, Every: o.every} //nolint:forcetypeassert // a terminal is one

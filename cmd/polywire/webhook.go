@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/natsembed"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/jetstream"
@@ -59,8 +60,8 @@ For those who write a receiver, without any server:
 		Args: cobra.NoArgs,
 	}
 	flags := c.PersistentFlags()
-	flags.StringVar(&f.nats, "nats", "", "`URL` of the NATS server that keeps the webhooks, or several with commas ("+natsVariable+");\n"+
-		"its token is in "+tokenVariable)
+	flags.StringVar(&f.nats, "nats", "", "`URL` of the NATS server that keeps the webhooks, or several with commas ("+cli.EnvNATS+");\n"+
+		"its token is in "+cli.EnvNATSToken)
 	flags.StringVar(&f.natsCreds, "nats-creds", "", "credentials `file` for --nats")
 	flags.StringVar(&f.dataDir, "data-dir", "", "`directory` of a polywire serve that is not running")
 	flags.BoolVar(&f.json, "json", false, "print JSON, for programs")
@@ -90,7 +91,7 @@ func (f *webhookFlags) with(c *cobra.Command, client *webhook.Client, do func(ct
 
 func (f *webhookFlags) open(ctx context.Context, client *webhook.Client) (*webhooks, error) {
 	if f.dataDir == "" {
-		f.nats = cmp.Or(f.nats, os.Getenv(natsVariable))
+		f.nats = cmp.Or(f.nats, os.Getenv(cli.EnvNATS))
 	}
 	switch {
 	case f.nats == "" && f.dataDir == "":
@@ -156,7 +157,7 @@ func (f *webhookFlags) natsOptions() []nats.Option {
 	if f.natsCreds != "" {
 		opts = append(opts, nats.UserCredentials(f.natsCreds))
 	}
-	if token := os.Getenv(tokenVariable); token != "" {
+	if token := os.Getenv(cli.EnvNATSToken); token != "" {
 		opts = append(opts, nats.Token(token))
 	}
 	return opts
@@ -280,44 +281,6 @@ func (f *reachFlags) client() (*webhook.Client, error) {
 		o.AllowNetworks = append(o.AllowNetworks, p)
 	}
 	return webhook.NewClient(o)
-}
-
-// readSecret returns the text of a secret: of a variable (env:NAME) or of a
-// file (file:PATH), so that it stands in no list of processes.
-func readSecret(text string) (string, error) {
-	source, name, _ := strings.Cut(text, ":")
-	switch {
-	case source == "env" && name != "":
-		if value := os.Getenv(name); value != "" {
-			return value, nil
-		}
-		return "", fmt.Errorf("the variable %s is not set", name)
-	case source == "file" && name != "":
-		b, err := os.ReadFile(name) //nolint:gosec // whoever starts the program names it
-		if err != nil {
-			return "", err
-		}
-		if value := strings.TrimRight(string(b), "\r\n"); value != "" && len(value) <= 2048 {
-			return value, nil
-		}
-		return "", fmt.Errorf("%s is empty, or too long for a secret", name)
-	}
-	return "", errors.New("want env:NAME or file:PATH: a secret among the arguments stands in the list of processes")
-}
-
-// parseWhen reads a time: RFC 3339, or how long ago, as 24h.
-func parseWhen(name, text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return time.Now().Add(-ago), nil
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return t, fmt.Errorf("--%s %q: want a time as 2006-01-02T15:04:05Z, or how long ago, as 24h", name, text)
-	}
-	return t, nil
 }
 
 func shownTime(t time.Time) string {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/cmd/polywire/internal/webhookapi"
 	"github.com/polywire/polywire/webhook"
 )
@@ -91,7 +92,7 @@ func (a *addFlags) complete() (err error) {
 		return errors.New("--type says which events it gets: order.paid, order.* or *")
 	}
 	if a.secret != "" {
-		if a.endpoint.Secret, err = readSecret(a.secret); err != nil {
+		if a.endpoint.Secret, err = cli.ReadSecret(a.secret); err != nil {
 			return fmt.Errorf("--secret: %w", err)
 		}
 	}
@@ -260,7 +261,7 @@ so in the format gost, whose receivers need to know the new one before.
 		Args: exactlyOne("the ID of an endpoint"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if secret != "" {
-				if r.Secret, err = readSecret(secret); err != nil {
+				if r.Secret, err = cli.ReadSecret(secret); err != nil {
 					return fmt.Errorf("--secret: %w", err)
 				}
 			}

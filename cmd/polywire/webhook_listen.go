@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/webhook"
 )
 
@@ -126,7 +127,7 @@ func (l *listenHookFlags) listen(c *cobra.Command) error {
 		if r.verifier == nil {
 			fmt.Fprintln(r.out, "nothing is verified: --secret env:NAME would do it")
 		}
-	} else if err := printLine(r.out, map[string]string{"listening": "http://" + listener.Addr().String() + "/"}); err != nil {
+	} else if err := cli.JSONLine(r.out, map[string]string{"listening": "http://" + listener.Addr().String() + "/"}); err != nil {
 		return err
 	}
 	return r.serve(c.Context(), listener)
@@ -242,22 +243,13 @@ func (r *hookReceiver) print(h receivedHook) {
 		return
 	}
 	if r.json {
-		_ = printLine(r.out, h) // nobody reads any more
+		_ = cli.JSONLine(r.out, h) // nobody reads any more
 	} else {
 		h.write(r.out)
 	}
 	if r.printed++; r.printed == r.count {
 		close(r.enough)
 	}
-}
-
-func printLine(w io.Writer, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s\n", b)
-	return err
 }
 
 // write prints for people; what the sender chose cannot change the terminal.

@@ -10,9 +10,11 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/cmd/polywire/internal/webhookapi"
 	"github.com/polywire/polywire/webhook/dispatch"
 )
@@ -38,7 +40,7 @@ data; - reads it from standard input.
 					return err
 				}
 			}
-			if e.Time, err = parseWhen("time", at); err != nil {
+			if e.Time, err = cli.TimeOrAgo("--time", at, time.Now()); err != nil {
 				return err
 			}
 			return f.with(c, nil, func(ctx context.Context, w *webhooks) error {
@@ -281,13 +283,13 @@ func (r *replayFlags) run(c *cobra.Command, args []string) (err error) {
 	if len(args) > 1 {
 		q.Event = args[1]
 	}
-	if q.FailedSince, err = parseWhen("failed-since", r.failed); err != nil {
+	if q.FailedSince, err = cli.TimeOrAgo("--failed-since", r.failed, time.Now()); err != nil {
 		return err
 	}
-	if q.Since, err = parseWhen("since", r.since); err != nil {
+	if q.Since, err = cli.TimeOrAgo("--since", r.since, time.Now()); err != nil {
 		return err
 	}
-	if q.Until, err = parseWhen("until", r.till); err != nil {
+	if q.Until, err = cli.TimeOrAgo("--until", r.till, time.Now()); err != nil {
 		return err
 	}
 	if q.Rate <= 0 {
@@ -301,9 +303,9 @@ func (r *replayFlags) run(c *cobra.Command, args []string) (err error) {
 		if q.Limit > 0 {
 			most = int64(q.Limit)
 		}
-		bar := startCounter(c.ErrOrStderr(), !r.json && terminal(c.ErrOrStderr()), most, "replaying")
-		n, err := webhookapi.Run(ctx, w.Dispatcher, *q, bar.at)
-		bar.clear()
+		bar := cli.StartCounter(c.ErrOrStderr(), !r.json && cli.Terminal(c.ErrOrStderr()), most, "replaying")
+		n, err := webhookapi.Run(ctx, w.Dispatcher, *q, bar.At)
+		bar.Clear()
 		if r.json {
 			err = errors.Join(err, printJSON(c.OutOrStdout(), map[string]int{"queued": n}))
 		} else if n > 0 || err == nil {

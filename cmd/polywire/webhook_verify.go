@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/cmd/polywire/internal/webhookapi"
 	"github.com/polywire/polywire/webhook"
 )
@@ -43,7 +44,7 @@ func (f *verifyFlags) verifier() (*webhook.Verifier, error) {
 	for i, text := range f.secrets {
 		if !strings.HasPrefix(text, "whpk_") { // that one everybody may see
 			var err error
-			if text, err = readSecret(text); err != nil {
+			if text, err = cli.ReadSecret(text); err != nil {
 				return nil, fmt.Errorf("--secret: %w", err)
 			}
 		}

@@ -1,4 +1,4 @@
-package main
+package queuecmd
 
 import (
 	"context"
@@ -11,11 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/queue"
 )
 
-// listed is a queue as JSON; null is what the broker does not tell.
-type listed struct {
+// Listed is a queue as JSON; null is what the broker does not tell.
+type Listed struct {
 	Queue   string     `json:"queue"`
 	Waiting *int64     `json:"waiting"`
 	Delayed *int64     `json:"delayed"`
@@ -24,7 +25,7 @@ type listed struct {
 	Oldest  *time.Time `json:"oldest"`
 }
 
-func newQueueLs() *cobra.Command {
+func newList() *cobra.Command {
 	var f brokerFlags
 	c := &cobra.Command{
 		Use:   "ls [QUEUE...]",
@@ -65,7 +66,7 @@ func (f *brokerFlags) list(ctx context.Context, w io.Writer, b *queue.Broker, na
 			return err
 		}
 	}
-	found := make([]listed, 0, len(names))
+	found := make([]Listed, 0, len(names))
 	var missing error
 	for _, name := range names {
 		d, err := f.inspect(ctx, b, name)
@@ -76,7 +77,7 @@ func (f *brokerFlags) list(ctx context.Context, w io.Writer, b *queue.Broker, na
 		case err != nil:
 			return err
 		default:
-			found = append(found, listed{name, told(d.Waiting), told(d.Delayed), told(d.Unacked), told(d.Dead), known(d.Oldest)})
+			found = append(found, Listed{name, told(d.Waiting), told(d.Delayed), told(d.Unacked), told(d.Dead), known(d.Oldest)})
 		}
 	}
 	return errors.Join(f.printList(w, found), missing)
@@ -100,9 +101,9 @@ func told(n int64) *int64 {
 	return &n
 }
 
-func (f *brokerFlags) printList(w io.Writer, found []listed) error {
+func (f *brokerFlags) printList(w io.Writer, found []Listed) error {
 	if f.json {
-		return jsonLine(w, found)
+		return cli.JSONLine(w, found)
 	}
 	if len(found) == 0 {
 		return nil

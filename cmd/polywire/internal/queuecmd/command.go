@@ -1,11 +1,11 @@
-package main
+// Package queuecmd is `polywire queue`: it looks into queues, fills and empties
+// them, and deals with dead letters.
+package queuecmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,13 +15,15 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/natsembed"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/jetstream"
 	"github.com/polywire/polywire/queue/rabbitmq"
 )
 
-func newQueue() *cobra.Command {
+// New makes `polywire queue`.
+func New() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "queue",
 		Short: "Look into queues, fill and empty them, replay dead letters",
@@ -43,7 +45,7 @@ Exit status: 0 when all was done, 2 when there is no such queue or dead letter,
 		Args: cobra.NoArgs, // an unknown subcommand is a mistake, not a call for help
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newQueueLs(), newQueuePublish(), newQueueTail(), newQueueDead(), newQueueReplay(), newQueuePurge())
+	c.AddCommand(newList(), newPublish(), newTail(), newDead(), newReplay(), newPurge())
 	return c
 }
 
@@ -59,10 +61,10 @@ type brokerFlags struct {
 
 func (f *brokerFlags) register(c *cobra.Command) {
 	flags := c.Flags()
-	flags.StringVar(&f.nats, "nats", "", "`URL` of the NATS that has the queues, or several with commas ("+natsVariable+")")
+	flags.StringVar(&f.nats, "nats", "", "`URL` of the NATS that has the queues, or several with commas ("+cli.EnvNATS+")")
 	flags.StringVar(&f.natsCreds, "nats-creds", "", "credentials `file` for --nats")
 	flags.StringVar(&f.dataDir, "data-dir", "", "`directory` of a server that does not run")
-	flags.StringVar(&f.amqp, "amqp", "", "`URL` of the RabbitMQ that has the queues, or several with commas ("+amqpVariable+")")
+	flags.StringVar(&f.amqp, "amqp", "", "`URL` of the RabbitMQ that has the queues, or several with commas ("+cli.EnvAMQP+")")
 	flags.StringVar(&f.prefix, "prefix", "", "what the names of streams or queues begin with, where programs have set one")
 	flags.DurationVar(&f.timeout, "timeout", 10*time.Second, "time to connect, and for each answer of the broker")
 	flags.BoolVar(&f.json, "json", false, "print JSON")
@@ -77,9 +79,9 @@ func (f *brokerFlags) check() error {
 		}
 	}
 	if given == 0 {
-		f.nats, f.amqp = os.Getenv(natsVariable), os.Getenv(amqpVariable)
+		f.nats, f.amqp = os.Getenv(cli.EnvNATS), os.Getenv(cli.EnvAMQP)
 		if f.nats != "" && f.amqp != "" {
-			return fmt.Errorf("both %s and %s are set: say --nats or --amqp", natsVariable, amqpVariable)
+			return fmt.Errorf("both %s and %s are set: say --nats or --amqp", cli.EnvNATS, cli.EnvAMQP)
 		}
 	}
 	switch {
@@ -170,19 +172,4 @@ func (f *brokerFlags) embedded(ctx context.Context) (queue.Driver, func() error,
 		return nil, nil, errors.Join(err, end())
 	}
 	return d, end, nil
-}
-
-// jsonLine writes a value as one line.
-func jsonLine(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
-}
-
-// exitCode is the program's exit status after an error.
-func exitCode(err error) int {
-	if errors.Is(err, queue.ErrNotFound) || errors.Is(err, errSettings) {
-		return 2
-	}
-	return 1
 }

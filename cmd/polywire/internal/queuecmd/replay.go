@@ -1,4 +1,4 @@
-package main
+package queuecmd
 
 import (
 	"bufio"
@@ -13,10 +13,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/queue"
 )
 
-func newQueueReplay() *cobra.Command {
+func newReplay() *cobra.Command {
 	var f brokerFlags
 	var pick filterFlags
 	var o queue.ReplayOptions
@@ -64,7 +65,7 @@ removed when the queue has the message again; what dies meanwhile is left alone.
 	return c
 }
 
-func newQueuePurge() *cobra.Command {
+func newPurge() *cobra.Command {
 	var f brokerFlags
 	var pick filterFlags
 	var dead, yes bool
@@ -122,9 +123,9 @@ type deadWork struct {
 	word  string // what has been done to them
 }
 
-// worked is what is printed about it as JSON; Count is null where the broker
+// Worked is what is printed about it as JSON; Count is null where the broker
 // does not tell.
-type worked struct {
+type Worked struct {
 	Queue string `json:"queue"`
 	Done  string `json:"done"`
 	Count *int64 `json:"count"`
@@ -148,9 +149,9 @@ func (w *deadWork) run(ctx context.Context, c *cobra.Command, do func(done func(
 			total = int64(w.limit)
 		}
 	}
-	bar := startCounter(c.ErrOrStderr(), terminal(c.ErrOrStderr()), total, strings.TrimSuffix(w.word, "ed")+"ing")
-	n, err := do(bar.at)
-	bar.clear()
+	bar := cli.StartCounter(c.ErrOrStderr(), cli.Terminal(c.ErrOrStderr()), total, strings.TrimSuffix(w.word, "ed")+"ing")
+	n, err := do(bar.At)
+	bar.Clear()
 	missing := len(w.pick.filter.IDs) - n
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -165,7 +166,7 @@ func (w *deadWork) run(ctx context.Context, c *cobra.Command, do func(done func(
 
 func (w *deadWork) report(c *cobra.Command, n int64) error {
 	if w.json {
-		return jsonLine(c.OutOrStdout(), worked{w.queue, w.word, told(n)})
+		return cli.JSONLine(c.OutOrStdout(), Worked{w.queue, w.word, told(n)})
 	}
 	text := strconv.FormatInt(n, 10)
 	if n < 0 {

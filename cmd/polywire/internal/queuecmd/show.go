@@ -1,4 +1,4 @@
-package main
+package queuecmd
 
 import (
 	"bytes"
@@ -10,12 +10,13 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/queue"
 )
 
-// shown is a message of a queue as JSON.
-type shown struct {
+// Shown is a message of a queue as JSON.
+type Shown struct {
 	Queue       string            `json:"queue"`
 	ID          string            `json:"id"`
 	Kind        string            `json:"kind,omitempty"`
@@ -34,8 +35,8 @@ type shown struct {
 	Stack  string       `json:"stack,omitempty"`
 }
 
-func show(e *queue.Envelope) (shown, error) {
-	s := shown{
+func show(e *queue.Envelope) (Shown, error) {
+	s := Shown{
 		Queue: e.Queue, ID: e.ID, Kind: e.Kind, Key: e.Key, Headers: e.Header, ContentType: e.Payload.Type,
 		Published: known(e.Published), At: known(e.At), Attempts: e.Attempts, LastError: e.LastError,
 	}
@@ -49,7 +50,7 @@ func show(e *queue.Envelope) (shown, error) {
 	if p.Type == codec.TypeJSON && !json.Valid(p.Data) { // nor is everything what it says
 		p.Type = codec.TypeBytes
 	}
-	text, err := payloadJSON(p)
+	text, err := cli.PayloadJSON(p)
 	if err != nil {
 		return s, err
 	}
@@ -61,7 +62,7 @@ func show(e *queue.Envelope) (shown, error) {
 	return s, nil
 }
 
-func showDead(d *queue.Dead) (shown, error) {
+func showDead(d *queue.Dead) (Shown, error) {
 	s, err := show(&d.Envelope)
 	s.Reason, s.Died, s.Stack = d.Reason, known(d.Died), d.Stack
 	return s, err
@@ -76,7 +77,7 @@ func known(t time.Time) *time.Time {
 }
 
 // line is a message for people: when, id, kind, what is special, payload.
-func (s *shown) line() string {
+func (s *Shown) line() string {
 	when := s.Published
 	if s.Died != nil {
 		when = s.Died
@@ -104,7 +105,7 @@ func (s *shown) line() string {
 }
 
 // details is a message for people, at length.
-func (s *shown) details(w io.Writer) error {
+func (s *Shown) details(w io.Writer) error {
 	var b strings.Builder
 	field := func(name, value string) {
 		if value != "" {
@@ -160,9 +161,9 @@ func visible(s string) string {
 }
 
 // print writes a message as a line.
-func (f *brokerFlags) print(w io.Writer, s *shown) error {
+func (f *brokerFlags) print(w io.Writer, s *Shown) error {
 	if f.json {
-		return jsonLine(w, s)
+		return cli.JSONLine(w, s)
 	}
 	_, err := fmt.Fprintln(w, s.line())
 	return err

@@ -1,4 +1,4 @@
-package main
+package queuecmd
 
 import (
 	"bufio"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/queue"
 )
@@ -33,7 +34,7 @@ const (
 	maxLineBytes  = 64 << 20
 )
 
-func newQueuePublish() *cobra.Command {
+func newPublish() *cobra.Command {
 	var f publishFlags
 	c := &cobra.Command{
 		Use:   "publish QUEUE [JSON | -]",
@@ -68,6 +69,12 @@ ids nightly-1, nightly-2 and so on.
 	return c
 }
 
+// published is what is printed of a message as JSON.
+type published struct {
+	Queue string `json:"queue"`
+	ID    string `json:"id"`
+}
+
 func (f *publishFlags) run(c *cobra.Command, args []string) error {
 	if err := f.prepare(c, args); err != nil {
 		return err
@@ -92,7 +99,7 @@ func (f *publishFlags) run(c *cobra.Command, args []string) error {
 			return err
 		}
 		if f.json {
-			return jsonLine(c.OutOrStdout(), taken{m.Queue, m.ID})
+			return cli.JSONLine(c.OutOrStdout(), published{m.Queue, m.ID})
 		}
 		_, err := fmt.Fprintln(c.OutOrStdout(), m.ID)
 		return err
@@ -137,11 +144,10 @@ func (f *publishFlags) prepare(c *cobra.Command, args []string) error {
 func (f *publishFlags) payload(c *cobra.Command, args []string) (codec.Payload, error) {
 	p := codec.Payload{Type: f.message.Payload.Type}
 	if p.Type == codec.TypeJSON {
-		v, err := payload(c, args, 1)
+		text, err := cli.Payload(c, args, 1)
 		if err != nil {
 			return p, err
 		}
-		text, _ := v.(json.RawMessage)
 		if text == nil {
 			p.Type = "" // none
 		}
@@ -151,7 +157,7 @@ func (f *publishFlags) payload(c *cobra.Command, args []string) (codec.Payload, 
 	switch {
 	case len(args) > 1 && args[1] != "-":
 		p.Data = []byte(args[1])
-	case len(args) > 1 || piped(c.InOrStdin()):
+	case len(args) > 1 || cli.Piped(c.InOrStdin()):
 		var err error
 		if p.Data, err = io.ReadAll(c.InOrStdin()); err != nil {
 			return p, fmt.Errorf("standard input: %w", err)
@@ -162,14 +168,14 @@ func (f *publishFlags) payload(c *cobra.Command, args []string) (codec.Payload, 
 
 // publishLines publishes batches of lines until the input, or the broker, ends it.
 func (f *publishFlags) publishLines(ctx context.Context, c *cobra.Command, b *queue.Broker) error {
-	bar := startCounter(c.ErrOrStderr(), terminal(c.ErrOrStderr()), -1, "publishing")
+	bar := cli.StartCounter(c.ErrOrStderr(), cli.Terminal(c.ErrOrStderr()), -1, "publishing")
 	n, err := f.readLines(ctx, c.InOrStdin(), b, bar)
-	bar.clear()
+	bar.Clear()
 	if err != nil {
 		err = fmt.Errorf("%w; published before: %d", err, n)
 	}
 	if f.json {
-		return errors.Join(err, jsonLine(c.OutOrStdout(), struct {
+		return errors.Join(err, cli.JSONLine(c.OutOrStdout(), struct {
 			Queue     string `json:"queue"`
 			Published int    `json:"published"`
 		}{f.message.Queue, n}))
@@ -180,7 +186,7 @@ func (f *publishFlags) publishLines(ctx context.Context, c *cobra.Command, b *qu
 	return err
 }
 
-func (f *publishFlags) readLines(ctx context.Context, r io.Reader, b *queue.Broker, bar *counter) (done int, err error) {
+func (f *publishFlags) readLines(ctx context.Context, r io.Reader, b *queue.Broker, bar *cli.Counter) (done int, err error) {
 	in := bufio.NewScanner(r)
 	in.Buffer(nil, maxLineBytes)
 	var batch []queue.Message
@@ -189,7 +195,7 @@ func (f *publishFlags) readLines(ctx context.Context, r io.Reader, b *queue.Brok
 		n, err := publishBatch(ctx, b, batch)
 		done += n
 		batch, size = batch[:0], 0
-		bar.at(done)
+		bar.At(done)
 		return err
 	}
 	for number := 1; in.Scan(); number++ {

@@ -1,4 +1,4 @@
-package main
+package queuecmd
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/jetstream"
 )
@@ -19,7 +20,7 @@ type tailFlags struct {
 	follow bool
 }
 
-func newQueueTail() *cobra.Command {
+func newTail() *cobra.Command {
 	var f tailFlags
 	c := &cobra.Command{
 		Use:   "tail QUEUE",
@@ -127,8 +128,8 @@ func (f *tailFlags) show(c *cobra.Command, e *queue.Envelope) error {
 	return f.print(c.OutOrStdout(), &s)
 }
 
-// depthLine is what tail prints of a RabbitMQ's queue, as JSON.
-type depthLine struct {
+// DepthLine is what tail prints of a RabbitMQ's queue, as JSON.
+type DepthLine struct {
 	Queue   string    `json:"queue"`
 	Time    time.Time `json:"time"`
 	Waiting int64     `json:"waiting"`
@@ -141,7 +142,7 @@ const depthEvery = time.Second
 func (f *tailFlags) depths(ctx context.Context, c *cobra.Command, b *queue.Broker, name string) error {
 	tick := time.NewTicker(depthEvery)
 	defer tick.Stop()
-	last := depthLine{Waiting: -1}
+	last := DepthLine{Waiting: -1}
 	for {
 		d, err := f.inspect(ctx, b, name)
 		switch {
@@ -152,7 +153,7 @@ func (f *tailFlags) depths(ctx context.Context, c *cobra.Command, b *queue.Broke
 		case err != nil:
 			return err
 		}
-		now := depthLine{name, time.Now().UTC(), d.Waiting, d.Dead}
+		now := DepthLine{name, time.Now().UTC(), d.Waiting, d.Dead}
 		if now.Waiting != last.Waiting || now.Dead != last.Dead {
 			if err := f.printDepth(c, now); err != nil {
 				return err
@@ -170,9 +171,9 @@ func (f *tailFlags) depths(ctx context.Context, c *cobra.Command, b *queue.Broke
 	}
 }
 
-func (f *tailFlags) printDepth(c *cobra.Command, d depthLine) error {
+func (f *tailFlags) printDepth(c *cobra.Command, d DepthLine) error {
 	if f.json {
-		return jsonLine(c.OutOrStdout(), d)
+		return cli.JSONLine(c.OutOrStdout(), d)
 	}
 	_, err := fmt.Fprintf(c.OutOrStdout(), "%s %s: %d waiting, %d dead\n", d.Time.Local().Format(time.DateTime), visible(d.Queue), d.Waiting, d.Dead)
 	return err

@@ -1,4 +1,4 @@
-package main
+package queuecmd
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/queue"
 )
 
@@ -39,29 +40,14 @@ func (f *filterFlags) parse(now time.Time) (err error) {
 	default:
 		return fmt.Errorf("--reason %q: want discarded, attempts, lost or broker", f.reason)
 	}
-	if f.filter.Since, err = timeOrAgo("--since", f.since, now); err != nil {
+	if f.filter.Since, err = cli.TimeOrAgo("--since", f.since, now); err != nil {
 		return err
 	}
-	f.filter.Until, err = timeOrAgo("--until", f.until, now)
+	f.filter.Until, err = cli.TimeOrAgo("--until", f.until, now)
 	return err
 }
 
-// timeOrAgo reads a time, or how long ago it was.
-func timeOrAgo(flag, text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return t, fmt.Errorf("%s %q: want a time like %s, or how long ago it was, like 90m", flag, text, now.UTC().Format(time.RFC3339))
-	}
-	return t, nil
-}
-
-func newQueueDead() *cobra.Command {
+func newDead() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "dead",
 		Short: "List and read dead letters",
@@ -72,17 +58,17 @@ two of them at a time see a part each.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newDeadLs(), newDeadRead())
+	c.AddCommand(newDeadList(), newDeadRead())
 	return c
 }
 
-// deadPage is what `dead ls --json` prints.
-type deadPage struct {
-	Letters []shown `json:"letters"`
+// DeadPage is what `dead ls --json` prints.
+type DeadPage struct {
+	Letters []Shown `json:"letters"`
 	Next    string  `json:"next,omitempty"`
 }
 
-func newDeadLs() *cobra.Command {
+func newDeadList() *cobra.Command {
 	var f brokerFlags
 	var pick filterFlags
 	var after string
@@ -140,7 +126,7 @@ func (f *brokerFlags) exists(ctx context.Context, b *queue.Broker, name string) 
 }
 
 func (f *brokerFlags) printPage(c *cobra.Command, page queue.DeadPage) error {
-	p := deadPage{Letters: make([]shown, len(page.Letters)), Next: page.Next}
+	p := DeadPage{Letters: make([]Shown, len(page.Letters)), Next: page.Next}
 	for i := range page.Letters {
 		var err error
 		if p.Letters[i], err = showDead(&page.Letters[i]); err != nil {
@@ -148,7 +134,7 @@ func (f *brokerFlags) printPage(c *cobra.Command, page queue.DeadPage) error {
 		}
 	}
 	if f.json {
-		return jsonLine(c.OutOrStdout(), p)
+		return cli.JSONLine(c.OutOrStdout(), p)
 	}
 	if len(p.Letters) == 0 {
 		fmt.Fprintln(c.ErrOrStderr(), "no dead letters")
@@ -193,7 +179,7 @@ stack of where it failed.
 					return err
 				}
 				if f.json {
-					return jsonLine(c.OutOrStdout(), s)
+					return cli.JSONLine(c.OutOrStdout(), s)
 				}
 				return s.details(c.OutOrStdout())
 			})
