@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/polywire/polywire/cmd/polywire/internal/queuecmd"
+	"github.com/polywire/polywire/cmd/polywire/internal/webhookcmd"
 	"github.com/polywire/polywire/queue"
 	"github.com/spf13/cobra"
 )
@@ -47,7 +48,7 @@ Then watch it from a second terminal, and speak from a third:
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newServe(), newConfig(), newHealth(), newTop(), newDemo(), newPub(), newSub(), newCall(), newWebhook(), queuecmd.New(), newBench(), newVersion())
+	root.AddCommand(newServe(), newConfig(), newHealth(), newTop(), newDemo(), newPub(), newSub(), newCall(), webhookcmd.New(), queuecmd.New(), newBench(), newVersion())
 	nameNear(root)
 	return root
 }

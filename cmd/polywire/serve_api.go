@@ -80,7 +80,7 @@ func (f *serveFlags) openAPI(ctx context.Context, r apiParts) (*apiServer, error
 	a := &apiServer{log: r.logger}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	place, replicas := f.nats != "" || f.dataDir != "", max(f.queueRules.replicas, f.hooks.keep.replicas)
+	place, replicas := f.nats != "" || f.dataDir != "", max(f.queueRules.replicas, f.hooks.keep.Replicas)
 	if replicas == 0 && len(f.peers) >= 3 {
 		replicas = 3
 	}

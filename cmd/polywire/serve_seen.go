@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/webhookstore"
 	"github.com/polywire/polywire/webhook"
 )
 
@@ -39,9 +40,9 @@ func (f *webhookRules) remember(ctx context.Context, e *engine, c *clusterFlags,
 	if err != nil {
 		return nil, fmt.Errorf("--webhook-in: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, webhookWait)
+	ctx, cancel := context.WithTimeout(ctx, webhookstore.Wait)
 	defer cancel()
-	s, err := openSeen(ctx, conn, max(f.keep.replicas, 1))
+	s, err := openSeen(ctx, conn, max(f.keep.Replicas, 1))
 	if err == nil {
 		return s, nil
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/cmd/polywire/internal/webhookapi"
+	"github.com/polywire/polywire/cmd/polywire/internal/webhookstore"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/jetstream"
@@ -38,30 +39,30 @@ type webhookRules struct {
 	out     []string // kinds
 	hooks   []inRule // that come in
 	apiKey  string
-	keep    storeBounds
-	reach   reachFlags
+	keep    webhookstore.Bounds
+	reach   cli.Reach
 	metrics *metrics // nil: none
 }
 
 // check says what does not go together.
 func (f *webhookRules) check(c *clusterFlags, queues *queueRules) error {
 	switch {
-	case !f.on && (f.apiKey != "" || len(f.out) > 0 || f.keep != (storeBounds{}) || f.reach.given()):
+	case !f.on && (f.apiKey != "" || len(f.out) > 0 || f.keep != (webhookstore.Bounds{}) || f.reach.Given()):
 		return errors.New("--api-key, --webhook-out, --webhook-replicas, --webhook-allow-..., and what says how much is kept, are for outgoing webhooks: add --webhooks")
 	case f.on && c.nats == "" && c.dataDir == "":
 		return errors.New("--webhooks needs a place for what was accepted and is not delivered yet: --data-dir, or --nats")
-	case f.keep.age > 0 && f.keep.age < time.Minute, f.keep.eventAge > 0 && f.keep.eventAge < time.Minute:
+	case f.keep.AttemptAge > 0 && f.keep.AttemptAge < time.Minute, f.keep.EventAge > 0 && f.keep.EventAge < time.Minute:
 		return errors.New("--webhook-attempt-age and --webhook-event-age: at least 1m")
 	}
-	if f.keep.replicas == 0 && len(c.peers) >= 3 {
-		f.keep.replicas = 3
+	if f.keep.Replicas == 0 && len(c.peers) >= 3 {
+		f.keep.Replicas = 3
 	}
 	if f.apiKey != "" {
 		if err := webhookapi.CheckKey(f.apiKey); err != nil {
 			return fmt.Errorf("--api-key: %w", err)
 		}
 	}
-	client, err := f.reach.client()
+	client, err := f.reach.Client()
 	if err != nil {
 		return err
 	}
@@ -114,17 +115,17 @@ func (f *webhookRules) start(ctx context.Context, e *engine, logger *slog.Logger
 }
 
 func (s *sender) start(ctx context.Context, f *webhookRules, e *engine, logger *slog.Logger) (err error) {
-	if s.client, err = f.reach.client(); err != nil {
+	if s.client, err = f.reach.Client(); err != nil {
 		return err
 	}
 	if s.conn, err = e.connect(nats.Name("polywire webhooks"), nats.MaxReconnects(-1)); err != nil {
 		return err
 	}
-	store, err := openWebhookStore(ctx, s.conn, f.keep, true)
+	store, err := webhookstore.Open(ctx, s.conn, f.keep, true)
 	if err != nil {
 		return err
 	}
-	d, err := jetstream.New(ctx, jetstream.Options{Connect: e.connect, Replicas: f.keep.replicas, Logger: logger})
+	d, err := jetstream.New(ctx, jetstream.Options{Connect: e.connect, Replicas: f.keep.Replicas, Logger: logger})
 	if err != nil {
 		return err
 	}

@@ -92,15 +92,15 @@ func (f *webhookRules) declare(s *config.Set) {
 	s.Add(config.Setting{
 		Key: "webhooks.replicas", Flag: "webhook-replicas",
 		Doc: "on how many servers of a cluster webhooks are kept", Default: "3 of three or more --cluster-peers, else as they are",
-	}, config.OneOfInts(&f.keep.replicas, 0, 0, 1, 3, 5))
+	}, config.OneOfInts(&f.keep.Replicas, 0, 0, 1, 3, 5))
 	f.declareKept(s)
-	f.reach.prefix = "webhook-"
+	f.reach.Prefix = "webhook-"
 	s.Add(config.Setting{Key: "webhooks.allow_http", Flag: "webhook-allow-http", Doc: "also URLs with http, which can be read and changed on their way"},
-		config.Bool(&f.reach.http))
+		config.Bool(&f.reach.HTTP))
 	s.Add(config.Setting{Key: "webhooks.allow_networks", Flag: "webhook-allow-network", Doc: "inside `networks` that may be reached, as 10.1.0.0/16 or 127.0.0.1/32"},
-		config.List(&f.reach.networks, nil, "a list of networks, as 10.1.0.0/16", true, nil))
+		config.List(&f.reach.Networks, nil, "a list of networks, as 10.1.0.0/16", true, nil))
 	s.Add(config.Setting{Key: "webhooks.allow_hosts", Flag: "webhook-allow-host", Doc: "`names` that may be reached wherever they lead"},
-		config.List(&f.reach.hosts, nil, "a list of names", true, nil))
+		config.List(&f.reach.Hosts, nil, "a list of names", true, nil))
 }
 
 // declareKept declares for how long, and how much, of webhooks is kept.
@@ -109,20 +109,20 @@ func (f *webhookRules) declareKept(s *config.Set) {
 	s.Add(config.Setting{
 		Key: "webhooks.attempt_age", Flag: "webhook-attempt-age", Default: asIs,
 		Doc: "`time` for which attempts are kept, to look at and to replay from: no less than an endpoint's tries take together",
-	}, keptFor(&f.keep.age))
+	}, keptFor(&f.keep.AttemptAge))
 	s.Add(config.Setting{
 		Key: "webhooks.event_age", Flag: "webhook-event-age", Default: asIs,
 		Doc: "`time` for which events are kept, to deliver them and to replay them; a delivery whose event has gone is lost",
-	}, keptFor(&f.keep.eventAge))
+	}, keptFor(&f.keep.EventAge))
 	const noBound = "as they are; no bound but the NATS server's where there are none yet"
 	s.Add(config.Setting{
 		Key: "webhooks.attempt_bytes", Flag: "webhook-attempt-bytes", Default: noBound,
 		Doc: "`size` of all attempts that are kept; beyond it the oldest go",
-	}, config.Bytes(&f.keep.attempts, 0, 0, math.MaxInt))
+	}, config.Bytes(&f.keep.AttemptBytes, 0, 0, math.MaxInt))
 	s.Add(config.Setting{
 		Key: "webhooks.event_bytes", Flag: "webhook-event-bytes", Default: noBound,
 		Doc: "`size` of all events that are kept; beyond it no event is accepted, until some are older than --webhook-event-age",
-	}, config.Bytes(&f.keep.eventsSize, 0, 0, math.MaxInt))
+	}, config.Bytes(&f.keep.EventBytes, 0, 0, math.MaxInt))
 }
 
 // keptFor is a time for which webhooks are kept; zero is as it is.

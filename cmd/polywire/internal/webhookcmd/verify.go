@@ -1,4 +1,4 @@
-package main
+package webhookcmd
 
 import (
 	"bufio"
@@ -67,7 +67,7 @@ type verified struct {
 	Secret    int       `json:"secret,omitempty"`
 }
 
-func newWebhookVerify(f *webhookFlags) *cobra.Command {
+func newVerify(f *placeFlags) *cobra.Command {
 	var v verifyFlags
 	var headers []string
 	c := &cobra.Command{

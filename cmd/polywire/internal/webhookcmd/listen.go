@@ -1,4 +1,4 @@
-package main
+package webhookcmd
 
 import (
 	"context"
@@ -22,9 +22,9 @@ import (
 	"github.com/polywire/polywire/webhook"
 )
 
-// listenHookFlags configure `polywire webhook listen`.
-type listenHookFlags struct {
-	*webhookFlags
+// listenFlags configure `polywire webhook listen`.
+type listenFlags struct {
+	*placeFlags
 	verifyFlags
 
 	address  string
@@ -36,8 +36,8 @@ type listenHookFlags struct {
 	maxBytes int64
 }
 
-func newWebhookListen(f *webhookFlags) *cobra.Command {
-	l := &listenHookFlags{webhookFlags: f}
+func newListen(f *placeFlags) *cobra.Command {
+	l := &listenFlags{placeFlags: f}
 	c := &cobra.Command{
 		Use:   "listen",
 		Short: "Receive webhooks, verify and print them, and answer as you say",
@@ -64,9 +64,9 @@ with --status: several are given in turn, and the last one stays.
 	return c
 }
 
-// hookReceiver answers and prints.
-type hookReceiver struct {
-	*listenHookFlags
+// receiver answers and prints.
+type receiver struct {
+	*listenFlags
 
 	verifier *webhook.Verifier // nil: nothing is verified
 	header   map[string]string
@@ -81,8 +81,8 @@ type hookReceiver struct {
 
 const maxSeen = 10_000
 
-// receivedHook is what is printed of a request.
-type receivedHook struct {
+// Received is what is printed of a request.
+type Received struct {
 	N         int               `json:"n"`
 	Time      time.Time         `json:"time"`
 	Method    string            `json:"method"`
@@ -99,7 +99,7 @@ type receivedHook struct {
 	Status    int               `json:"status"`
 }
 
-func (l *listenHookFlags) listen(c *cobra.Command) error {
+func (l *listenFlags) listen(c *cobra.Command) error {
 	for _, s := range l.statuses {
 		if s < 200 || s > 599 {
 			return fmt.Errorf("--status %d: want 200 to 599", s)
@@ -108,7 +108,7 @@ func (l *listenHookFlags) listen(c *cobra.Command) error {
 	if len(l.statuses) == 0 || l.delay < 0 || l.count < 0 || l.maxBytes < 1 {
 		return errors.New("--status wants a status, --delay and --count are not negative, --max-body-bytes is at least 1")
 	}
-	r := &hookReceiver{listenHookFlags: l, out: c.OutOrStdout(), enough: make(chan struct{}), seen: make(map[string]bool)}
+	r := &receiver{listenFlags: l, out: c.OutOrStdout(), enough: make(chan struct{}), seen: make(map[string]bool)}
 	var err error
 	if r.header, err = parseHeaders(l.headers); err != nil {
 		return err
@@ -133,7 +133,7 @@ func (l *listenHookFlags) listen(c *cobra.Command) error {
 	return r.serve(c.Context(), listener)
 }
 
-func (r *hookReceiver) serve(ctx context.Context, l net.Listener) error {
+func (r *receiver) serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	srv := &http.Server{
@@ -165,10 +165,10 @@ func closedByUs(err error) error {
 }
 
 // ServeHTTP answers one request.
-func (r *hookReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	now := time.Now()
 	body, readErr := io.ReadAll(http.MaxBytesReader(w, req.Body, r.maxBytes))
-	h := receivedHook{Time: now.UTC(), Method: req.Method, Path: req.URL.RequestURI(), Verified: "unchecked", Header: make(map[string]string)}
+	h := Received{Time: now.UTC(), Method: req.Method, Path: req.URL.RequestURI(), Verified: "unchecked", Header: make(map[string]string)}
 	for name, values := range req.Header {
 		h.Header[name] = strings.Join(values, ", ")
 	}
@@ -211,7 +211,7 @@ func (r *hookReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // check says what is wrong with a request, and the status for it; 0: nothing.
-func (r *hookReceiver) check(h *receivedHook, req *http.Request, body []byte, readErr error) int {
+func (r *receiver) check(h *Received, req *http.Request, body []byte, readErr error) int {
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](readErr); tooLarge {
 		h.Problem = fmt.Sprintf("the body has more than %d bytes", r.maxBytes)
 		return http.StatusRequestEntityTooLarge
@@ -236,7 +236,7 @@ func (r *hookReceiver) check(h *receivedHook, req *http.Request, body []byte, re
 	return 0
 }
 
-func (r *hookReceiver) print(h receivedHook) {
+func (r *receiver) print(h Received) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.count > 0 && r.printed >= r.count {
@@ -253,7 +253,7 @@ func (r *hookReceiver) print(h receivedHook) {
 }
 
 // write prints for people; what the sender chose cannot change the terminal.
-func (h *receivedHook) write(w io.Writer) {
+func (h *Received) write(w io.Writer) {
 	fmt.Fprintf(w, "\n#%d %s %s %s: answered %d\n", h.N, h.Time.Format("15:04:05.000"), printable(h.Method), printable(h.Path), h.Status)
 	verdict := map[string]string{"yes": "verified", "no": "NOT verified", "unchecked": "not checked"}[h.Verified]
 	if h.Problem != "" {

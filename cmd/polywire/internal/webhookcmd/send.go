@@ -1,4 +1,4 @@
-package main
+package webhookcmd
 
 import (
 	"cmp"
@@ -22,7 +22,7 @@ import (
 // maxStdinBytes is the most that is read of an event's data or a request.
 const maxStdinBytes = 16 << 20
 
-func newWebhookSend(f *webhookFlags) *cobra.Command {
+func newSend(f *placeFlags) *cobra.Command {
 	var e webhookapi.Event
 	var at string
 	c := &cobra.Command{
@@ -43,7 +43,7 @@ data; - reads it from standard input.
 			if e.Time, err = cli.TimeOrAgo("--time", at, time.Now()); err != nil {
 				return err
 			}
-			return f.with(c, nil, func(ctx context.Context, w *webhooks) error {
+			return f.with(c, nil, func(ctx context.Context, w *opened) error {
 				a, err := webhookapi.Publish(ctx, w.Dispatcher, e)
 				if err != nil {
 					return err
@@ -91,7 +91,7 @@ func readData(in io.Reader, text string) (json.RawMessage, error) {
 
 // attemptsFlags pick attempts.
 type attemptsFlags struct {
-	*webhookFlags
+	*placeFlags
 
 	event  string
 	try    int
@@ -99,8 +99,8 @@ type attemptsFlags struct {
 	before string
 }
 
-func newWebhookAttempts(f *webhookFlags) *cobra.Command {
-	a := &attemptsFlags{webhookFlags: f}
+func newAttempts(f *placeFlags) *cobra.Command {
+	a := &attemptsFlags{placeFlags: f}
 	c := &cobra.Command{
 		Use:   "attempts [ENDPOINT] [--event ID]",
 		Short: "Show what was tried, and what came of it",
@@ -127,7 +127,7 @@ body of the answer; the last one, or --try.
 			case a.before != "" && (endpoint == "" || a.event != ""):
 				return errors.New("--before is for the list of an endpoint")
 			}
-			return a.with(c, nil, func(ctx context.Context, w *webhooks) error { return a.show(ctx, c.OutOrStdout(), w, endpoint) })
+			return a.with(c, nil, func(ctx context.Context, w *opened) error { return a.show(ctx, c.OutOrStdout(), w, endpoint) })
 		},
 	}
 	c.Flags().StringVar(&a.event, "event", "", "`id` of an event")
@@ -137,7 +137,7 @@ body of the answer; the last one, or --try.
 	return c
 }
 
-func (a *attemptsFlags) show(ctx context.Context, out io.Writer, w *webhooks, endpoint string) error {
+func (a *attemptsFlags) show(ctx context.Context, out io.Writer, w *opened, endpoint string) error {
 	var page webhookapi.Attempts
 	if a.event == "" {
 		p, err := w.Attempts(ctx, endpoint, a.before, a.limit)
@@ -243,14 +243,14 @@ func printAttempts(out io.Writer, page webhookapi.Attempts) error {
 
 // replayFlags pick what is delivered once more.
 type replayFlags struct {
-	*webhookFlags
+	*placeFlags
 
 	request             webhookapi.ReplayRequest
 	failed, since, till string
 }
 
-func newWebhookReplay(f *webhookFlags) *cobra.Command {
-	r := &replayFlags{webhookFlags: f}
+func newReplay(f *placeFlags) *cobra.Command {
+	r := &replayFlags{placeFlags: f}
 	c := &cobra.Command{
 		Use:   "replay [ENDPOINT] [EVENT]",
 		Short: "Deliver once more: the same ids, new timestamps",
@@ -296,9 +296,9 @@ func (r *replayFlags) run(c *cobra.Command, args []string) (err error) {
 		return fmt.Errorf("--rate %v: want more than nothing", q.Rate)
 	}
 	if err := q.Check(); err != nil {
-		return fmt.Errorf("say what to replay: ENDPOINT EVENT, or ENDPOINT --failed-since TIME, or --types TYPE: %w", describeWebhook(err))
+		return fmt.Errorf("say what to replay: ENDPOINT EVENT, or ENDPOINT --failed-since TIME, or --types TYPE: %w", describe(err))
 	}
-	return r.with(c, nil, func(ctx context.Context, w *webhooks) error {
+	return r.with(c, nil, func(ctx context.Context, w *opened) error {
 		most := int64(-1) // how many there are is known at the end
 		if q.Limit > 0 {
 			most = int64(q.Limit)

@@ -1,4 +1,4 @@
-package main
+package webhookcmd
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"github.com/polywire/polywire/webhook"
 )
 
-func newWebhookEndpoints(f *webhookFlags) *cobra.Command {
+func newEndpoints(f *placeFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "endpoints",
 		Short: "Manage who gets events",
@@ -29,8 +29,8 @@ func newWebhookEndpoints(f *webhookFlags) *cobra.Command {
 
 // addFlags describe a new endpoint.
 type addFlags struct {
-	*webhookFlags
-	reachFlags
+	*placeFlags
+	cli.Reach
 
 	endpoint webhookapi.NewEndpoint
 	secret   string
@@ -39,8 +39,8 @@ type addFlags struct {
 	jitter   float64
 }
 
-func newEndpointsAdd(f *webhookFlags) *cobra.Command {
-	a := &addFlags{webhookFlags: f}
+func newEndpointsAdd(f *placeFlags) *cobra.Command {
+	a := &addFlags{placeFlags: f}
 	c := &cobra.Command{
 		Use:   "add URL --type TYPE...",
 		Short: "Add an endpoint, and show its secret, once",
@@ -73,7 +73,7 @@ know.
 	flags.StringSliceVar(&a.schedule, "schedule", nil, "`waits` before each try, as 0s,5s,5m,1h; default: ten tries in 76 hours, of gost five in ten seconds")
 	flags.Float64Var(&a.jitter, "jitter", 0.2, "with --schedule: by which part waits differ at random, 0 to 1")
 	flags.BoolVar(&e.Disabled, "disabled", false, "begin disabled")
-	a.reachFlags.register(flags, "")
+	a.Reach.Register(flags)
 	return c
 }
 
@@ -136,12 +136,12 @@ func (a *addFlags) add(c *cobra.Command) error {
 	if err := a.complete(); err != nil {
 		return err
 	}
-	client, err := a.reachFlags.client()
+	client, err := a.Reach.Client()
 	if err != nil {
 		return err
 	}
 	a.first = true
-	return a.with(c, client, func(ctx context.Context, w *webhooks) error {
+	return a.with(c, client, func(ctx context.Context, w *opened) error {
 		created, err := webhookapi.Add(ctx, w.Dispatcher, a.endpoint)
 		if err != nil {
 			return err
@@ -164,14 +164,14 @@ func printSecret(w io.Writer, s webhookapi.NewSecret) {
 	}
 }
 
-func newEndpointsList(f *webhookFlags) *cobra.Command {
+func newEndpointsList(f *placeFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:     "ls [ID]",
 		Aliases: []string{"list"},
 		Short:   "List the endpoints, or show one",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return f.with(c, nil, func(ctx context.Context, w *webhooks) error {
+			return f.with(c, nil, func(ctx context.Context, w *opened) error {
 				if len(args) == 1 {
 					r, err := w.Endpoint(ctx, args[0])
 					if err != nil {
@@ -214,13 +214,13 @@ func printEndpoints(out io.Writer, list []webhookapi.Endpoint) error {
 	return t.Flush()
 }
 
-func newEndpointsSwitch(f *webhookFlags, verb string) *cobra.Command {
+func newEndpointsSwitch(f *placeFlags, verb string) *cobra.Command {
 	short := map[string]string{"disable": "Keep events from an endpoint", "enable": "Let an endpoint get events again, from now on"}
 	var reason string
 	c := &cobra.Command{
 		Use: verb + " ID", Short: short[verb], Args: exactlyOne("the ID of an endpoint"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return f.with(c, nil, func(ctx context.Context, w *webhooks) error {
+			return f.with(c, nil, func(ctx context.Context, w *opened) error {
 				change := func() error { return w.Disable(ctx, args[0], reason) }
 				if verb == "enable" {
 					change = func() error { return w.Enable(ctx, args[0]) }
@@ -246,7 +246,7 @@ func newEndpointsSwitch(f *webhookFlags, verb string) *cobra.Command {
 	return c
 }
 
-func newEndpointsRotate(f *webhookFlags) *cobra.Command {
+func newEndpointsRotate(f *placeFlags) *cobra.Command {
 	var r webhookapi.Rotation
 	var secret string
 	c := &cobra.Command{
@@ -265,7 +265,7 @@ so in the format gost, whose receivers need to know the new one before.
 					return fmt.Errorf("--secret: %w", err)
 				}
 			}
-			return f.with(c, nil, func(ctx context.Context, w *webhooks) error {
+			return f.with(c, nil, func(ctx context.Context, w *opened) error {
 				s, err := webhookapi.Rotate(ctx, w.Dispatcher, args[0], r)
 				if err != nil {
 					return err
@@ -284,14 +284,14 @@ so in the format gost, whose receivers need to know the new one before.
 	return c
 }
 
-func newEndpointsRemove(f *webhookFlags) *cobra.Command {
+func newEndpointsRemove(f *placeFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:     "rm ID",
 		Aliases: []string{"remove"},
 		Short:   "Remove an endpoint; what waits for it is given up",
 		Args:    exactlyOne("the ID of an endpoint"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return f.with(c, nil, func(ctx context.Context, w *webhooks) error {
+			return f.with(c, nil, func(ctx context.Context, w *opened) error {
 				if err := w.Remove(ctx, args[0]); err != nil {
 					return err
 				}

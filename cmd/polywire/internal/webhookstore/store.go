@@ -1,4 +1,6 @@
-package main
+// Package webhookstore opens what keeps webhooks in a NATS, for polywire serve
+// and for polywire webhook.
+package webhookstore
 
 import (
 	"context"
@@ -12,18 +14,21 @@ import (
 	"github.com/polywire/polywire/webhook/natsstore"
 )
 
-// storeBounds are how webhooks are kept. What is zero is as it is there, and as
+// Wait bounds what a tool waits for a NATS server.
+const Wait = 15 * time.Second
+
+// Bounds are how webhooks are kept. What is zero is as it is there, and as
 // natsstore has it where nothing is there yet.
-type storeBounds struct {
-	replicas             int
-	age, eventAge        time.Duration
-	attempts, eventsSize int // bytes
+type Bounds struct {
+	Replicas                 int
+	AttemptAge, EventAge     time.Duration
+	AttemptBytes, EventBytes int
 }
 
-// openWebhookStore opens the stores as they are, but for the bounds that are given.
+// Open opens the stores as they are, but for the bounds that are given.
 // What is not there is made if that is asked for.
-func openWebhookStore(ctx context.Context, conn *nats.Conn, b storeBounds, missing bool) (*natsstore.Store, error) {
-	if b == (storeBounds{}) {
+func Open(ctx context.Context, conn *nats.Conn, b Bounds, missing bool) (*natsstore.Store, error) {
+	if b == (Bounds{}) {
 		store, err := natsstore.Open(ctx, natsstore.Options{Conn: conn, AsIs: true})
 		switch {
 		case errors.Is(err, natsjs.ErrJetStreamNotEnabled):
@@ -37,7 +42,7 @@ func openWebhookStore(ctx context.Context, conn *nats.Conn, b storeBounds, missi
 		return nil, err
 	}
 	for { // a cluster that is just starting may answer nothing
-		try, cancel := context.WithTimeout(ctx, webhookWait/3)
+		try, cancel := context.WithTimeout(ctx, Wait/3)
 		o, err := b.options(try, js)
 		cancel()
 		switch {
@@ -51,7 +56,7 @@ func openWebhookStore(ctx context.Context, conn *nats.Conn, b storeBounds, missi
 }
 
 // options are those bounds, and else what the streams have.
-func (b storeBounds) options(ctx context.Context, js natsjs.JetStream) (o natsstore.Options, err error) {
+func (b Bounds) options(ctx context.Context, js natsjs.JetStream) (o natsstore.Options, err error) {
 	attempts, err := kept(ctx, js, "polywire-webhook-attempts")
 	if err != nil {
 		return o, err
@@ -60,22 +65,22 @@ func (b storeBounds) options(ctx context.Context, js natsjs.JetStream) (o natsst
 	if err != nil {
 		return o, err
 	}
-	o.Replicas = b.replicas
+	o.Replicas = b.Replicas
 	if o.Replicas == 0 {
 		o.Replicas = max(attempts.replicas, events.replicas)
 	}
 	o.Age, o.EventAge, o.MaxBytes, o.EventMaxBytes = attempts.age, events.age, attempts.size, events.size
-	if b.age > 0 {
-		o.Age = b.age
+	if b.AttemptAge > 0 {
+		o.Age = b.AttemptAge
 	}
-	if b.eventAge > 0 {
-		o.EventAge = b.eventAge
+	if b.EventAge > 0 {
+		o.EventAge = b.EventAge
 	}
-	if b.attempts > 0 {
-		o.MaxBytes = int64(b.attempts)
+	if b.AttemptBytes > 0 {
+		o.MaxBytes = int64(b.AttemptBytes)
 	}
-	if b.eventsSize > 0 {
-		o.EventMaxBytes = int64(b.eventsSize)
+	if b.EventBytes > 0 {
+		o.EventMaxBytes = int64(b.EventBytes)
 	}
 	return o, nil
 }

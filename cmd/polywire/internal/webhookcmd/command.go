@@ -1,4 +1,6 @@
-package main
+// Package webhookcmd is `polywire webhook`: it manages outgoing webhooks, and
+// helps those who write receivers.
+package webhookcmd
 
 import (
 	"cmp"
@@ -14,9 +16,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/polywire/polywire/cmd/polywire/internal/cli"
+	"github.com/polywire/polywire/cmd/polywire/internal/webhookstore"
 	"github.com/polywire/polywire/natsembed"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/jetstream"
@@ -25,11 +27,8 @@ import (
 	"github.com/polywire/polywire/webhook/natsstore"
 )
 
-// webhookWait bounds what a tool waits for a NATS server.
-const webhookWait = 15 * time.Second
-
-// webhookFlags say where webhooks are kept, and how to print.
-type webhookFlags struct {
+// placeFlags say where webhooks are kept, and how to print.
+type placeFlags struct {
 	nats      string
 	natsCreds string
 	dataDir   string
@@ -37,8 +36,9 @@ type webhookFlags struct {
 	first     bool // what keeps webhooks may be made
 }
 
-func newWebhook() *cobra.Command {
-	f := new(webhookFlags)
+// New makes `polywire webhook`.
+func New() *cobra.Command {
+	f := new(placeFlags)
 	c := &cobra.Command{
 		Use:   "webhook",
 		Short: "Manage outgoing webhooks, and help to write receivers",
@@ -65,12 +65,12 @@ For those who write a receiver, without any server:
 	flags.StringVar(&f.natsCreds, "nats-creds", "", "credentials `file` for --nats")
 	flags.StringVar(&f.dataDir, "data-dir", "", "`directory` of a polywire serve that is not running")
 	flags.BoolVar(&f.json, "json", false, "print JSON, for programs")
-	c.AddCommand(newWebhookEndpoints(f), newWebhookSend(f), newWebhookAttempts(f), newWebhookReplay(f), newWebhookListen(f), newWebhookVerify(f))
+	c.AddCommand(newEndpoints(f), newSend(f), newAttempts(f), newReplay(f), newListen(f), newVerify(f))
 	return c
 }
 
-// webhooks are those of a place, opened.
-type webhooks struct {
+// opened are those of a place, opened.
+type opened struct {
 	*dispatch.Dispatcher
 
 	broker   *queue.Broker
@@ -81,15 +81,15 @@ type webhooks struct {
 
 // with opens the webhooks for one thing to do. client says where endpoints may
 // be; nil: anywhere, for what does not change their URLs.
-func (f *webhookFlags) with(c *cobra.Command, client *webhook.Client, do func(ctx context.Context, w *webhooks) error) error {
+func (f *placeFlags) with(c *cobra.Command, client *webhook.Client, do func(ctx context.Context, w *opened) error) error {
 	w, err := f.open(c.Context(), client)
 	if err != nil {
-		return describeWebhook(err)
+		return describe(err)
 	}
-	return errors.Join(describeWebhook(do(c.Context(), w)), w.close())
+	return errors.Join(describe(do(c.Context(), w)), w.close())
 }
 
-func (f *webhookFlags) open(ctx context.Context, client *webhook.Client) (*webhooks, error) {
+func (f *placeFlags) open(ctx context.Context, client *webhook.Client) (*opened, error) {
 	if f.dataDir == "" {
 		f.nats = cmp.Or(f.nats, os.Getenv(cli.EnvNATS))
 	}
@@ -101,16 +101,16 @@ func (f *webhookFlags) open(ctx context.Context, client *webhook.Client) (*webho
 	case f.natsCreds != "" && f.nats == "":
 		return nil, errors.New("--nats-creds is for --nats")
 	}
-	ctx, cancel := context.WithTimeout(ctx, webhookWait)
+	ctx, cancel := context.WithTimeout(ctx, webhookstore.Wait)
 	defer cancel()
-	w := &webhooks{client: client}
+	w := &opened{client: client}
 	if err := w.open(ctx, f); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	return w, nil
 }
 
-func (w *webhooks) open(ctx context.Context, f *webhookFlags) (err error) {
+func (w *opened) open(ctx context.Context, f *placeFlags) (err error) {
 	if w.client == nil {
 		if w.client, err = anywhere(); err != nil {
 			return err
@@ -135,7 +135,7 @@ func (w *webhooks) open(ctx context.Context, f *webhookFlags) (err error) {
 	if w.conn, err = connect(nats.Name("polywire webhook")); err != nil {
 		return fmt.Errorf("--nats %s: %w", hideUser(f.nats), err)
 	}
-	store, err := openWebhookStore(ctx, w.conn, storeBounds{}, f.first)
+	store, err := webhookstore.Open(ctx, w.conn, webhookstore.Bounds{}, f.first)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (w *webhooks) open(ctx context.Context, f *webhookFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	if w.broker, err = queue.New(d, queue.Options{PublishTimeout: webhookWait}); err != nil {
+	if w.broker, err = queue.New(d, queue.Options{PublishTimeout: webhookstore.Wait}); err != nil {
 		return err
 	}
 	w.Dispatcher, err = dispatch.New(ctx, dispatch.Options{
@@ -152,7 +152,7 @@ func (w *webhooks) open(ctx context.Context, f *webhookFlags) (err error) {
 	return err
 }
 
-func (f *webhookFlags) natsOptions() []nats.Option {
+func (f *placeFlags) natsOptions() []nats.Option {
 	opts := []nats.Option{nats.Timeout(5 * time.Second)}
 	if f.natsCreds != "" {
 		opts = append(opts, nats.UserCredentials(f.natsCreds))
@@ -185,8 +185,8 @@ func anywhere() (*webhook.Client, error) {
 }
 
 // close ends what was opened, as far as that got.
-func (w *webhooks) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), webhookWait)
+func (w *opened) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), webhookstore.Wait)
 	defer cancel()
 	var errs []error
 	if w.Dispatcher != nil {
@@ -207,8 +207,8 @@ func (w *webhooks) close() error {
 	return errors.Join(errs...)
 }
 
-// describeWebhook says what to do about an error.
-func describeWebhook(err error) error {
+// describe says what to do about an error.
+func describe(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -231,20 +231,20 @@ func describeWebhook(err error) error {
 	if hint != "" {
 		text += "\n\n" + hint
 	}
-	return &webhookError{text, err}
+	return &hinted{text, err}
 }
 
-// webhookError is an error with a hint.
-type webhookError struct {
+// hinted is an error with a hint.
+type hinted struct {
 	text  string
 	cause error
 }
 
 // Error returns the text.
-func (e *webhookError) Error() string { return e.text }
+func (e *hinted) Error() string { return e.text }
 
 // Unwrap returns the cause.
-func (e *webhookError) Unwrap() error { return e.cause }
+func (e *hinted) Unwrap() error { return e.cause }
 
 // printJSON prints a value as one that programs and people can read.
 func printJSON(w io.Writer, v any) error {
@@ -252,35 +252,6 @@ func printJSON(w io.Writer, v any) error {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
-}
-
-// reachFlags say where webhooks may go, besides public addresses by https.
-type reachFlags struct {
-	http     bool
-	networks []string
-	hosts    []string
-	prefix   string // of the flags' names
-}
-
-func (f *reachFlags) register(flags *pflag.FlagSet, prefix string) {
-	f.prefix = prefix
-	flags.BoolVar(&f.http, prefix+"allow-http", false, "also URLs with http, which can be read and changed on their way")
-	flags.StringSliceVar(&f.networks, prefix+"allow-network", nil, "inside `networks` that may be reached, as 10.1.0.0/16 or 127.0.0.1/32")
-	flags.StringSliceVar(&f.hosts, prefix+"allow-host", nil, "`names` that may be reached wherever they lead")
-}
-
-func (f *reachFlags) given() bool { return f.http || len(f.networks) > 0 || len(f.hosts) > 0 }
-
-func (f *reachFlags) client() (*webhook.Client, error) {
-	o := webhook.ClientOptions{AllowHTTP: f.http, AllowHosts: f.hosts}
-	for _, n := range f.networks {
-		p, err := netip.ParsePrefix(n)
-		if err != nil {
-			return nil, fmt.Errorf("--%sallow-network %q: want a network, as 10.1.0.0/16", f.prefix, n)
-		}
-		o.AllowNetworks = append(o.AllowNetworks, p)
-	}
-	return webhook.NewClient(o)
 }
 
 func shownTime(t time.Time) string {
