@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -262,4 +263,49 @@ func TestConnectionLimits(t *testing.T) {
 			}
 		}},
 	})
+}
+
+// timedAnswer is an answer that can be told until when its request is read.
+type timedAnswer struct {
+	*httptest.ResponseRecorder
+
+	until time.Time
+}
+
+func (w *timedAnswer) SetReadDeadline(t time.Time) error {
+	w.until = t
+	return nil
+}
+
+// A request that is answered before its body has come is not read for ever by
+// net/http: not where no route is, and not at a host name that the server does
+// not have. The application's own routes take the time that they like.
+func TestBodiesThatNobodyWants(t *testing.T) {
+	s := newSite(t, func(srv *polywire.Server) {
+		srv.HandleHTTP("POST /upload", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	}, polywire.WithHostnames("a.example"))
+	defer s.close()
+	for _, tt := range []struct {
+		method, host, path string
+		bytes              int64
+		status             int
+		bounded            bool
+	}{
+		{"POST", "a.example", "/nothing", 100_000, http.StatusNotFound, true},
+		{"POST", "a.example", "/nothing", -1, http.StatusNotFound, true},
+		{"GET", "a.example", "/nothing", 0, http.StatusNotFound, false},
+		{"PUT", "a.example", "/upload", 1, http.StatusMethodNotAllowed, true},
+		{"POST", "a.example", "/upload", 1, http.StatusOK, false},
+		{"POST", "b.example", "/upload", 1, http.StatusMisdirectedRequest, true},
+		{"POST", "a.example", "/polywire", 1, http.StatusMethodNotAllowed, true},
+		{"POST", "b.example", "/polywire", 1, http.StatusMisdirectedRequest, true},
+	} {
+		r := httptest.NewRequest(tt.method, tt.path, strings.NewReader("never read"))
+		r.Host, r.ContentLength = tt.host, tt.bytes
+		w := &timedAnswer{ResponseRecorder: httptest.NewRecorder()}
+		s.srv.ServeHTTP(w, r)
+		if w.Code != tt.status || w.until.IsZero() == tt.bounded {
+			t.Errorf("%+v: status %d, read until %v", tt, w.Code, w.until)
+		}
+	}
 }

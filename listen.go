@@ -81,6 +81,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.misdirected(w, r) {
+		s.leaveBody(w, r)
 		return
 	}
 	if s.cfg.proxies != nil {
@@ -89,24 +90,31 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d, ok := s.httpDoor(r.URL.Path)
 	if !ok {
 		s.routes.ServeHTTP(w, r)
+		if r.ContentLength != 0 {
+			if _, pattern := s.routes.Handler(r); pattern == "" { // none of them
+				s.leaveBody(w, r)
+			}
+		}
 		return
 	}
 	if d.Continues != nil && d.Continues(r) {
 		d.HTTP(d.host, w, r)
 		return
 	}
-	if r.ContentLength != 0 {
-		// net/http reads what the wire has left of a body, for as long as the
-		// client likes. A connection that becomes a link has had no body.
-		defer func() {
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.cfg.HandshakeTimeout))
-		}()
-	}
+	defer s.leaveBody(w, r) // a connection that becomes a link has had none
 	if err := s.check(addressOf(r.RemoteAddr)); err != nil {
 		s.refuseHTTP(w, r, d.host.wire, refusedLimit, err.(*Error)) //nolint:errorlint,forcetypeassert // made there
 		return
 	}
 	d.HTTP(d.host, w, r)
+}
+
+// leaveBody bounds the time for the rest of the body of a request that has been
+// answered: net/http reads it, for as long as the client likes.
+func (s *Server) leaveBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.cfg.HandshakeTimeout))
+	}
 }
 
 // listeners are the server's own.

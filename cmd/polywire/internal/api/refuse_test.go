@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 )
@@ -392,4 +393,35 @@ func FuzzJSON(f *testing.F) {
 			}
 		}
 	})
+}
+
+// timed is an answer that can be told until when it reads.
+type timed struct {
+	*httptest.ResponseRecorder
+
+	until time.Time
+}
+
+func (w *timed) SetReadDeadline(t time.Time) error {
+	w.until = t
+	return nil
+}
+
+// Who is refused has a bounded time for the rest of the body, which nobody reads
+// but net/http.
+func TestRefusedBodiesEnd(t *testing.T) {
+	b := besiege(t)
+	for _, secret := range []string{"", secretOf("read"), secretOf("all")} {
+		for _, path := range []string{"/all/send", "/nothing"} {
+			w := &timed{ResponseRecorder: httptest.NewRecorder()}
+			r := httptest.NewRequest(http.MethodPost, DefaultBase+path, strings.NewReader("{"))
+			if secret != "" {
+				r.Header.Set("Authorization", "Bearer "+secret)
+			}
+			b.api.ServeHTTP(w, r)
+			if w.Code < 400 || w.until.IsZero() {
+				t.Errorf("%s with %q: %d, read until %v", path, secret, w.Code, w.until)
+			}
+		}
+	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/polywire/polywire/cmd/polywire/internal/webhookapi"
 	"github.com/polywire/polywire/webhook/dispatch"
@@ -187,5 +189,34 @@ func TestKeys(t *testing.T) {
 	}
 	if _, err := webhookapi.New(webhookapi.Options{Key: key}); err == nil {
 		t.Error("no dispatcher, and no error")
+	}
+}
+
+// timed is an answer that can be told until when its request is read.
+type timed struct {
+	*httptest.ResponseRecorder
+
+	until time.Time
+}
+
+func (w *timed) SetReadDeadline(t time.Time) error {
+	w.until = t
+	return nil
+}
+
+// Who is refused has a bounded time for the rest of the body, which nobody reads
+// but net/http.
+func TestRefusedBodiesEnd(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, shown := range []string{"", key} {
+		for _, path := range []string{"/nothing", "/events"} {
+			r := httptest.NewRequest(http.MethodPost, path, strings.NewReader("{"))
+			r.Header.Set("Authorization", "Bearer "+shown)
+			answer := &timed{ResponseRecorder: httptest.NewRecorder()}
+			w.api.ServeHTTP(answer, r)
+			if answer.Code < 400 || answer.until.IsZero() {
+				t.Errorf("%s with %q: %d, read until %v", path, shown, answer.Code, answer.until)
+			}
+		}
 	}
 }
