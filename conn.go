@@ -348,7 +348,7 @@ func (c *Conn) waitToSend(ctx context.Context) error {
 	if !c.crowded() {
 		return nil
 	}
-	if m := MessageFrom(ctx); l.dial == nil && (m == nil || m.conn != c) {
+	if l.dial == nil && connFrom(ctx) != c {
 		return nil
 	}
 	blocking(ctx)

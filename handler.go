@@ -75,8 +75,16 @@ type Registrar interface {
 
 type messageKey struct{}
 
-// MessageFrom returns the message that is being handled under ctx, or nil.
+// MessageFrom returns the message that is being handled under ctx. It is nil
+// when there is none, also when its handler has returned: a goroutine that goes
+// on then takes what it needs from the message before.
 func MessageFrom(ctx context.Context) *Message {
 	m, _ := ctx.Value(messageKey{}).(*Message)
 	return m
+}
+
+// connFrom returns the connection of the message whose context ctx is, or nil.
+func connFrom(ctx context.Context) *Conn {
+	c, _ := ctx.Value(connKey{}).(*Conn)
+	return c
 }

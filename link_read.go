@@ -39,6 +39,7 @@ type reader struct {
 	// Counted here and added to the server's figures once a batch.
 	messages, bytes uint64
 	last            lap
+	spare           *request // to be used again; nil: none yet
 }
 
 // busy is the state of handlers that run off the reading goroutine.
@@ -310,7 +311,8 @@ func (r *reader) request(c *Conn, p *wire.Packet) (goOn bool, err error) {
 	if a := c.apart.Load(); a != nil && a.user != nil && !a.user.allows(&l.srv.cfg, r.now) {
 		return true, &wire.ProtocolError{Code: CloseTooManyRequests, Reason: "too many messages of this user"}
 	}
-	req, err := c.newRequest(p, r.now)
+	req, err := c.newRequest(r.spare, p, r.now)
+	r.spare = nil // until it is known that nobody has it
 	if err != nil {
 		return true, err
 	}
@@ -341,6 +343,9 @@ func (r *reader) request(c *Conn, p *wire.Packet) (goOn bool, err error) {
 		return false, nil
 	}
 	l.current = nil
+	if l.srv.sender == nil { // a pipe may keep it
+		r.spare = req
+	}
 	if l.srv.swift() {
 		r.last = lap{req.clock, r.messages, r.bytes}
 	}

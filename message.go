@@ -12,7 +12,8 @@ import (
 type Payload = codec.Payload
 
 // Message is what a handler gets. It and the bytes it refers to are valid
-// until the handler returns; keep a [Message.Clone] for longer. Middleware may
+// until the handler returns; keep a [Message.Clone] for longer: afterwards it is
+// the connection's next one. Middleware may
 // change it before it calls the next handler; otherwise it is read-only.
 type Message struct {
 	conn    *Conn

@@ -14,7 +14,7 @@ const reservedPrefix = "$"
 // roomOperation does what a peer asked for: to join or leave a room, or to send
 // to others, where a policy allows it.
 func (s *Server) roomOperation(r *request) (any, error) {
-	c, ctx := r.conn, &r.ctx
+	c, ctx := r.conn, r.ctx
 	switch r.op {
 	case wire.Subscribe:
 		err := s.subscribe(ctx, r)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,11 +12,13 @@ import (
 	"github.com/polywire/polywire/wire"
 )
 
-// request is a message on its way through the handlers, with its context.
+// request is a message on its way through the handlers. A reader uses one
+// again for its next message: handlers do not keep messages, but they may keep
+// contexts, which therefore are apart.
 type request struct {
 	Message
 	op       wire.Type
-	ctx      requestContext
+	ctx      *requestContext
 	size     int                        // of its frame, or of its arguments where those are more
 	clock    time.Duration              // when its handler began, then when it was done; 0: not looked at
 	answered atomic.Bool                // or about to be
@@ -27,19 +28,24 @@ type request struct {
 
 func (r *request) callID() callID { return callID{r.conn, r.id, r.key} }
 
-// newRequest makes a request of a packet whose payload stays borrowed.
-func (c *Conn) newRequest(p *wire.Packet, now time.Duration) (*request, error) {
+// newRequest makes a request of a packet whose payload stays borrowed, in r if
+// there is one that may be used again.
+func (c *Conn) newRequest(r *request, p *wire.Packet, now time.Duration) (*request, error) {
 	l := c.link
 	kind := p.Kind
 	if kind == "" && p.Code != 0 {
 		kind = l.srv.codes.kinds[p.Code]
 	}
-	r := &request{
+	if r == nil {
+		r = new(request)
+	}
+	*r = request{
 		Message: Message{
 			conn: c, kind: kind, room: p.Room, header: p.Header, payload: p.Payload, args: p.Args,
 			id: p.ID, key: p.Key, call: p.ID != 0 || p.Key != "",
 		},
-		op: p.Type,
+		op:  p.Type,
+		ctx: &requestContext{conn: c, request: r, until: now + l.srv.cfg.HandlerTimeout},
 	}
 	if p.Offset != "" {
 		r.extra().offset = p.Offset
@@ -49,8 +55,6 @@ func (c *Conn) newRequest(p *wire.Packet, now time.Duration) (*request, error) {
 	} else if p.Type == wire.Call && !r.call {
 		return nil, badRequest("a call without an id")
 	}
-	r.ctx.request = r
-	r.ctx.until = now + l.srv.cfg.HandlerTimeout
 	return r, nil
 }
 
@@ -122,7 +126,7 @@ func (s *Server) run(r *request) (result any, err error) {
 	if h := s.hooks.BeforeRequest; h != nil {
 		h(&r.Message)
 	}
-	result, err = r.conn.ns.handler.Handle(&r.ctx, &r.Message)
+	result, err = r.conn.ns.handler.Handle(r.ctx, &r.Message)
 	if h := s.hooks.AfterRequest; h != nil {
 		h(&r.Message, result, err)
 	}
@@ -163,7 +167,7 @@ func (l *link) reply(r *request, result any, err error) {
 		l.sendReply(r, result, err)
 	}
 	if l.twice(r) && err == nil && result != nil {
-		if err := r.conn.Send(&r.ctx, r.kind, result); err != nil {
+		if err := r.conn.Send(r.ctx, r.kind, result); err != nil {
 			l.srv.reportError(r.conn, fmt.Errorf("polywire: endpoint reply of %q: %w", r.kind, err))
 		}
 	}
@@ -213,7 +217,7 @@ func (l *link) replyThroughPipes(r *request, result any) (err error) {
 		sent = true
 		return nil
 	}
-	return l.srv.sender.Send(&r.ctx, out)
+	return l.srv.sender.Send(r.ctx, out)
 }
 
 // sendReply transmits an answer. A value that panics when it is encoded is a fault.
@@ -297,72 +301,4 @@ func (r *request) watchDeadline() {
 			l.reply(r, nil, Errorf(CodeDeadlineExceeded, "%q took too long", r.kind))
 		}
 	}))
-}
-
-// requestContext is the context of a handler. It costs nothing until somebody
-// asks for more than its values.
-type requestContext struct {
-	request *request
-	until   time.Duration // on the server's clock
-	state   atomic.Uint32 // contextPlain, contextReal, contextEnded
-	mu      sync.Mutex
-	inner   context.Context //nolint:containedctx // made on demand
-	cancel  context.CancelFunc
-}
-
-const (
-	contextPlain uint32 = iota // nobody has asked
-	contextReal                // inner is there
-	contextEnded               // the handler is done, and nobody had asked
-)
-
-// Deadline returns when the time to handle is over.
-func (c *requestContext) Deadline() (time.Time, bool) {
-	return c.request.conn.link.srv.watch.base.Add(c.until), true
-}
-
-// Done returns the channel that is closed at the end.
-func (c *requestContext) Done() <-chan struct{} { return c.real().Done() }
-
-// Err returns why the context has ended, nil if it has not.
-func (c *requestContext) Err() error { return c.real().Err() }
-
-// Value finds the message, and what the server's base context has.
-func (c *requestContext) Value(key any) any {
-	if key == (messageKey{}) {
-		return &c.request.Message
-	}
-	c.mu.Lock()
-	inner := c.inner
-	c.mu.Unlock()
-	if inner != nil {
-		return inner.Value(key)
-	}
-	return c.request.conn.link.srv.cfg.base.Value(key)
-}
-
-// real makes a context of the standard library, once.
-func (c *requestContext) real() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.inner == nil {
-		deadline, _ := c.Deadline()
-		c.inner, c.cancel = context.WithDeadline(c.request.conn.context(), deadline)
-		if !c.state.CompareAndSwap(contextPlain, contextReal) {
-			c.cancel()
-		}
-	}
-	return c.inner
-}
-
-func (c *requestContext) end() {
-	if c.state.CompareAndSwap(contextPlain, contextEnded) {
-		return
-	}
-	c.mu.Lock()
-	cancel := c.cancel
-	c.mu.Unlock()
-	if cancel != nil {
-		cancel()
-	}
 }

@@ -59,6 +59,7 @@ type Server struct {
 	counters counters
 	wheel    *wheel.Wheel
 	watch    *watch
+	handled  contextState // of contexts whose handler is done, and nobody had asked for more
 	sleepers sleepers
 
 	goes      sync.WaitGroup // links, and goroutines that work for them
@@ -83,6 +84,7 @@ func New(opts ...Option) (*Server, error) {
 	s.spaces.main = newNamespace(s, mainNamespace, manyShards)
 	s.spaces.named = make(map[string]*Namespace)
 	s.state.Store(int32(StateNew))
+	s.handled.ended.Store(true)
 	s.readers.New = func() any { return new(reader) }
 	s.scratch.New = func() any { return new(scratch) }
 	s.buffers.New = func() any { return &buffer{b: make([]byte, 0, s.cfg.SendBufferBytes)} }

@@ -144,7 +144,7 @@ func (w *watch) stop() {
 // blocking is called before a goroutine waits for a peer: if ctx is that of a
 // handler on a reading goroutine, the reading goes on elsewhere.
 func blocking(ctx context.Context) {
-	if m := MessageFrom(ctx); m != nil && m.conn != nil {
-		m.conn.link.takeOver()
+	if c := connFrom(ctx); c != nil {
+		c.link.takeOver()
 	}
 }
