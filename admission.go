@@ -48,7 +48,7 @@ func (a *admissions) full(cfg *config, addr string) error {
 	if cfg.MaxOpening > 0 && a.opening.Load() >= int64(cfg.MaxOpening) {
 		return errTooMany("are being opened")
 	}
-	if cfg.MaxConnectionsPerAddr > 0 && a.byAddr[addr] >= cfg.MaxConnectionsPerAddr {
+	if cfg.MaxConnectionsPerAddress > 0 && a.byAddr[addr] >= cfg.MaxConnectionsPerAddress {
 		return errTooMany("from this address")
 	}
 	return nil
@@ -65,7 +65,7 @@ func (a *admissions) add(cfg *config, addr string, l *link) error {
 	}
 	a.total++
 	a.opening.Add(1)
-	if cfg.MaxConnectionsPerAddr > 0 {
+	if cfg.MaxConnectionsPerAddress > 0 {
 		if a.byAddr == nil {
 			a.byAddr = make(map[string]int)
 		}

@@ -95,7 +95,7 @@ func TestHeldBackIsAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
 			s.Handle("slow", handle(func(context.Context, *polywire.Message) (any, error) { time.Sleep(20 * time.Second); return nil, nil }))
-		}, polywire.WithInbox(2), polywire.WithHandlerTimeout(time.Hour), polywire.WithHeartbeat(5*time.Second, 5*time.Second))
+		}, polywire.WithInboxMessages(2), polywire.WithHandlerTimeout(time.Hour), polywire.WithHeartbeat(5*time.Second, 5*time.Second))
 		p := connect(t, srv)
 		defer p.end()
 		const n = 20
@@ -132,7 +132,7 @@ func TestAnswersBehindFullInbox(t *testing.T) {
 				err := m.Conn().Call(ctx, "ask", "", &out)
 				return out, err
 			}))
-		}, polywire.WithInbox(inbox), polywire.WithMaxOpenCalls(open))
+		}, polywire.WithInboxMessages(inbox), polywire.WithMaxOpenCalls(open))
 		p := connect(t, srv)
 		for id := range uint64(n) {
 			p.send(call(id+1, "back", ""))
@@ -184,7 +184,7 @@ func TestEndWhileHeldBack(t *testing.T) {
 						ended <- struct{}{}
 						return nil, nil
 					}))
-				}, polywire.WithInbox(1))
+				}, polywire.WithInboxMessages(1))
 				p := connect(t, srv)
 				defer p.end()
 				for id := range uint64(5) {

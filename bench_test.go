@@ -56,7 +56,7 @@ func BenchmarkEcho(b *testing.B) {
 		b.Fatal(err)
 	}
 	requests := transport.NewWriter(framer, nil)
-	session := native.NewSession(native.Proto, srv.Host("native"))
+	session := native.NewSession(srv.Host("native"), native.Proto)
 	for id := range uint64(batch) {
 		p := wire.Packet{Type: wire.Call, ID: id + 1, Kind: "echo", Payload: codec.Payload{Type: codec.TypeBytes, Data: make([]byte, 100)}}
 		if err := session.Encode(&requests, &p); err != nil {

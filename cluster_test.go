@@ -39,7 +39,7 @@ func newNodes(t *testing.T, n int, setup func(*polywire.Server), opts ...polywir
 func (ns *nodes) add(setup func(*polywire.Server), opts ...polywire.Option) {
 	ns.t.Helper()
 	srv := newServer(ns.t, setup, append([]polywire.Option{polywire.WithCluster(ns.hub), allowSubscribe(),
-		polywire.WithHeartbeat(time.Hour, time.Hour), polywire.WithPublishPolicy(polywire.AllowAll),
+		polywire.WithHeartbeat(time.Hour, time.Hour), polywire.WithPublishPolicy(polywire.AllowPublish),
 		polywire.WithBroadcastPolicy(polywire.AllowBroadcast)}, opts...)...)
 	peers, conns := crowd(ns.t, srv, 1)
 	ns.srv, ns.peers, ns.conns = append(ns.srv, srv), append(ns.peers, peers[0]), append(ns.conns, conns[0])
@@ -554,7 +554,7 @@ func TestClusterPresence(t *testing.T) {
 // TestClusterBeforeStart sends to rooms while the server joins its cluster.
 func TestClusterBeforeStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv, err := polywire.New(polywire.WithCluster(cluster.NewMemory()), polywire.WithRecovery(polywire.Recovery{}),
+		srv, err := polywire.New(polywire.WithCluster(cluster.NewMemory()), polywire.WithSessions(polywire.Sessions{}),
 			polywire.WithHistory("kept", polywire.History{}))
 		if err != nil {
 			t.Fatal(err)

@@ -41,7 +41,7 @@ type History struct {
 // members on this node too: sending returns when the log has it, and fails
 // when it cannot say so within 5 s.
 //
-// Connections that can be resumed (see [WithRecovery]) get what they have
+// Connections that can be resumed (see [WithSessions]) get what they have
 // missed by their sessions instead.
 func WithHistory(pattern string, h History) Option {
 	return optionFunc(func(c *config) error {

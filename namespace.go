@@ -23,7 +23,7 @@ type Namespace struct {
 
 	handler Handler // set when the server starts
 
-	// A template makes a namespace for each name that matches; see [Server.Namespaces].
+	// A template makes a namespace for each name that matches; see [Server.NamespaceFunc].
 	match    func(name string, h *Handshake) bool
 	template *Namespace // that this one was made by
 
@@ -86,13 +86,13 @@ func (s *Server) Namespace(name string) *Namespace {
 	return n
 }
 
-// Namespaces returns a template: when a peer wants to connect to a namespace
+// NamespaceFunc returns a template: when a peer wants to connect to a namespace
 // that does not exist, templates are asked in the order of their making, and
 // the first whose match says yes makes it, with the template's handlers,
 // middleware and doorkeepers. Such a namespace is gone with its last
 // connection. What is sent to a target of the template goes to all namespaces
 // that it has made. match must be quick; it may be called from many goroutines.
-func (s *Server) Namespaces(match func(name string, h *Handshake) bool) *Namespace {
+func (s *Server) NamespaceFunc(match func(name string, h *Handshake) bool) *Namespace {
 	n := newNamespace(s, "", 1)
 	n.match = match
 	s.spaces.mu.Lock()
@@ -180,7 +180,7 @@ func (n *Namespace) Rooms() []string { return n.rooms.names() }
 func (c *Conn) Namespace() *Namespace { return c.ns }
 
 // Resumed reports whether the connection continues a session, with its rooms,
-// its values and the messages that it had missed; see [WithRecovery].
+// its values and the messages that it had missed; see [WithSessions].
 func (c *Conn) Resumed() bool { return c.shared != nil && c.shared.resumed }
 
 // guarded reports whether somebody must be asked before a peer comes in.

@@ -258,7 +258,7 @@ func TestDynamicNamespaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var parent *polywire.Namespace
 		srv := newServer(t, func(s *polywire.Server) {
-			parent = s.Namespaces(func(name string, _ *polywire.Handshake) bool { return strings.HasPrefix(name, "/org-") })
+			parent = s.NamespaceFunc(func(name string, _ *polywire.Handshake) bool { return strings.HasPrefix(name, "/org-") })
 			parent.Handle("where", handle(where))
 		})
 		p, q := join(t, srv, nil), join(t, srv, nil)

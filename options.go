@@ -56,11 +56,11 @@ type Configuration struct {
 	UserMessageBurst      int           // messages at once, over that rate
 	AcceptRate            float64       // connections a second; 0: no limit
 	AcceptBurst           int           // connections at once, over that rate
-	AcceptRatePerAddr     float64       // connections of one address a second; 0: no limit
-	AcceptBurstPerAddr    int           // connections at once, over that rate
+	AcceptRatePerAddress     float64       // connections of one address a second; 0: no limit
+	AcceptBurstPerAddress    int           // connections at once, over that rate
 	EndpointReplies       bool          // see WithEndpointReplies
 	MaxConnections        int           // 0: no limit
-	MaxConnectionsPerAddr int           // 0: no limit
+	MaxConnectionsPerAddress int           // 0: no limit
 	MaxConnectionsPerUser int           // 0: no limit
 	RetryAfter            time.Duration // in the refusal of a connection over the limit
 	Wires                 []string      // names
@@ -83,7 +83,7 @@ type config struct {
 	subscribe  func(ctx context.Context, c *Conn, room string) error
 	publish    func(ctx context.Context, c *Conn, room, kind string) error
 	broadcast  func(ctx context.Context, c *Conn, kind string) error
-	recovery   *Recovery
+	recovery   *Sessions
 	history    []historyPolicy
 	cluster    cluster.Adapter // nil: alone
 	nodeName   string
@@ -260,8 +260,8 @@ func WithBroadcastPolicy(f func(ctx context.Context, c *Conn, kind string) error
 	return optionFunc(func(c *config) error { c.broadcast = f; return nil })
 }
 
-// AllowAll is a policy for [WithPublishPolicy]: everybody may publish everywhere.
-func AllowAll(context.Context, *Conn, string, string) error { return nil }
+// AllowPublish is a policy for [WithPublishPolicy]: everybody may publish everywhere.
+func AllowPublish(context.Context, *Conn, string, string) error { return nil }
 
 // AllowBroadcast is a policy for [WithBroadcastPolicy]: everybody may send to everybody.
 func AllowBroadcast(context.Context, *Conn, string) error { return nil }
@@ -316,11 +316,11 @@ func WithTotalOutboxBytes(n int64) Option {
 	return number("TotalOutboxBytes", n, 1, func(c *config) *int64 { return &c.TotalOutboxBytes })
 }
 
-// WithInbox bounds the messages of one connection that are read but not yet
+// WithInboxMessages bounds the messages of one connection that are read but not yet
 // handled; their bytes are bounded by the message size. Default 256. A full
 // inbox stops the reading, and TCP holds the peer back; while handlers wait for
 // answers of the peer there is room for [WithMaxOpenCalls] more.
-func WithInbox(messages int) Option {
+func WithInboxMessages(messages int) Option {
 	return number("InboxMessages", messages, 1, func(c *config) *int { return &c.InboxMessages })
 }
 
@@ -407,7 +407,7 @@ func WithMaxConnections(total, perAddress, perUser int) LiveOption {
 		if total < 0 || perAddress < 0 || perUser < 0 {
 			return errors.New("connection limits must not be negative")
 		}
-		c.MaxConnections, c.MaxConnectionsPerAddr, c.MaxConnectionsPerUser = total, perAddress, perUser
+		c.MaxConnections, c.MaxConnectionsPerAddress, c.MaxConnectionsPerUser = total, perAddress, perUser
 		return nil
 	}}
 }

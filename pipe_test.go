@@ -153,7 +153,7 @@ func TestHooksInOrder(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
 			s.Handle("echo", handle(func(context.Context, *polywire.Message) (any, error) { return "r", nil }))
 		},
-			polywire.WithHooks(hooks("1"), hooks("2")), polywire.WithPublishPolicy(polywire.AllowAll))
+			polywire.WithHooks(hooks("1"), hooks("2")), polywire.WithPublishPolicy(polywire.AllowPublish))
 		check("start", "status new running", "configuration 1")
 		p := connect(t, srv)
 		check("connect", "connect")
@@ -228,7 +228,7 @@ func TestRoomOperations(t *testing.T) {
 // payload as it came, and the publisher too if it is there.
 func TestPublish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := newServer(t, nil, polywire.WithPublishPolicy(polywire.AllowAll), polywire.WithBroadcastPolicy(polywire.AllowBroadcast))
+		srv := newServer(t, nil, polywire.WithPublishPolicy(polywire.AllowPublish), polywire.WithBroadcastPolicy(polywire.AllowBroadcast))
 		peers, conns := crowd(t, srv, 3)
 		conns[0].Join("r")
 		conns[1].Join("r")

@@ -14,7 +14,7 @@ import (
 func TestPresence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, nil, polywire.WithPresence("lobby", "team.*"),
-			polywire.WithPublishPolicy(polywire.AllowAll), polywire.WithBroadcastPolicy(polywire.AllowBroadcast))
+			polywire.WithPublishPolicy(polywire.AllowPublish), polywire.WithBroadcastPolicy(polywire.AllowBroadcast))
 		peers, conns := crowd(t, srv, 3)
 		_ = conns[0].Join("lobby", "elsewhere")
 		time.Sleep(time.Second)

@@ -139,7 +139,7 @@ func TestHandled(t *testing.T) {
 				handled++
 				return nil, nil
 			}))
-		}, polywire.WithInbox(3))
+		}, polywire.WithInboxMessages(3))
 		conn, p := dialled(t, srv)
 		asked, done := asks(conn, p, "a", "")
 		p.send(wire.Packet{Type: wire.Reply, ID: asked.ID, Offset: "e.0"})
@@ -181,7 +181,7 @@ func TestHandled(t *testing.T) {
 // The place of a message among those of sessions is no place in a room.
 func TestPlacesOfSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := newServer(t, nil, polywire.WithRecovery(polywire.Recovery{}))
+		srv := newServer(t, nil, polywire.WithSessions(polywire.Sessions{}))
 		p := connect(t, srv)
 		defer p.end()
 		p.send(wire.Packet{Type: wire.Subscribe, ID: 1, Room: "a"})

@@ -72,7 +72,7 @@ type acceptance struct {
 
 // allows notes a connection from addr, if it does not come too soon.
 func (a *acceptance) allows(cfg *config, addr string, now time.Duration) bool {
-	if cfg.AcceptRatePerAddr > 0 && !a.of(cfg, addr, now).allows(cfg.AcceptRatePerAddr, cfg.AcceptBurstPerAddr, now) {
+	if cfg.AcceptRatePerAddress > 0 && !a.of(cfg, addr, now).allows(cfg.AcceptRatePerAddress, cfg.AcceptBurstPerAddress, now) {
 		return false
 	}
 	return cfg.AcceptRate == 0 || a.all.allows(cfg.AcceptRate, cfg.AcceptBurst, now)
@@ -96,7 +96,7 @@ func (a *acceptance) of(cfg *config, addr string, now time.Duration) *bucket {
 	}
 	b := a.byAddr[addr]
 	if b == nil {
-		b = &bucket{tokens: float64(cfg.AcceptBurstPerAddr), last: now}
+		b = &bucket{tokens: float64(cfg.AcceptBurstPerAddress), last: now}
 		a.byAddr[addr] = b
 	}
 	return b
@@ -106,7 +106,7 @@ func (a *acceptance) of(cfg *config, addr string, now time.Duration) *bucket {
 func (a *acceptance) sweep(cfg *config, now time.Duration) {
 	a.swept = now
 	for addr, b := range a.byAddr {
-		if b.tokens+cfg.AcceptRatePerAddr*(now-b.last).Seconds() >= float64(cfg.AcceptBurstPerAddr) {
+		if b.tokens+cfg.AcceptRatePerAddress*(now-b.last).Seconds() >= float64(cfg.AcceptBurstPerAddress) {
 			delete(a.byAddr, addr)
 		}
 	}
@@ -151,6 +151,6 @@ func WithAcceptRate(perSecond float64, burst int) LiveOption {
 // address; see [WithMaxConnections] for what that is. Default 0, 0: no limit.
 func WithAcceptRatePerAddress(perSecond float64, burst int) LiveOption {
 	return pace("an accept rate", perSecond, burst, func(c *config) {
-		c.AcceptRatePerAddr, c.AcceptBurstPerAddr = perSecond, burst
+		c.AcceptRatePerAddress, c.AcceptBurstPerAddress = perSecond, burst
 	})
 }

@@ -15,15 +15,15 @@ import (
 	"github.com/polywire/polywire/wire"
 )
 
-// Recovery bounds what is kept for connections that come back. Zero fields
+// Sessions bounds what is kept for connections that come back. Zero fields
 // have the defaults.
-type Recovery struct {
-	Window   time.Duration // how long after its end a connection may be resumed, and messages are kept; default 2 min
-	Bytes    int64         // of messages kept, for all connections together; default 16 MiB
-	Sessions int           // ended connections that may be resumed; default 10,000
+type Sessions struct {
+	Window time.Duration // how long after its end a connection may be resumed, and messages are kept; default 2 min
+	Bytes  int64         // of messages kept, for all connections together; default 16 MiB
+	Max    int           // ended connections that may be resumed; default 10,000
 }
 
-// WithRecovery lets connections on wires that can do it (Socket.IO) resume:
+// WithSessions lets connections on wires that can do it (Socket.IO) resume:
 // one that ended without either side's wish comes back within the window under
 // its old ID, in its rooms, with its values, and gets the messages that it has
 // missed, in order, or is told that it starts anew. Doorkeepers are asked
@@ -33,10 +33,10 @@ type Recovery struct {
 // While it is on, messages to targets and connections leave one after the
 // other, and their values are encoded before it is known whether anybody is
 // there to get them.
-func WithRecovery(r Recovery) Option {
+func WithSessions(r Sessions) Option {
 	return optionFunc(func(c *config) error {
-		if r.Window < 0 || r.Bytes < 0 || r.Sessions < 0 {
-			return errors.New("the bounds of recovery must not be negative")
+		if r.Window < 0 || r.Bytes < 0 || r.Max < 0 {
+			return errors.New("the bounds of sessions must not be negative")
 		}
 		if r.Window == 0 {
 			r.Window = 2 * time.Minute
@@ -44,8 +44,8 @@ func WithRecovery(r Recovery) Option {
 		if r.Bytes == 0 {
 			r.Bytes = 16 << 20
 		}
-		if r.Sessions == 0 {
-			r.Sessions = 10_000
+		if r.Max == 0 {
+			r.Max = 10_000
 		}
 		c.recovery = &r
 		return nil
@@ -57,7 +57,7 @@ func WithRecovery(r Recovery) Option {
 // order in which receivers get them.
 type recovery struct {
 	srv    *Server
-	bounds Recovery
+	bounds Sessions
 	epoch  string // begins the places; of this process, or of the cluster's log
 
 	cluster *sharedLog // nil: the log here is all there is
@@ -102,7 +102,7 @@ type session struct {
 // keptOverhead is about what a kept message costs besides its bytes.
 const keptOverhead = 256
 
-func newRecovery(s *Server, bounds Recovery) *recovery {
+func newRecovery(s *Server, bounds Sessions) *recovery {
 	return &recovery{
 		srv: s, bounds: bounds, epoch: newEpoch(),
 		sessions: make(map[string]*session), live: make(map[string]*Conn), elsewhere: make(map[string]*session),
@@ -249,7 +249,7 @@ func (r *recovery) purge(now time.Time) {
 	}
 	r.log = r.log[n:]
 	n = 0
-	for n < len(r.order) && (r.order[n].gone || r.order[n].ended.Before(old) || len(r.order)-n > r.bounds.Sessions) {
+	for n < len(r.order) && (r.order[n].gone || r.order[n].ended.Before(old) || len(r.order)-n > r.bounds.Max) {
 		r.drop(r.order[n])
 		r.order[n] = nil
 		n++

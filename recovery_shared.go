@@ -309,7 +309,7 @@ func (l *sharedLog) putBack(queue []*envelope.Envelope, waiting map[*Conn]bool) 
 	l.tells.Lock()
 	defer l.tells.Unlock()
 	l.tells.queue = append(queue, l.tells.queue...)
-	if over := len(l.tells.queue) - l.r.bounds.Sessions; over > 0 {
+	if over := len(l.tells.queue) - l.r.bounds.Max; over > 0 {
 		l.tells.queue = l.tells.queue[over:]
 	}
 	for c := range waiting {

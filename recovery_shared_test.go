@@ -16,7 +16,7 @@ func (w *world) beginOnOne(t *testing.T, hub *cluster.Memory) (two *polywire.Ser
 	t.Helper()
 	server := func() *polywire.Server {
 		return newServer(t, func(s *polywire.Server) { s.Namespace("/other") },
-			polywire.WithCluster(hub), polywire.WithRecovery(polywire.Recovery{}), polywire.WithHeartbeat(time.Hour, time.Hour),
+			polywire.WithCluster(hub), polywire.WithSessions(polywire.Sessions{}), polywire.WithHeartbeat(time.Hour, time.Hour),
 			polywire.WithAuth(func(context.Context, *polywire.Handshake) (*polywire.Identity, error) {
 				return &polywire.Identity{User: w.user}, nil
 			}))

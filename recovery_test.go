@@ -57,7 +57,7 @@ func (w *world) begin(t *testing.T) (*peer, *polywire.Conn) {
 	t.Helper()
 	w.user = "u"
 	w.srv = newServer(t, func(s *polywire.Server) { s.Namespace("/other") },
-		polywire.WithRecovery(polywire.Recovery{Bytes: 4000, Sessions: 2}),
+		polywire.WithSessions(polywire.Sessions{Bytes: 4000, Max: 2}),
 		polywire.WithAuth(func(context.Context, *polywire.Handshake) (*polywire.Identity, error) {
 			return &polywire.Identity{User: w.user}, nil
 		}))
@@ -153,7 +153,7 @@ func TestRecovery(t *testing.T) {
 // A session is resumed once, and what is kept is bounded.
 func TestRecoveryBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := newServer(t, nil, polywire.WithRecovery(polywire.Recovery{Sessions: 2}))
+		srv := newServer(t, nil, polywire.WithSessions(polywire.Sessions{Max: 2}))
 		var secrets, offsets []string
 		for range 3 {
 			p := join(t, srv, nil)

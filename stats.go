@@ -44,7 +44,7 @@ type WireStats struct {
 // missed it was either there, and has been sent, or is lost.
 type RecoveryStats struct {
 	RoomHits, RoomMisses       uint64 // subscriptions with a place; see [WithHistory]
-	SessionHits, SessionMisses uint64 // connections; see [WithRecovery]
+	SessionHits, SessionMisses uint64 // connections; see [WithSessions]
 }
 
 // ConnStats are a connection's figures. Those of a link that several

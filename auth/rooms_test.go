@@ -33,7 +33,7 @@ func connOf(t *testing.T, id *polywire.Identity) *polywire.Conn {
 		srv.Close()
 	})
 	host := srv.Host("native")
-	if err := host.Attach(wire.Link{Transport: stream.New(a, stream.Options{}), Session: native.NewSession(native.JSON, host)}); err != nil {
+	if err := host.Attach(wire.Link{Transport: stream.New(a, stream.Options{}), Session: native.NewSession(host, native.JSON)}); err != nil {
 		t.Fatal(err)
 	}
 	return srv.Conns()[0]

@@ -77,7 +77,7 @@ func ExampleClient_Handle() {
 }
 
 func ExampleClient_Subscribe() {
-	srv, url := exampleServer(func(*polywire.Server) {}, polywire.WithPublishPolicy(polywire.AllowAll))
+	srv, url := exampleServer(func(*polywire.Server) {}, polywire.WithPublishPolicy(polywire.AllowPublish))
 	defer srv.Close()
 
 	ctx := context.Background()

@@ -17,7 +17,7 @@ var errForbidden = &polywire.Error{Code: polywire.CodeForbidden}
 
 func TestPolicies(t *testing.T) {
 	allow := []polywire.Option{
-		polywire.WithPublishPolicy(polywire.AllowAll),
+		polywire.WithPublishPolicy(polywire.AllowPublish),
 		polywire.WithBroadcastPolicy(polywire.AllowBroadcast),
 	}
 	refuse := []polywire.Option{
@@ -107,7 +107,7 @@ func TestCodes(t *testing.T) {
 					if s.Code("other", 99); tt.server != 0 {
 						s.Code(kind, tt.server)
 					}
-				}, polywire.WithPublishPolicy(polywire.AllowAll))
+				}, polywire.WithPublishPolicy(polywire.AllowPublish))
 				c := n.client("tcp")
 				c.Handle(kind, into(heard))
 				if c.Code("third", 98); tt.client != 0 {

@@ -45,7 +45,7 @@ func TestRealSockets(t *testing.T) {
 	} {
 		for _, form := range []native.Form{native.Proto, native.JSON} {
 			t.Run(address[:4]+" "+form.String(), func(t *testing.T) {
-				srv, err := polywire.New(polywire.WithWires(native.New()), polywire.WithPublishPolicy(polywire.AllowAll),
+				srv, err := polywire.New(polywire.WithWires(native.New()), polywire.WithPublishPolicy(polywire.AllowPublish),
 					polywire.WithTLS(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}))
 				if err != nil {
 					t.Fatal(err)

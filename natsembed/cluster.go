@@ -108,7 +108,7 @@ func (s *Server) WaitReady(ctx context.Context) error {
 	defer slow.Stop()
 	for {
 		err := s.Ready()
-		if err == nil || errors.Is(err, ErrStopped) {
+		if err == nil || errors.Is(err, ErrClosed) {
 			return err
 		}
 		select {

@@ -23,8 +23,8 @@ var (
 	// ErrInUse says that another process has the store directory, or another
 	// server of this one.
 	ErrInUse = errors.New("natsembed: the directory is in use")
-	// ErrStopped says that the server has been shut down.
-	ErrStopped = errors.New("natsembed: the server has been shut down")
+	// ErrClosed says that the server has been shut down.
+	ErrClosed = errors.New("natsembed: the server has been shut down")
 )
 
 // errPortTaken is met when a port that was free a moment ago is not any more.
@@ -219,7 +219,7 @@ func (s *Server) ClusterAddr() net.Addr {
 // authentication, and connects again for ever until it is closed. What it
 // meets asynchronously goes to the log unless opts has a handler. Close it, or
 // drain it, before Shutdown; what is still open then is closed by that. After
-// Shutdown the error is [ErrStopped].
+// Shutdown the error is [ErrClosed].
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	all := append([]nats.Option{
 		nats.Name(s.opts.Name),
@@ -239,7 +239,7 @@ func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	stopped := s.stopped
 	s.mu.Unlock()
 	if stopped {
-		return nil, ErrStopped
+		return nil, ErrClosed
 	}
 	nc, err := nats.Connect("", all...)
 	if err != nil {
@@ -249,7 +249,7 @@ func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	defer s.mu.Unlock()
 	if s.stopped {
 		nc.Close()
-		return nil, ErrStopped
+		return nil, ErrClosed
 	}
 	if !nc.IsClosed() {
 		s.conns[nc] = struct{}{}
@@ -279,7 +279,7 @@ type inProcess struct{ s *Server }
 func (p inProcess) InProcessConn() (net.Conn, error) {
 	nc, err := p.s.ns.InProcessConn()
 	if err != nil {
-		return nil, ErrStopped
+		return nil, ErrClosed
 	}
 	return nc, nil
 }

@@ -258,12 +258,12 @@ func TestShutdown(t *testing.T) {
 	if !nc.IsClosed() {
 		t.Error("a connection is open after Shutdown")
 	}
-	if _, err := s.Connect(); !errors.Is(err, natsembed.ErrStopped) {
+	if _, err := s.Connect(); !errors.Is(err, natsembed.ErrClosed) {
 		t.Errorf("Connect: %v", err)
 	}
 	_, err := s.Stats()
 	for _, err := range []error{err, s.Ready(), s.Health(), s.WaitReady(within(t))} {
-		if !errors.Is(err, natsembed.ErrStopped) {
+		if !errors.Is(err, natsembed.ErrClosed) {
 			t.Errorf("got %v", err)
 		}
 	}

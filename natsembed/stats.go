@@ -9,14 +9,14 @@ import (
 
 // Ready returns nil while streams can be made and used: the server runs, and in
 // a cluster it knows the leader that a majority elected. It is cheap enough
-// for every probe. After Shutdown it is [ErrStopped].
+// for every probe. After Shutdown it is [ErrClosed].
 func (s *Server) Ready() error {
 	return s.health(&server.HealthzOptions{JSMetaOnly: s.opts.Cluster != nil, JSEnabledOnly: s.opts.Cluster == nil})
 }
 
 // Health is Ready, and looks at each stream and consumer that this server
 // keeps: whether it was recovered, can be written, and is up with its leader.
-// The error names the first that is not; after Shutdown it is [ErrStopped].
+// The error names the first that is not; after Shutdown it is [ErrClosed].
 func (s *Server) Health() error { return s.health(nil) }
 
 func (s *Server) health(o *server.HealthzOptions) error {
@@ -25,7 +25,7 @@ func (s *Server) health(o *server.HealthzOptions) error {
 	s.mu.Unlock()
 	switch {
 	case stopped:
-		return ErrStopped
+		return ErrClosed
 	case s.opts.NoJetStream:
 		o = &server.HealthzOptions{JSServerOnly: true}
 	}
@@ -55,13 +55,13 @@ type Stats struct {
 }
 
 // Stats returns the server's figures. It goes through all streams, so call it
-// as often as metrics are collected. After Shutdown the error is [ErrStopped].
+// as often as metrics are collected. After Shutdown the error is [ErrClosed].
 func (s *Server) Stats() (Stats, error) {
 	s.mu.Lock()
 	stopped := s.stopped
 	s.mu.Unlock()
 	if stopped {
-		return Stats{}, ErrStopped
+		return Stats{}, ErrClosed
 	}
 	v, err := s.ns.Varz(nil)
 	if err != nil {

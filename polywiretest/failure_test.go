@@ -96,7 +96,7 @@ func failedExpectations() []failure {
 			c.Expect("said")
 		}, []string{`kind "said"`, `typed {"who":"ana"}`}},
 		{"of another room", func(t testing.TB) {
-			srv := polywiretest.New(t, polywire.WithPublishPolicy(polywire.AllowAll))
+			srv := polywiretest.New(t, polywire.WithPublishPolicy(polywire.AllowPublish))
 			c := srv.Client()
 			c.MustSubscribe("a")
 			c.MustPublish("a", "said", 1)

@@ -108,7 +108,7 @@ func TestOwnWires(t *testing.T) {
 
 func TestOrderAndRooms(t *testing.T) {
 	both(t, func(t *testing.T) {
-		srv := polywiretest.New(t, polywire.WithPublishPolicy(polywire.AllowAll))
+		srv := polywiretest.New(t, polywire.WithPublishPolicy(polywire.AllowPublish))
 		a, b := srv.Client(), srv.Client()
 		a.MustSubscribe("x", "y")
 		b.MustPublish("x", "one", 1)

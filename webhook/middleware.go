@@ -13,10 +13,10 @@ import (
 // DefaultMaxBodyBytes is the largest body that a receiver takes by default.
 const DefaultMaxBodyBytes = 1 << 20
 
-// ErrTooLarge is what [ReceiverOptions.OnReject] gets for a body over the limit.
+// ErrTooLarge is what [ReceiverOptions.Refused] gets for a body over the limit.
 var ErrTooLarge = errors.New("webhook: the body is too large")
 
-// ErrBusy is what [ReceiverOptions.OnReject] gets for a message that is being
+// ErrBusy is what [ReceiverOptions.Refused] gets for a message that is being
 // handled by another request.
 var ErrBusy = errors.New("webhook: the message is being handled already")
 
@@ -32,9 +32,9 @@ type ReceiverOptions struct {
 	// verifier's tolerance, its default: after that a message is too old. To
 	// know a sender's repeated tries of hours later, keep for longer.
 	Keep time.Duration
-	// OnReject gets every request that does not reach the handler, for logs and
+	// Refused gets every request that does not reach the handler, for logs and
 	// counters. The error has no secrets in it. Default: nothing.
-	OnReject func(r *http.Request, err error)
+	Refused func(r *http.Request, err error)
 }
 
 type receivedKey struct{}
@@ -69,8 +69,8 @@ func Middleware(v *Verifier, o ReceiverOptions) func(http.Handler) http.Handler 
 	if o.Replays == nil {
 		o.Replays = NewReplayMemory(0)
 	}
-	if o.OnReject == nil {
-		o.OnReject = func(*http.Request, error) {}
+	if o.Refused == nil {
+		o.Refused = func(*http.Request, error) {}
 	}
 	o.Keep = max(o.Keep, 2*v.o.Tolerance+time.Second) // seconds are whole in messages only
 	return func(next http.Handler) http.Handler {
@@ -144,7 +144,7 @@ func (rc *receiver) reject(w http.ResponseWriter, r *http.Request, status int, e
 		w.Header().Set("Retry-After", strconv.Itoa(5))
 	}
 	http.Error(w, http.StatusText(status), status)
-	rc.o.OnReject(r, err)
+	rc.o.Refused(r, err)
 }
 
 func (rc *receiver) handle(w http.ResponseWriter, r *http.Request, m Received) {
@@ -155,7 +155,7 @@ func (rc *receiver) handle(w http.ResponseWriter, r *http.Request, m Received) {
 		// The sender may have gone; what was handled is remembered all the same.
 		keep := context.WithoutCancel(ctx)
 		if err := rc.o.Replays.Finish(keep, m.ID, handled, rc.o.Keep); err != nil {
-			rc.o.OnReject(r, err)
+			rc.o.Refused(r, err)
 		}
 	}()
 	r = r.WithContext(ctx)

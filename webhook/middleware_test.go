@@ -35,7 +35,7 @@ func newRig(t *testing.T, o ReceiverOptions) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{signer: signer}
-	o.OnReject = func(_ *http.Request, err error) { r.refused = append(r.refused, err) }
+	o.Refused = func(_ *http.Request, err error) { r.refused = append(r.refused, err) }
 	r.h = Middleware(v, o)(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		m, ok := FromContext(req.Context())
 		b, err := io.ReadAll(req.Body)

@@ -191,7 +191,7 @@ func (r inRule) handler(srv *polywire.Server, s *sender, seen *seenHooks, logger
 	}
 	receive := webhook.Middleware(r.verifier, webhook.ReceiverOptions{
 		Keep: hookKeep, Replays: seen.of(r.path),
-		OnReject: func(req *http.Request, err error) {
+		Refused: func(req *http.Request, err error) {
 			logger.Info("a webhook that came in was refused", "path", r.path, "from", req.RemoteAddr, "error", err)
 		},
 	})

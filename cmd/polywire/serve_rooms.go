@@ -46,7 +46,7 @@ func (f *roomFlags) options() []polywire.Option {
 		opts = append(opts, polywire.WithPresence(f.presence...))
 	}
 	if f.recovery {
-		opts = append(opts, polywire.WithRecovery(polywire.Recovery{}))
+		opts = append(opts, polywire.WithSessions(polywire.Sessions{}))
 	}
 	return opts
 }

@@ -155,7 +155,7 @@ func newNode(nats *natsembed.Server, name string) (*node, error) {
 		polywire.WithNodeName(name),
 		polywire.WithHistory(room, polywire.History{Size: 100}),
 		polywire.WithPresence(room),
-		polywire.WithPublishPolicy(polywire.AllowAll),
+		polywire.WithPublishPolicy(polywire.AllowPublish),
 		polywire.WithHooks(n.services.Hooks()))
 	if err != nil {
 		return nil, err

@@ -63,7 +63,7 @@ func floodServer(t *testing.T) (*polywire.Server, *peer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.Namespaces(func(name string, _ *polywire.Handshake) bool { return strings.HasPrefix(name, "/any") })
+	srv.NamespaceFunc(func(name string, _ *polywire.Handshake) bool { return strings.HasPrefix(name, "/any") })
 	return srv, listenTo(t, srv, "/socket.io/")
 }
 

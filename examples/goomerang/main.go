@@ -53,7 +53,7 @@ func newServer(out io.Writer) (*polywire.Server, error) {
 	srv, err := polywire.New(
 		polywire.WithWires(goomerang.New()),
 		polywire.WithCodecs(protobuf.Codec{}, codec.JSON{}),
-		polywire.WithPublishPolicy(polywire.AllowAll),
+		polywire.WithPublishPolicy(polywire.AllowPublish),
 		polywire.WithBroadcastPolicy(polywire.AllowBroadcast),
 	)
 	if err != nil {

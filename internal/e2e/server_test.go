@@ -94,7 +94,7 @@ func (i *instance) options() []polywire.Option {
 	}
 	switch i.name {
 	case "recovery":
-		options = append(options, polywire.WithRecovery(polywire.Recovery{Window: time.Minute}))
+		options = append(options, polywire.WithSessions(polywire.Sessions{Window: time.Minute}))
 	case "msgpack":
 		wireOptions = append(wireOptions, socketio.WithParser(socketio.Msgpack))
 	case "small":
@@ -113,7 +113,7 @@ func (i *instance) open() error {
 	dynamic := regexp.MustCompile(`^/room-\d+$`)
 	all := []*polywire.Namespace{
 		srv.Namespace("/"), srv.Namespace("/chat"), srv.Namespace("/auth"),
-		srv.Namespaces(func(name string, _ *polywire.Handshake) bool { return dynamic.MatchString(name) }),
+		srv.NamespaceFunc(func(name string, _ *polywire.Handshake) bool { return dynamic.MatchString(name) }),
 	}
 	for _, n := range all {
 		handle(n)

@@ -89,7 +89,7 @@ func TestServiceOnNode(t *testing.T) {
 	needNode(t)
 	for name, opts := range map[string][]service.Option{
 		"5":                 nil,
-		"5, WebSocket only": {service.WithClient(client.WithWires(socketio.New(socketio.WithCarriers(socketio.WebSocketOnly))))},
+		"5, WebSocket only": {service.WithClient(client.WithWires(socketio.New(socketio.WithTransports(socketio.WebSocketOnly))))},
 		"4":                 {service.WithClient(client.WithWires(socketio.New(socketio.WithDialVersion(4))))},
 	} {
 		t.Run(name, func(t *testing.T) {

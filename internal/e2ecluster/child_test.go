@@ -130,7 +130,7 @@ func server(name string, connect natscluster.Options, opts ...polywire.Option) (
 	srv, err := polywire.New(append([]polywire.Option{
 		polywire.WithWires(wires()...), codecs(),
 		polywire.WithCluster(natscluster.New(connect)), polywire.WithNodeName(name),
-		polywire.WithPublishPolicy(polywire.AllowAll),
+		polywire.WithPublishPolicy(polywire.AllowPublish),
 		polywire.WithPresence(hall),
 		polywire.WithHooks(polywire.Hooks{Connect: func(c *polywire.Conn) {
 			if w := c.Wire(); w != "native" && w != "sse" { // those subscribe
@@ -170,7 +170,7 @@ func (c *child) runNode() error {
 	srv, err := server(c.Name, natscluster.Options{Connect: ns.Connect, Logger: c.logger()},
 		polywire.WithLogger(c.logger()),
 		polywire.WithHistory(kept, polywire.History{Size: 50_000, Age: 10 * time.Minute}),
-		polywire.WithRecovery(polywire.Recovery{}))
+		polywire.WithSessions(polywire.Sessions{}))
 	if err != nil {
 		return errors.Join(err, stop())
 	}

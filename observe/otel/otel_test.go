@@ -45,7 +45,7 @@ func recorder(t *testing.T) (*otel.Tracing, *tracetest.InMemoryExporter) {
 func serve(t *testing.T, setup func(*polywire.Server), opts ...polywire.Option) (srv *polywire.Server, url string) {
 	t.Helper()
 	srv, err := polywire.New(append([]polywire.Option{polywire.WithWires(native.New()), polywire.WithLogger(slog.New(slog.DiscardHandler)),
-		polywire.WithPublishPolicy(polywire.AllowAll),
+		polywire.WithPublishPolicy(polywire.AllowPublish),
 		polywire.WithSubscribePolicy(func(context.Context, *polywire.Conn, string) error { return nil })}, opts...)...)
 	if err != nil {
 		t.Fatal(err)

@@ -57,7 +57,7 @@ func newEchoes(b *testing.B, opts ...polywire.Option) *echoes {
 		b.Fatal(err)
 	}
 	e.round(b, hello.Bytes(), make([]byte, len(hello.Bytes())))
-	session := native.NewSession(native.Proto, srv.Host("native"))
+	session := native.NewSession(srv.Host("native"), native.Proto)
 	requests, replies := transport.NewWriter(framer, nil), transport.NewWriter(framer, nil)
 	for id := range uint64(inFlight) {
 		body := codec.Payload{Type: codec.TypeBytes, Data: make([]byte, 100)}

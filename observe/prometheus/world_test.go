@@ -59,7 +59,7 @@ type handlerFunc = func(context.Context, *polywire.Message) (any, error)
 func (w *world) serve(handlers map[string]handlerFunc, opts ...polywire.Option) (srv *polywire.Server, url string) {
 	w.t.Helper()
 	opts = append([]polywire.Option{polywire.WithWires(native.New()), polywire.WithLogger(quiet()), polywire.WithPlugins(w.m.Server()),
-		polywire.WithPublishPolicy(polywire.AllowAll), polywire.WithSubscribePolicy(func(context.Context, *polywire.Conn, string) error { return nil })}, opts...)
+		polywire.WithPublishPolicy(polywire.AllowPublish), polywire.WithSubscribePolicy(func(context.Context, *polywire.Conn, string) error { return nil })}, opts...)
 	srv, err := polywire.New(opts...)
 	if err != nil {
 		w.t.Fatal(err)

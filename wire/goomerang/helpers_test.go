@@ -76,7 +76,7 @@ func handle(r polywire.Registrar) {
 func free() []polywire.Option {
 	return []polywire.Option{
 		polywire.WithSubscribePolicy(func(context.Context, *polywire.Conn, string) error { return nil }),
-		polywire.WithPublishPolicy(polywire.AllowAll),
+		polywire.WithPublishPolicy(polywire.AllowPublish),
 		polywire.WithBroadcastPolicy(func(context.Context, *polywire.Conn, string) error { return nil }),
 	}
 }

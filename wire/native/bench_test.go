@@ -54,7 +54,7 @@ func TestAllocations(t *testing.T) {
 		{native.JSON, "with headers", 6, 0},
 	} {
 		p := packets[row.packet]
-		s := native.NewSession(row.form, wiretest.NewHost(benchKind))
+		s := native.NewSession(wiretest.NewHost(benchKind), row.form)
 		frame := transport.Frame{Type: frameType(row.form), Data: mustEncode(t, s, &p)}
 		var into wire.Packet
 		if n := testing.AllocsPerRun(100, func() {
@@ -85,7 +85,7 @@ func BenchmarkDecode(b *testing.B) {
 	for name, p := range benchPackets() {
 		for _, f := range []native.Form{native.Proto, native.JSON} {
 			b.Run(f.String()+"/"+name, func(b *testing.B) {
-				s := native.NewSession(f, wiretest.NewHost(benchKind))
+				s := native.NewSession(wiretest.NewHost(benchKind), f)
 				frame := transport.Frame{Type: frameType(f), Data: mustEncode(b, s, &p)}
 				var into wire.Packet
 				b.ReportAllocs()
@@ -110,7 +110,7 @@ func BenchmarkDecode(b *testing.B) {
 			}
 		})
 		b.Run("encoding-json/"+name, func(b *testing.B) {
-			data := mustEncode(b, native.NewSession(native.JSON, wiretest.NewHost()), &p)
+			data := mustEncode(b, native.NewSession(wiretest.NewHost(), native.JSON), &p)
 			b.ReportAllocs()
 			b.SetBytes(int64(len(data)))
 			for b.Loop() {
@@ -127,7 +127,7 @@ func BenchmarkEncode(b *testing.B) {
 	for name, p := range benchPackets() {
 		for _, f := range []native.Form{native.Proto, native.JSON} {
 			b.Run(f.String()+"/"+name, func(b *testing.B) {
-				s := native.NewSession(f, wiretest.NewHost(benchKind))
+				s := native.NewSession(wiretest.NewHost(benchKind), f)
 				buf := make([]byte, 0, 4096)
 				var w transport.Writer
 				b.ReportAllocs()

@@ -58,7 +58,7 @@ func FuzzProto(f *testing.F) {
 		if diff := wiretest.Diff(got, packetOf(&e)); diff != "" {
 			t.Fatalf("%x: %s", data, diff)
 		}
-		again, err := encode(native.NewSession(native.Proto, wiretest.NewHost()), &got)
+		again, err := encode(native.NewSession(wiretest.NewHost(), native.Proto), &got)
 		if err != nil {
 			t.Fatalf("%x: %v", data, err)
 		}
@@ -89,7 +89,7 @@ func stricter(err error) bool {
 
 func FuzzJSON(f *testing.F) {
 	r := newRandom(2)
-	s := native.NewSession(native.JSON, wiretest.NewHost())
+	s := native.NewSession(wiretest.NewHost(), native.JSON)
 	for range 20 {
 		p := r.packet()
 		f.Add(mustEncode(f, s, &p))

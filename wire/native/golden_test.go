@@ -137,8 +137,8 @@ func makeGolden(t *testing.T) []byte {
 		all = append(all, golden{
 			Name:   c.name,
 			Packet: describe(c.packet),
-			Proto:  hex.EncodeToString(mustEncode(t, native.NewSession(native.Proto, host), &c.packet)),
-			JSON:   string(mustEncode(t, native.NewSession(native.JSON, host), &c.packet)),
+			Proto:  hex.EncodeToString(mustEncode(t, native.NewSession(host, native.Proto), &c.packet)),
+			JSON:   string(mustEncode(t, native.NewSession(host, native.JSON), &c.packet)),
 		})
 	}
 	var b bytes.Buffer
@@ -206,10 +206,10 @@ func TestDocumentedExample(t *testing.T) {
 	for _, c := range goldenPackets() {
 		switch c.name {
 		case "call", "reply":
-			want = append(want, frame(transport.Binary, mustEncode(t, native.NewSession(native.Proto, host), &c.packet)))
+			want = append(want, frame(transport.Binary, mustEncode(t, native.NewSession(host, native.Proto), &c.packet)))
 			fallthrough
 		case "error":
-			text := mustEncode(t, native.NewSession(native.JSON, host), &c.packet)
+			text := mustEncode(t, native.NewSession(host, native.JSON), &c.packet)
 			want = append(want, strings.Join(strings.Fields(string(text)), ""))
 		}
 	}

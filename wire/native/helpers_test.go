@@ -40,7 +40,7 @@ func decode(f native.Form, data []byte) (wire.Packet, error) {
 		frame.Type = transport.Text
 	}
 	var p wire.Packet
-	ok, err := native.NewSession(f, wiretest.NewHost()).Decode(frame, &p)
+	ok, err := native.NewSession(wiretest.NewHost(), f).Decode(frame, &p)
 	if err == nil && !ok {
 		err = errors.New("no packet")
 	}

@@ -186,11 +186,11 @@ func TestMalformedJSON(t *testing.T) {
 func TestWrongFrames(t *testing.T) {
 	var p wire.Packet
 	host := wiretest.NewHost()
-	_, err := native.NewSession(native.Proto, host).Decode(transport.Frame{Type: transport.Text, Data: []byte(`{"kind":"k"}`)}, &p)
+	_, err := native.NewSession(host, native.Proto).Decode(transport.Frame{Type: transport.Text, Data: []byte(`{"kind":"k"}`)}, &p)
 	if got := malformedReason(t, err); got != "a text frame where envelopes are binary" {
 		t.Error(got)
 	}
-	_, err = native.NewSession(native.JSON, host).Decode(transport.Frame{Type: transport.Binary, Data: []byte("\x1a\x01k")}, &p)
+	_, err = native.NewSession(host, native.JSON).Decode(transport.Frame{Type: transport.Binary, Data: []byte("\x1a\x01k")}, &p)
 	if got := malformedReason(t, err); got != "a binary frame where envelopes are text" {
 		t.Error(got)
 	}

@@ -18,7 +18,7 @@ var jsonTypes = []string{codec.TypeJSON, codec.TypeBytes}
 
 // NewSession returns what speaks a form of the wire, [Proto] unless it is
 // [JSON]. Of the host it uses Kind only.
-func NewSession(f Form, host wire.Host) wire.Session {
+func NewSession(host wire.Host, f Form) wire.Session {
 	if f == JSON {
 		return jsonSession{host}
 	}

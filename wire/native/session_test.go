@@ -58,7 +58,7 @@ func TestSessions(t *testing.T) {
 		t.Run(w.form.String(), func(t *testing.T) {
 			wiretest.Run(t, wiretest.Wire{
 				New: func(host wire.Host) (client, server wire.Session) {
-					return native.NewSession(w.form, host), native.NewSession(w.form, host)
+					return native.NewSession(host, w.form), native.NewSession(host, w.form)
 				},
 				FrameType: w.frame,
 				Positions: true,
@@ -72,7 +72,7 @@ func TestSessions(t *testing.T) {
 // decoders agree.
 func TestProtoLikeGenerated(t *testing.T) {
 	r := newRandom(7)
-	s := native.NewSession(native.Proto, wiretest.NewHost())
+	s := native.NewSession(wiretest.NewHost(), native.Proto)
 	for range 2000 {
 		p := r.packet()
 		got, want := mustEncode(t, s, &p), marshal(t, generated(&p))
@@ -92,7 +92,7 @@ func TestProtoLikeGenerated(t *testing.T) {
 // The JSON form of a packet says the same as its binary form.
 func TestJSONLikeProto(t *testing.T) {
 	r := newRandom(8)
-	s := native.NewSession(native.JSON, wiretest.NewHost())
+	s := native.NewSession(wiretest.NewHost(), native.JSON)
 	for range 2000 {
 		p := r.packet()
 		text := mustEncode(t, s, &p)
@@ -195,7 +195,7 @@ func TestJSONRules(t *testing.T) {
 func TestPayloadStaysInPlace(t *testing.T) {
 	for _, f := range []native.Form{native.Proto, native.JSON} {
 		p := wire.Packet{Type: wire.Message, Kind: "k", Payload: codec.Payload{Type: codec.TypeJSON, Data: []byte(`{"a":1}`)}}
-		data := mustEncode(t, native.NewSession(f, wiretest.NewHost()), &p)
+		data := mustEncode(t, native.NewSession(wiretest.NewHost(), f), &p)
 		got, err := decode(f, data)
 		if err != nil {
 			t.Fatal(err)
@@ -213,21 +213,21 @@ func TestPayloadStaysInPlace(t *testing.T) {
 func TestFormats(t *testing.T) {
 	host := wiretest.NewHost()
 	for f, want := range map[native.Form]string{native.Proto: "native/proto", native.JSON: "native/json"} {
-		if got := native.NewSession(f, host).Format(); got != want {
+		if got := native.NewSession(host, f).Format(); got != want {
 			t.Errorf("%s: format %q", f, got)
 		}
 	}
-	if got := native.NewSession(native.Proto, host).ContentTypes(); got != nil {
+	if got := native.NewSession(host, native.Proto).ContentTypes(); got != nil {
 		t.Errorf("the binary form says %v only", got)
 	}
-	if got := fmt.Sprint(native.NewSession(native.JSON, host).ContentTypes()); got != "[application/json application/octet-stream]" {
+	if got := fmt.Sprint(native.NewSession(host, native.JSON).ContentTypes()); got != "[application/json application/octet-stream]" {
 		t.Errorf("the JSON form says %v", got)
 	}
 }
 
 func TestUnsayableErrorsSayWhy(t *testing.T) {
 	p := wire.Packet{Type: wire.Call, Kind: "k", ID: 1 << 53}
-	_, err := encode(native.NewSession(native.JSON, wiretest.NewHost()), &p)
+	_, err := encode(native.NewSession(wiretest.NewHost(), native.JSON), &p)
 	if err == nil || err.Error() != "native: call cannot be sent: id over 2^53-1" {
 		t.Errorf("%v", err)
 	}
@@ -253,7 +253,7 @@ func malformedReason(t *testing.T, err error) string {
 // A place in a history costs nothing where there is none, and no allocation to say.
 func TestPlacesAreFree(t *testing.T) {
 	for _, form := range []native.Form{native.Proto, native.JSON} {
-		s := native.NewSession(form, wiretest.NewHost("k"))
+		s := native.NewSession(wiretest.NewHost("k"), form)
 		without := wire.Packet{Type: wire.Message, Kind: "k", Room: "room", Payload: codec.Payload{Type: codec.TypeJSON, Data: []byte("1")}}
 		with := without
 		with.Offset = "e1.42"

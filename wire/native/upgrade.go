@@ -194,7 +194,7 @@ func reservedHeader() map[string]bool {
 // session returns what speaks the encoding.
 func (e encoding) session(host wire.Host) wire.Session {
 	if e.form == JSON || e.types == nil {
-		return NewSession(e.form, host)
+		return NewSession(host, e.form)
 	}
 	return preferringSession{protoSession{host}, e.types, "native/proto " + strings.Join(e.types, " ")}
 }

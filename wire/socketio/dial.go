@@ -12,20 +12,20 @@ import (
 	"github.com/polywire/polywire/wire"
 )
 
-// Carriers say what Dial sends packets over.
-type Carriers uint8
+// Transports say what Dial sends packets over.
+type Transports uint8
 
 // The ways of dialling.
 const (
-	PollingFirst  Carriers = iota + 1 // HTTP at once, a WebSocket when it works
+	PollingFirst  Transports = iota + 1 // HTTP at once, a WebSocket when it works
 	WebSocketOnly                     // no polling
 	PollingOnly                       // no WebSocket
 )
 
-// WithCarriers sets what Dial sends packets over, [PollingFirst] otherwise. It
+// WithTransports sets what Dial sends packets over, [PollingFirst] otherwise. It
 // is about URLs of the schemes socketio+http and socketio+https; those of
 // socketio+ws and socketio+wss are always [WebSocketOnly].
-func WithCarriers(c Carriers) Option { return func(p *Protocol) { p.carriers = c } }
+func WithTransports(c Transports) Option { return func(p *Protocol) { p.transports = c } }
 
 // WithDialVersion sets the protocol that Dial speaks: 5, the default, or 4 with
 // servers of Socket.IO 2.
@@ -54,7 +54,7 @@ func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.
 	options := engineio.DialOptions{
 		Header: o.Header, TLS: o.TLS, Proxy: o.Proxy, NetDial: o.NetDial,
 		Path: p.path, Query: u.Query(), Version: 4,
-		NoPolling: p.carriers == WebSocketOnly, NoUpgrade: p.carriers == PollingOnly,
+		NoPolling: p.transports == WebSocketOnly, NoUpgrade: p.transports == PollingOnly,
 		MaxMessageBytes: limits.MessageBytes, UpgradeTimeout: p.engine.UpgradeTimeout,
 	}
 	target, namespace := *u, u.Path

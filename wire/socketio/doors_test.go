@@ -102,15 +102,15 @@ func expect(t *testing.T, l wire.Link, want wire.Packet) {
 	}
 }
 
-// Links of both versions, over all carriers, in both directions.
+// Links of both versions, over all transports, in both directions.
 func TestDoorAndDial(t *testing.T) {
 	for _, version := range []int{5, 4} {
 		for _, parser := range []socketio.Parser{socketio.JSON, socketio.Msgpack} {
-			for _, carriers := range []socketio.Carriers{socketio.PollingFirst, socketio.WebSocketOnly, socketio.PollingOnly} {
+			for _, transports := range []socketio.Transports{socketio.PollingFirst, socketio.WebSocketOnly, socketio.PollingOnly} {
 				f := flavour{version, parser, "/admin"}
-				t.Run(f.String()+"/"+[]string{"", "polling first", "websocket", "polling"}[carriers], func(t *testing.T) {
+				t.Run(f.String()+"/"+[]string{"", "polling first", "websocket", "polling"}[transports], func(t *testing.T) {
 					o := []socketio.Option{
-						socketio.WithParser(parser), socketio.WithCarriers(carriers), socketio.WithDialVersion(version), socketio.WithPath("rt"),
+						socketio.WithParser(parser), socketio.WithTransports(transports), socketio.WithDialVersion(version), socketio.WithPath("rt"),
 					}
 					s := serve(t, o...)
 					client, server := s.dial(t, "socketio+http"+s.url+"/admin?room=1", o...)
@@ -165,7 +165,7 @@ func converse(t *testing.T, client, server wire.Link, f flavour) {
 
 func TestWebSocketSchemes(t *testing.T) {
 	s := serve(t, socketio.WithEngine(engineio.Options{NoPolling: true}))
-	client, server := s.dial(t, "socketio+ws"+s.url, socketio.WithCarriers(socketio.PollingOnly))
+	client, server := s.dial(t, "socketio+ws"+s.url, socketio.WithTransports(socketio.PollingOnly))
 	if client.Hello.Namespace != "/" {
 		t.Errorf("namespace %q", client.Hello.Namespace)
 	}
@@ -276,7 +276,7 @@ func TestCheck(t *testing.T) {
 		"parser":    socketio.WithParser(7),
 		"transport": socketio.WithEngine(engineio.Options{NoPolling: true, NoWebSocket: true}),
 		"cookie":    socketio.WithEngine(engineio.Options{Cookie: &http.Cookie{Name: "a b"}}),
-		"carriers":  socketio.WithCarriers(9),
+		"transports":  socketio.WithTransports(9),
 		"version":   socketio.WithDialVersion(3),
 	} {
 		if socketio.New(o).Check() == nil {

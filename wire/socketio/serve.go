@@ -23,8 +23,8 @@ func (p *Protocol) Check() error {
 	switch {
 	case p.parser != JSON && p.parser != Msgpack:
 		return fmt.Errorf("socketio: there is no %s", p.parser)
-	case p.carriers < PollingFirst || p.carriers > PollingOnly:
-		return errors.New("socketio: unknown carriers to dial")
+	case p.transports < PollingFirst || p.transports > PollingOnly:
+		return errors.New("socketio: unknown transports to dial")
 	case p.dialVersion != 4 && p.dialVersion != 5:
 		return fmt.Errorf("socketio: there is no protocol %d to dial", p.dialVersion)
 	}

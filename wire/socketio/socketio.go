@@ -75,7 +75,7 @@ type Protocol struct {
 	attachmentTimeout  time.Duration
 	engine             engineio.Options
 	noV3               bool
-	carriers           Carriers
+	transports           Transports
 	dialVersion        int
 }
 
@@ -91,7 +91,7 @@ type Option func(*Protocol)
 // New returns the wire.
 func New(o ...Option) *Protocol {
 	p := &Protocol{
-		path: DefaultPath, parser: JSON, dialVersion: 5, carriers: PollingFirst,
+		path: DefaultPath, parser: JSON, dialVersion: 5, transports: PollingFirst,
 		maxAttachments: DefaultMaxAttachments, attachmentTimeout: DefaultAttachmentTimeout,
 	}
 	for _, option := range o {

@@ -107,7 +107,7 @@ func newWorld(t *testing.T, change func(*Options), opts ...polywire.Option) *wor
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewServer(webhook.Middleware(v, webhook.ReceiverOptions{OnReject: func(_ *http.Request, err error) {
+	s := httptest.NewServer(webhook.Middleware(v, webhook.ReceiverOptions{Refused: func(_ *http.Request, err error) {
 		t.Errorf("a request is not signed: %v", err)
 	}})(http.HandlerFunc(w.serve)))
 	t.Cleanup(s.Close)

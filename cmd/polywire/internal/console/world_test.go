@@ -88,7 +88,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 	w.serveAdmin()
 	opts := []polywire.Option{
 		polywire.WithWires(native.New()), polywire.WithHooks(w.console.Hooks()), polywire.WithLogger(slog.New(slog.DiscardHandler)),
-		polywire.WithPublishPolicy(polywire.AllowAll), polywire.WithBroadcastPolicy(polywire.AllowBroadcast),
+		polywire.WithPublishPolicy(polywire.AllowPublish), polywire.WithBroadcastPolicy(polywire.AllowBroadcast),
 	}
 	if w.srv, err = polywire.New(append(opts, o.options...)...); err != nil {
 		t.Fatal(err)
