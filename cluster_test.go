@@ -441,17 +441,17 @@ func TestClusterHistory(t *testing.T) {
 		ns := newNodes(t, 3, nil, keeping(10, time.Hour))
 		ctx := t.Context()
 		first, _ := ns.peers[0].subscribe("kept", "")
-		at := first.Offset
+		at := first.Position
 		for i := range 6 {
 			if err := ns.srv[i%3].Room("kept").Send(ctx, "k", i); err != nil {
 				t.Fatal(err)
 			}
 			m := ns.peers[0].receive()
-			if string(m.Payload.Data) != fmt.Sprint(i) || m.Offset == "" {
+			if string(m.Payload.Data) != fmt.Sprint(i) || m.Position == "" {
 				t.Fatalf("got %+v", m)
 			}
 			if i == 2 {
-				at = m.Offset
+				at = m.Position
 			}
 		}
 		// It comes back on another node, which has had nobody in the room.
@@ -459,7 +459,7 @@ func TestClusterHistory(t *testing.T) {
 		if !answer.Recovered || numbers(missed) != "3 4 5" {
 			t.Errorf("%+v with %q", answer, numbers(missed))
 		}
-		answer, missed = ns.peers[2].subscribe("kept", first.Offset)
+		answer, missed = ns.peers[2].subscribe("kept", first.Position)
 		if !answer.Recovered || numbers(missed) != "0 1 2 3 4 5" {
 			t.Errorf("%+v with %q", answer, numbers(missed))
 		}
@@ -471,7 +471,7 @@ func TestClusterHistory(t *testing.T) {
 		if answer, missed = peers[0].subscribe("kept", at); answer.Recovered || len(missed) > 0 {
 			t.Errorf("more than is kept: %+v with %q", answer, numbers(missed))
 		}
-		if answer, missed = peers[1].subscribe("kept", "other.1"); answer.Recovered || len(missed) > 0 || answer.Offset == "" {
+		if answer, missed = peers[1].subscribe("kept", "other.1"); answer.Recovered || len(missed) > 0 || answer.Position == "" {
 			t.Errorf("another epoch: %+v with %q", answer, numbers(missed))
 		}
 	})

@@ -339,7 +339,7 @@ func (c *Conn) answered(p *wire.Packet) {
 		return
 	}
 	waiting.header = p.Header
-	waiting.joined = Subscription{p.Offset, p.Recovered}
+	waiting.joined = Subscription{p.Position, p.Recovered}
 	for _, a := range p.Args {
 		waiting.args = append(waiting.args, a.Clone())
 	}

@@ -80,7 +80,7 @@ func (f *fanout) send(c *Conn) {
 	case f.flags.volatile && !l.writable():
 		f.failed = append(f.failed, failure{c, DropVolatile})
 		return
-	case l.format == 0 || f.packet.Offset != "" && l.personal(&f.packet):
+	case l.format == 0 || f.packet.Position != "" && l.personal(&f.packet):
 		err = f.sendAlone(c)
 	default:
 		e := f.encoding(c)
@@ -116,7 +116,7 @@ func (l *link) personal(p *wire.Packet) bool {
 func (f *fanout) sendAlone(c *Conn) error {
 	p := f.packet
 	if f.ofSession && !c.resumable() {
-		p.Offset = ""
+		p.Position = ""
 	}
 	if err := c.link.fill(&p, f.out.Value); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (f *fanout) encoding(c *Conn) *encoding {
 	p := f.packet
 	p.Namespace = label
 	if f.ofSession && !c.resumable() { // which is the same for all of a format
-		p.Offset = ""
+		p.Position = ""
 	}
 	if coded {
 		p.Code, p.Kind = code, ""
@@ -157,7 +157,7 @@ func (f *fanout) encoding(c *Conn) *encoding {
 
 // roomFor is about what a packet takes when it is encoded.
 func roomFor(p *wire.Packet) int {
-	n := 48 + len(p.Namespace) + len(p.Kind) + len(p.Room) + len(p.Offset) + len(p.Payload.Data)
+	n := 48 + len(p.Namespace) + len(p.Kind) + len(p.Room) + len(p.Position) + len(p.Payload.Data)
 	for i := range p.Args {
 		n += 16 + len(p.Args[i].Data)
 	}

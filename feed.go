@@ -106,7 +106,7 @@ func (f *feed) add(e entry) *fanout {
 	s := f.h.srv
 	fan := s.newFanoutOf(e.kind, e.header, e.value, f.room)
 	fan.flags = e.flags
-	fan.packet.Offset = formatPosition(f.at)
+	fan.packet.Position = formatPosition(f.at)
 	if ns := s.namespace(f.namespace); ns != nil {
 		t := Target{srv: s, ns: ns, local: true, rooms: f.rooms, exceptRooms: e.exceptRooms,
 			exceptConns: s.connsOf(e.exceptIDs), resumable: resumableNot}
@@ -210,7 +210,7 @@ func (f *feed) resend(c *Conn, from position) bool {
 			continue
 		}
 		p := wire.Packet{Type: wire.Message, Kind: e.kind, Header: e.header, Room: f.room,
-			Offset: formatPosition(position{Epoch: f.at.Epoch, Offset: e.offset})}
+			Position: formatPosition(position{Epoch: f.at.Epoch, Offset: e.offset})}
 		if c.link.fill(&p, e.value) != nil {
 			continue // as when it was sent: its wire cannot say this
 		}

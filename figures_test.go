@@ -311,7 +311,7 @@ func TestRecoveryFigures(t *testing.T) {
 		srv := newServer(t, nil, allowSubscribe(), keeping(10, time.Minute), unlogged())
 		peers, _ := crowd(t, srv, 3)
 		first, _ := peers[0].subscribe("kept", "")
-		peers[1].subscribe("kept", first.Offset)
+		peers[1].subscribe("kept", first.Position)
 		peers[2].subscribe("kept", "elsewhere.1")
 		if r := srv.Stats().Recovery; r != (polywire.RecoveryStats{RoomHits: 1, RoomMisses: 1}) {
 			t.Errorf("%+v", r)

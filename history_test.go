@@ -18,7 +18,7 @@ import (
 // came before it.
 func (p *peer) subscribe(room, from string) (answer wire.Packet, missed []wire.Packet) {
 	p.t.Helper()
-	p.send(wire.Packet{Type: wire.Subscribe, ID: 1, Room: room, Offset: from})
+	p.send(wire.Packet{Type: wire.Subscribe, ID: 1, Room: room, Position: from})
 	for {
 		got := p.receive()
 		if got.Type != wire.Message {
@@ -74,17 +74,17 @@ func TestHistory(t *testing.T) {
 				}
 				p := connect(t, srv)
 				answer, _ := p.subscribe("kept", "")
-				if answer.Type != wire.Reply || answer.Offset == "" || answer.Recovered {
+				if answer.Type != wire.Reply || answer.Position == "" || answer.Recovered {
 					t.Fatalf("the first subscription was answered with %+v", answer)
 				}
-				at := answer.Offset
+				at := answer.Position
 				send(c.seen)
 				for range c.seen {
 					m := p.receive()
-					if m.Offset == "" || m.Room != "kept" {
+					if m.Position == "" || m.Room != "kept" {
 						t.Fatalf("a message came as %+v", m)
 					}
-					at = m.Offset
+					at = m.Position
 				}
 				p.end()
 				send(c.missed)
@@ -120,18 +120,18 @@ func TestHistoryPlaces(t *testing.T) {
 		for _, from := range []string{"x", ".", "x.", ".1", "x.!", "x.1", strings.Repeat("x", 70) + ".1", srv.Nodes().ID() + "1.9", srv.Nodes().ID() + "2.1", "\x00.1"} {
 			p := connect(t, srv)
 			answer, missed := p.subscribe("kept.a", from)
-			if answer.Type != wire.Reply || answer.Recovered || len(missed) > 0 || answer.Offset == "" {
+			if answer.Type != wire.Reply || answer.Recovered || len(missed) > 0 || answer.Position == "" {
 				t.Errorf("from %q: %+v with %d messages", from, answer, len(missed))
 			}
 			// A second look from where the peer is finds nothing, and is fine.
-			if answer, missed = p.subscribe("kept.a", answer.Offset); !answer.Recovered || len(missed) > 0 {
+			if answer, missed = p.subscribe("kept.a", answer.Position); !answer.Recovered || len(missed) > 0 {
 				t.Errorf("a check was answered with %+v and %d messages", answer, len(missed))
 			}
 			p.end()
 		}
 		p := connect(t, srv)
 		defer p.end()
-		if answer, _ := p.subscribe("other", "x.1"); answer.Type != wire.Reply || answer.Offset != "" || answer.Recovered {
+		if answer, _ := p.subscribe("other", "x.1"); answer.Type != wire.Reply || answer.Position != "" || answer.Recovered {
 			t.Errorf("a room without history: %+v", answer)
 		}
 	})
@@ -174,7 +174,7 @@ func TestHistoryOfSeveralRooms(t *testing.T) {
 			who  int
 			want string
 		}{{2, "1"}, {3, ""}} {
-			if _, missed := peers[c.who].subscribe("kept.b", start.Offset); numbers(missed) != c.want {
+			if _, missed := peers[c.who].subscribe("kept.b", start.Position); numbers(missed) != c.want {
 				t.Errorf("later peer %d got %q, want %q", c.who, numbers(missed), c.want)
 			}
 		}
@@ -202,7 +202,7 @@ func TestHistoryWhileSending(t *testing.T) {
 		for range min(150, total-len(got)) {
 			got = append(got, p.receive())
 		}
-		at := got[len(got)-1].Offset
+		at := got[len(got)-1].Position
 		p.end()
 		p = connect(t, srv)
 		answer, missed := p.subscribe("kept", at)
@@ -240,11 +240,11 @@ func TestHistoryBounds(t *testing.T) {
 			_ = srv.Room("kept").Send(t.Context(), "n", strings.Repeat("x", 900))
 			_ = srv.Room("big").Send(t.Context(), "n", strings.Repeat("x", 10_000))
 		}
-		if answer, missed := p.subscribe("kept", first.Offset); answer.Recovered || len(missed) > 0 {
+		if answer, missed := p.subscribe("kept", first.Position); answer.Recovered || len(missed) > 0 {
 			t.Errorf("more than is kept: %+v with %d messages", answer, len(missed))
 		}
 		// What does not fit into the outbox would end the connection each time.
-		if answer, missed := p.subscribe("big", big.Offset); answer.Recovered || len(missed) > 0 {
+		if answer, missed := p.subscribe("big", big.Position); answer.Recovered || len(missed) > 0 {
 			t.Errorf("more than the outbox takes: %+v with %d messages", answer, len(missed))
 		}
 	})

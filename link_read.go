@@ -317,8 +317,8 @@ func (r *reader) request(c *Conn, p *wire.Packet) (goOn bool, err error) {
 		return true, err
 	}
 	req.size = max(r.size, req.Size())
-	if p.Offset != "" && l.dial != nil {
-		l.dial.moved(p.Room, p.Offset)
+	if p.Position != "" && l.dial != nil {
+		l.dial.moved(p.Room, p.Position)
 	}
 	if l.out.waitForRoom(l) {
 		r.last = lap{}
@@ -473,7 +473,7 @@ func (l *link) enqueue(req *request) error {
 		l.awaitRoom(b, req)
 		l.held.Store(false)
 	}
-	if l.ending() && (l.dial == nil || req.Offset() == "") { // a place that is noted is one up to which all was handled
+	if l.ending() && (l.dial == nil || req.Position() == "") { // a place that is noted is one up to which all was handled
 		return nil // nothing new is handled
 	}
 	if l.busy != b { // all done while we waited

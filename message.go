@@ -106,9 +106,9 @@ func (m *Message) IsCall() bool { return m.call }
 // tells; empty otherwise.
 func (m *Message) Room() string { return m.room }
 
-// Offset returns the message's place in its room's history, as the server has
+// Position returns the message's place in its room's history, as the server has
 // told; empty where the room keeps none. See [WithHistory].
-func (m *Message) Offset() string {
+func (m *Message) Position() string {
 	if m.rare == nil {
 		return ""
 	}

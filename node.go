@@ -142,7 +142,7 @@ func (n *node) close(ctx context.Context) error {
 		return nil
 	}
 	n.end()
-	err := n.bus.Close(ctx)
+	err := n.bus.Shutdown(ctx)
 	n.mu.Lock()
 	questions := slices.Collect(maps.Values(n.questions))
 	n.mu.Unlock()

@@ -54,12 +54,12 @@ func (s *Server) subscribe(ctx context.Context, r *request) error {
 	if err := s.cfg.subscribe(ctx, c, room); err != nil {
 		return forbidden(err)
 	}
-	p, err := c.enter(ctx, room, true, r.Offset())
+	p, err := c.enter(ctx, room, true, r.Position())
 	if err != nil {
 		return err
 	}
 	if p != (place{}) {
-		if r.Offset() != "" {
+		if r.Position() != "" {
 			s.counters.recovery(&s.counters.roomHits, &s.counters.roomMisses, p.recovered)
 		}
 		r.extra().place = p

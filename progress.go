@@ -26,7 +26,7 @@ type Subscription struct {
 func (c *Conn) SubscribeFrom(ctx context.Context, room, position string) (Subscription, error) {
 	var s Subscription
 	began := c.link.dial.follow(room, position)
-	err := c.ask(ctx, wire.Packet{Type: wire.Subscribe, Room: room, Offset: position}, nil, answerOptions{subscription: &s})
+	err := c.ask(ctx, wire.Packet{Type: wire.Subscribe, Room: room, Position: position}, nil, answerOptions{subscription: &s})
 	c.link.dial.joined(room, began, s, err)
 	return s, err
 }

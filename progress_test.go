@@ -40,7 +40,7 @@ func asks(conn *polywire.Conn, p *peer, room, position string) (wire.Packet, <-c
 }
 
 func from(room, offset string) wire.Packet {
-	return wire.Packet{Type: wire.Message, Kind: "k", Room: room, Offset: offset}
+	return wire.Packet{Type: wire.Message, Kind: "k", Room: room, Position: offset}
 }
 
 func at(t *testing.T, conn *polywire.Conn, room, want string) {
@@ -64,10 +64,10 @@ func TestPosition(t *testing.T) {
 		at(t, conn, "a", " false")
 
 		asked, done := asks(conn, p, "a", "")
-		if asked.Type != wire.Subscribe || asked.Room != "a" || asked.Offset != "" {
+		if asked.Type != wire.Subscribe || asked.Room != "a" || asked.Position != "" {
 			t.Errorf("asked %+v", asked)
 		}
-		p.send(wire.Packet{Type: wire.Reply, ID: asked.ID, Offset: "e.10"})
+		p.send(wire.Packet{Type: wire.Reply, ID: asked.ID, Position: "e.10"})
 		if got := <-done; got.err != nil || got.Subscription != (polywire.Subscription{Position: "e.10"}) {
 			t.Errorf("%+v", got)
 		}
@@ -77,8 +77,8 @@ func TestPosition(t *testing.T) {
 
 		// What came since it was asked knows better than the answer.
 		asked, done = asks(conn, p, "a", "e.11")
-		p.send(from("a", "e.12"), wire.Packet{Type: wire.Reply, ID: asked.ID, Offset: "e.11", Recovered: true})
-		if got := <-done; asked.Offset != "e.11" || got.err != nil || !got.Recovered {
+		p.send(from("a", "e.12"), wire.Packet{Type: wire.Reply, ID: asked.ID, Position: "e.11", Recovered: true})
+		if got := <-done; asked.Position != "e.11" || got.err != nil || !got.Recovered {
 			t.Errorf("asked %+v: %+v", asked, got)
 		}
 		at(t, conn, "a", "e.12 true")
@@ -142,7 +142,7 @@ func TestHandled(t *testing.T) {
 		}, polywire.WithInboxMessages(3))
 		conn, p := dialled(t, srv)
 		asked, done := asks(conn, p, "a", "")
-		p.send(wire.Packet{Type: wire.Reply, ID: asked.ID, Offset: "e.0"})
+		p.send(wire.Packet{Type: wire.Reply, ID: asked.ID, Position: "e.0"})
 		<-done
 		if err := conn.Handled(t.Context()); err != nil {
 			t.Errorf("nothing to wait for: %v", err)
@@ -190,7 +190,7 @@ func TestPlacesOfSessions(t *testing.T) {
 		for _, send := range []error{
 			srv.Room("a").Send(t.Context(), "k", 1), srv.All().Send(t.Context(), "k", 2), c.Send(t.Context(), "k", 3),
 		} {
-			if got := p.receive(); send != nil || got.Type != wire.Message || got.Offset != "" {
+			if got := p.receive(); send != nil || got.Type != wire.Message || got.Position != "" {
 				t.Errorf("%+v, %v", got, send)
 			}
 		}

@@ -166,7 +166,7 @@ func (r *recovery) fanOut(t Target, f *fanout) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cluster == nil { // else it is away: the connections here get it without a place
-		f.packet.Offset, f.ofSession = r.keep(k, settled), true
+		f.packet.Position, f.ofSession = r.keep(k, settled), true
 	}
 	t.fanOut(f)
 	return nil
@@ -190,7 +190,7 @@ func (r *recovery) send(ctx context.Context, c *Conn, p wire.Packet, v any, flag
 		return err
 	}
 	if r.cluster == nil && c.resumable() {
-		p.Offset = r.keep(kept{packet: p, namespace: c.ns.name, to: []string{c.ID()}}, settled)
+		p.Position = r.keep(kept{packet: p, namespace: c.ns.name, to: []string{c.ID()}}, settled)
 	}
 	if err := c.link.fill(&p, settled); err != nil {
 		return err
@@ -217,7 +217,7 @@ func (r *recovery) keep(k kept, args Args) (offset string) {
 	}
 	r.last = k.number
 	offset = formatPosition(position{Epoch: r.epoch, Offset: k.number})
-	k.packet.Offset = offset
+	k.packet.Position = offset
 	r.log = append(r.log, k)
 	r.bytes += k.size()
 	r.purge(k.at)
@@ -381,7 +381,7 @@ func (r *recovery) begin(c *Conn, hello *wire.Packet) {
 // last message that it has got.
 func (r *recovery) find(c *Conn, hello *wire.Packet) (s *session, after uint64) {
 	r.purge(time.Now())
-	at, ok := parsePosition(hello.Offset)
+	at, ok := parsePosition(hello.Position)
 	if s = r.sessions[hello.Resume]; s == nil {
 		s = r.elsewhere[hello.Resume] // its node has not noticed the end
 	}

@@ -142,7 +142,7 @@ func (l *sharedLog) fanOut(number uint64, e *envelope.Envelope) {
 	}
 	f := r.srv.newFanout(&Outgoing{Kind: e.Kind, Header: e.Header, Value: args}, room)
 	f.flags = flagsOf(e.Flags)
-	f.packet.Offset, f.ofSession = offset, true
+	f.packet.Position, f.ofSession = offset, true
 	t.fanOut(f)
 	l.later(func() {
 		defer f.done()

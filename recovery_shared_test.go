@@ -31,7 +31,7 @@ func (w *world) beginOnOne(t *testing.T, hub *cluster.Memory) (two *polywire.Ser
 	if err := two.Room("in").Send(t.Context(), "first", 1); err != nil {
 		t.Fatal(err)
 	}
-	w.offset = p.receive().Offset
+	w.offset = p.receive().Position
 	synctest.Wait()
 	return two, p
 }
@@ -101,7 +101,7 @@ func TestRecoveryOnAnotherNode(t *testing.T) {
 				}
 				_ = from.Room(w.id).Send(ctx, "direct", 1)
 				_ = from.Room("in").Send(ctx, "room", 1)
-				if a, b := q.receive(), q.receive(); a.Kind != "direct" || b.Kind != "room" || b.Offset == "" {
+				if a, b := q.receive(), q.receive(); a.Kind != "direct" || b.Kind != "room" || b.Position == "" {
 					t.Errorf("got %+v and %+v", a, b)
 				}
 				if !c.killed && w.srv.Conn(w.id) != nil {

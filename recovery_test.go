@@ -17,7 +17,7 @@ import (
 // the kinds of the messages that come before the welcome, and the welcome.
 func (p *peer) resume(secret, offset string) (missed []string, w wire.Packet) {
 	p.t.Helper()
-	p.send(wire.Packet{Type: wire.Hello, Namespace: "/", Resume: secret, Offset: offset})
+	p.send(wire.Packet{Type: wire.Hello, Namespace: "/", Resume: secret, Position: offset})
 	for {
 		f := p.receive()
 		if f.Type != wire.Message {
@@ -72,7 +72,7 @@ func (w *world) begin(t *testing.T) (*peer, *polywire.Conn) {
 	if err := conn.Send(t.Context(), "first", 1); err != nil {
 		t.Fatal(err)
 	}
-	w.offset = p.receive().Offset
+	w.offset = p.receive().Position
 	if w.offset == "" || len(w.secret) != 20 {
 		t.Fatalf("offset %q, secret %q", w.offset, w.secret)
 	}
@@ -159,7 +159,7 @@ func TestRecoveryBounds(t *testing.T) {
 			p := join(t, srv, nil)
 			_, w := p.resume("", "")
 			_ = srv.Conn(w.Key).Send(t.Context(), "x", 1)
-			secrets, offsets = append(secrets, w.Resume), append(offsets, p.receive().Offset)
+			secrets, offsets = append(secrets, w.Resume), append(offsets, p.receive().Position)
 			p.end()
 			synctest.Wait()
 		}

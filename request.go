@@ -47,8 +47,8 @@ func (c *Conn) newRequest(r *request, p *wire.Packet, now time.Duration) (*reque
 		op:  p.Type,
 		ctx: &requestContext{conn: c, request: r, until: now + l.srv.cfg.HandlerTimeout},
 	}
-	if p.Offset != "" {
-		r.extra().offset = p.Offset
+	if p.Position != "" {
+		r.extra().offset = p.Position
 	}
 	if p.Type == wire.Message {
 		r.call = false
@@ -251,7 +251,7 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 	if err == nil {
 		p.Type, p.Namespace, p.ID, p.Key, p.Header = wire.Reply, r.conn.label(), r.id, r.key, header
 		if r.rare != nil {
-			p.Offset, p.Recovered = r.rare.place.offset, r.rare.place.recovered
+			p.Position, p.Recovered = r.rare.place.offset, r.rare.place.recovered
 		}
 		if err = l.fillAs(p, r.kind, result); err == nil {
 			err = l.sendWith(sc, sendOpen)

@@ -60,7 +60,7 @@ type Client struct {
 	conn    *polywire.Conn // nil while there is none
 	rooms   []string
 	places  map[string]string // how far it came in them before the present connection
-	place   wire.Placer       // the last link's, where it has such; used by open, and between lives
+	place   wire.Positioner   // the last link's, where it has such; used by open, and between lives
 	expires time.Time         // the end of the token that was shown last; used as place is
 	err     error             // why it is closed
 	left    error             // what went wrong while it closed
@@ -322,13 +322,13 @@ func (c *Client) open(ctx context.Context) (*polywire.Conn, error) {
 	d := c.cfg.dial
 	d.Credentials = o.Header
 	if c.place != nil {
-		d.Offset = c.place.Offset()
+		d.Position = c.place.Position()
 	}
 	link, err := c.dial.Dial(ctx, c.core.Host(c.name), c.url, d)
 	if err != nil {
 		return nil, fmt.Errorf("client: dial %s: %w", c.url.Redacted(), err)
 	}
-	c.place, _ = link.Session.(wire.Placer)
+	c.place, _ = link.Session.(wire.Positioner)
 	if s, ok := link.Session.(wire.Recoverer); ok {
 		s.OnRecovered(c.recovered)
 	}

@@ -117,7 +117,7 @@ func (c *Client) cameAnywhere() bool {
 // has come to.
 func (c *Client) placed() bool {
 	_, inRooms := c.place.(wire.Recoverer)
-	return inRooms && c.place.Offset() != ""
+	return inRooms && c.place.Position() != ""
 }
 
 // awaitHandled waits until what came on the connection before has been

@@ -474,7 +474,7 @@ func TestStreamsRecover(t *testing.T) {
 				}
 				defer c.Close()
 				c.Handle("news", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
-					places <- m.Offset()
+					places <- m.Position()
 					return into(news).Handle(ctx, m)
 				}))
 				connect(t, c)

@@ -66,10 +66,10 @@ type Bus interface {
 	// Announce replaces what the others know of this node; the ID stays. While
 	// the engine is away it is kept, and told later.
 	Announce(self Node) error
-	// Close says goodbye to the other nodes and ends the bus. After it returns
+	// Shutdown says goodbye to the other nodes and ends the bus. After it returns
 	// the receiver is not called any more. ctx bounds the goodbye. A second
 	// call waits for the first and returns nil; all else returns ErrClosed.
-	Close(ctx context.Context) error
+	Shutdown(ctx context.Context) error
 }
 
 // Historian is implemented by buses that have logs.

@@ -76,7 +76,7 @@ func (h *Memory) Open(ctx context.Context, self Node, r Receiver) (Bus, error) {
 	case <-n.told:
 		return n, nil
 	case <-ctx.Done():
-		_ = n.Close(ctx)
+		_ = n.Shutdown(ctx)
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
 }
@@ -379,8 +379,8 @@ func (n *memoryNode) Announce(self Node) error {
 	return nil
 }
 
-// Close implements [Bus].
-func (n *memoryNode) Close(context.Context) error {
+// Shutdown implements [Bus].
+func (n *memoryNode) Shutdown(context.Context) error {
 	h := n.h
 	h.mu.Lock()
 	if !n.closed {

@@ -81,7 +81,7 @@ func open(t *testing.T, h *cluster.Memory, id string, r *recorder) cluster.Bus {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = bus.Close(context.Background()) })
+	t.Cleanup(func() { _ = bus.Shutdown(context.Background()) })
 	return bus
 }
 
@@ -176,7 +176,7 @@ func TestMemoryKill(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		ra.expect(t, "nodes a")
 		rb.expect(t)
-		if err := b.Close(t.Context()); err != nil {
+		if err := b.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
 		rc := &recorder{}
@@ -211,7 +211,7 @@ func TestMemoryCut(t *testing.T) {
 		rb.expect(t, "x here")
 
 		h.Cut("b")
-		if err := b.Close(t.Context()); err != nil { // nobody hears the goodbye
+		if err := b.Shutdown(t.Context()); err != nil { // nobody hears the goodbye
 			t.Error(err)
 		}
 		ra.expect(t)
@@ -315,7 +315,7 @@ func TestMemoryNewOptions(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "Size 10, not 1") {
 			t.Fatalf("other options: %v", err)
 		}
-		if err := a.Close(t.Context()); err != nil {
+		if err := a.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		l = openLog(t, b, o)

@@ -200,7 +200,7 @@ func TestWithoutJetStreamIsNoDirectory(t *testing.T) {
 	if err := s.Health(); err != nil {
 		t.Error(err)
 	}
-	if st, err := s.Stats(); err != nil || st.InMessages == 0 || st.MaxStoreBytes != 0 {
+	if st, err := s.Stats(); err != nil || st.MessagesIn == 0 || st.MaxStoreBytes != 0 {
 		t.Errorf("%+v, %v", st, err)
 	}
 	for _, dir := range []string{".", os.Getenv("TMPDIR")} {

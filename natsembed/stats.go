@@ -42,8 +42,8 @@ type Stats struct {
 	SlowConsumers int64 // clients cut off since the start because they did not read
 	Nodes         int   // servers of the cluster that this one is connected with, itself too
 
-	InMessages, OutMessages int64 // since the start, with those of other nodes
-	InBytes, OutBytes       int64 // of these
+	MessagesIn, MessagesOut int64 // since the start, with those of other nodes
+	BytesIn, BytesOut       int64 // of these
 
 	StoreBytes, MaxStoreBytes   uint64 // streams on this server's disk, and their bound
 	MemoryBytes, MaxMemoryBytes uint64 // streams in its memory, and their bound
@@ -70,7 +70,7 @@ func (s *Server) Stats() (Stats, error) {
 	st := Stats{
 		Connections: v.Connections, Subscriptions: int(v.Subscriptions), SlowConsumers: v.SlowConsumers,
 		Nodes:      s.nodes(),
-		InMessages: v.InMsgs, OutMessages: v.OutMsgs, InBytes: v.InBytes, OutBytes: v.OutBytes,
+		MessagesIn: v.InMsgs, MessagesOut: v.OutMsgs, BytesIn: v.InBytes, BytesOut: v.OutBytes,
 	}
 	if s.opts.NoJetStream {
 		return st, nil

@@ -187,7 +187,7 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	close(b.quit)
 	closing, cancel := withGrace(ctx)
 	defer cancel()
-	errs[len(consumers)] = b.driver.Close(closing)
+	errs[len(consumers)] = b.driver.Shutdown(closing)
 	b.report(Status{Connection: Disconnected, Since: time.Now(), Reconnects: b.status.Load().Reconnects})
 	if err := ctx.Err(); err != nil {
 		return err

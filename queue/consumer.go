@@ -341,7 +341,7 @@ func (s *session) end() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
-	_ = s.sub.Close(ctx) // what it holds still comes back by itself
+	_ = s.sub.Shutdown(ctx) // what it holds still comes back by itself
 	c := s.c
 	c.mu.Lock()
 	c.lingering = slices.DeleteFunc(c.lingering, func(other *session) bool { return other == s })

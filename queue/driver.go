@@ -33,10 +33,10 @@ type Driver interface {
 	WalkDead(ctx context.Context, queue, after string, visit Visit) error
 	// Inspect returns figures about a queue; ErrNotFound if there is none.
 	Inspect(ctx context.Context, queue string) (Depth, error)
-	// Close ends subscriptions as their Close does, waits for unconfirmed
+	// Shutdown ends subscriptions as their Shutdown does, waits for unconfirmed
 	// messages until ctx ends, and gives up the connections; receipts that are
 	// left then end with ErrUnavailable. After it Publish gives ErrClosed.
-	Close(ctx context.Context) error
+	Shutdown(ctx context.Context) error
 }
 
 // Receipt stands for a message that has been handed to a broker.
@@ -125,8 +125,8 @@ type Subscription interface {
 	// Stop ends the coming of messages: after it returned nil Receive is not
 	// called any more. Claims stay good and can be answered.
 	Stop(ctx context.Context) error
-	// Close is Stop, and gives back what is still unanswered.
-	Close(ctx context.Context) error
+	// Shutdown is Stop, and gives back what is still unanswered.
+	Shutdown(ctx context.Context) error
 	// Lease is how long a claim lives without Extend; zero: as long as the connection.
 	Lease() time.Duration
 }

@@ -163,14 +163,14 @@ func (m *Memory) Inspect(_ context.Context, queue string) (Depth, error) {
 	return d, nil
 }
 
-// Close gives back what is in hand.
-func (m *Memory) Close(ctx context.Context) error {
+// Shutdown gives back what is in hand.
+func (m *Memory) Shutdown(ctx context.Context) error {
 	m.store.mu.Lock()
 	m.closed = true
 	subs := slices.Collect(maps.Keys(m.subs))
 	m.store.mu.Unlock()
 	for _, sub := range subs {
-		_ = sub.Close(ctx)
+		_ = sub.Shutdown(ctx)
 	}
 	return nil
 }

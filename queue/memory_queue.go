@@ -239,8 +239,8 @@ func (s *memorySub) Stop(context.Context) error {
 	return nil
 }
 
-// Close gives back what is unanswered.
-func (s *memorySub) Close(ctx context.Context) error {
+// Shutdown gives back what is unanswered.
+func (s *memorySub) Shutdown(ctx context.Context) error {
 	_ = s.Stop(ctx)
 	mu := &s.q.s.mu
 	mu.Lock()

@@ -154,7 +154,7 @@ func remote(err error) bool {
 type Retry struct {
 	Tries   int           // in all, the first one too; default 3
 	Wait    time.Duration // before the second try, doubled before each further one; default 50 ms
-	Longest time.Duration // the longest wait, more than Wait; default 1 s, or ten times Wait if that is more
+	MaxWait time.Duration // the longest wait, more than Wait; default 1 s, or ten times Wait if that is more
 	// PerTry bounds each try, so that one connection that hangs leaves time for
 	// others. Default 0: only the call's timeout does.
 	PerTry time.Duration
@@ -180,21 +180,21 @@ func WithRetry(r Retry) Option {
 		if r.Wait == 0 {
 			r.Wait = 50 * time.Millisecond
 		}
-		if r.Longest == 0 {
-			r.Longest = max(time.Second, 10*r.Wait)
+		if r.MaxWait == 0 {
+			r.MaxWait = max(time.Second, 10*r.Wait)
 		}
 		if r.If == nil {
 			r.If = worthwhile
 		}
-		if r.Tries < 1 || r.Wait < 0 || r.Longest <= r.Wait || r.PerTry < 0 {
-			return errors.New("retries need Tries > 0, 0 < Wait < Longest and PerTry >= 0")
+		if r.Tries < 1 || r.Wait < 0 || r.MaxWait <= r.Wait || r.PerTry < 0 {
+			return errors.New("retries need Tries > 0, 0 < Wait < MaxWait and PerTry >= 0")
 		}
 		policy := retrypolicy.NewBuilder[any]().
 			HandleIf(func(_ any, err error) bool { return err != nil }).
 			AbortIf(func(_ any, err error) bool { return !r.If(err) || errors.Is(err, errGivenUp) }).
 			ReturnLastFailure().
 			WithMaxAttempts(r.Tries).
-			WithBackoff(r.Wait, r.Longest).
+			WithBackoff(r.Wait, r.MaxWait).
 			WithJitterFactor(0.25).
 			Build()
 		c.retry = &retrier{r, failsafe.With[any](policy)}

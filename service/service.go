@@ -27,8 +27,8 @@ import (
 var (
 	// ErrExists is returned by Register for a name that is taken.
 	ErrExists = errors.New("service: the name is taken")
-	// ErrUnknown is returned by Deregister for a name that nobody has registered.
-	ErrUnknown = errors.New("service: no such service")
+	// ErrNotFound is returned by Deregister for a name that nobody has registered.
+	ErrNotFound = errors.New("service: no such service")
 	// ErrNotConnected is returned while no address of the service can be
 	// reached, and after Disconnect. Its code is unavailable.
 	ErrNotConnected = fmt.Errorf("service: not connected: %w",
@@ -98,14 +98,14 @@ func (r *Registry) Services() []*Service {
 }
 
 // Deregister forgets a service and disconnects it for good; see
-// [Service.Disconnect]. Error: [ErrUnknown].
+// [Service.Disconnect]. Error: [ErrNotFound].
 func (r *Registry) Deregister(name string) error {
 	r.mu.Lock()
 	s := r.services[name]
 	delete(r.services, name)
 	r.mu.Unlock()
 	if s == nil {
-		return fmt.Errorf("%w: %q", ErrUnknown, name)
+		return fmt.Errorf("%w: %q", ErrNotFound, name)
 	}
 	s.disconnect(true)
 	return nil

@@ -44,7 +44,7 @@ func TestRegistry(t *testing.T) {
 		if err := r.Deregister("users"); err != nil {
 			t.Error(err)
 		}
-		if err := r.Deregister("users"); !errors.Is(err, service.ErrUnknown) {
+		if err := r.Deregister("users"); !errors.Is(err, service.ErrNotFound) {
 			t.Errorf("deregistered twice: %v", err)
 		}
 		if r.Lookup("users") != nil || users.Connected() {
@@ -85,7 +85,7 @@ func TestRegisterRefuses(t *testing.T) {
 		"backoff":       {"x", list, service.WithBackoff(2, 1), "backoff"},
 		"refresh":       {"x", nil, service.WithRefresh(time.Millisecond), "once a second"},
 		"breaker":       {"x", list, service.WithBreaker(service.Breaker{Failures: 3, Of: 2}), "breaker"},
-		"retry":         {"x", list, service.WithRetry(service.Retry{Wait: 2, Longest: 1}), "retries"},
+		"retry":         {"x", list, service.WithRetry(service.Retry{Wait: 2, MaxWait: 1}), "retries"},
 		"client option": {"x", list, service.WithClient(client.WithDialTimeout(0)), "dial timeout"},
 	} {
 		r := service.New()

@@ -32,7 +32,7 @@ const (
 	ClassForbidden                  // the address may not be connected to; no connection was opened
 	ClassProtocol                   // the answer was not HTTP, or had too large a header
 	ClassRequest                    // the request could not be made: a mistake on our side
-	ClassCancelled                  // our side gave up before the receiver did
+	ClassCanceled                   // our side gave up before the receiver did
 )
 
 // classNames are the names of all classes; the index is the class.
@@ -41,7 +41,7 @@ const (
 var classNames = [...]string{
 	ClassOK: "ok", ClassStatus: "status", ClassRedirect: "redirect", ClassGone: "gone", ClassThrottled: "throttled",
 	ClassTimeout: "timeout", ClassDNS: "dns", ClassConnect: "connect", ClassTLS: "tls", ClassForbidden: "forbidden",
-	ClassProtocol: "protocol", ClassRequest: "request", ClassCancelled: "cancelled",
+	ClassProtocol: "protocol", ClassRequest: "request", ClassCanceled: "canceled",
 }
 
 // String returns a lower-case word.
@@ -79,7 +79,7 @@ const (
 	Delivered Verdict = iota + 1 // the receiver has it
 	Retry                        // it failed, and may be tried again
 	Gone                         // it failed, and the endpoint is to be disabled
-	Cancelled                    // it does not count
+	Canceled                     // it does not count
 )
 
 // String returns a lower-case word.
@@ -91,8 +91,8 @@ func (v Verdict) String() string {
 		return "retry"
 	case Gone:
 		return "gone"
-	case Cancelled:
-		return "cancelled"
+	case Canceled:
+		return "canceled"
 	}
 	return fmt.Sprintf("Verdict(%d)", int(v))
 }
@@ -133,8 +133,8 @@ func (a Attempt) Verdict() Verdict {
 		return Delivered
 	case ClassGone:
 		return Gone
-	case ClassCancelled:
-		return Cancelled
+	case ClassCanceled:
+		return Canceled
 	}
 	return Retry
 }

@@ -259,7 +259,7 @@ func (d *Destination) classify(ctx context.Context, err error) Class {
 	case isRequest:
 		return ClassRequest
 	case ctx.Err() != nil:
-		return ClassCancelled
+		return ClassCanceled
 	case errors.Is(err, safehttp.ErrForbidden):
 		return ClassForbidden
 	case errors.Is(err, context.DeadlineExceeded) || isNet && netErr.Timeout():

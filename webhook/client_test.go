@@ -322,8 +322,8 @@ func TestUnreachable(t *testing.T) {
 		"no such name":        {t.Context(), noDNS, "http://receiver.example", ClassDNS},
 		"unknown certificate": {t.Context(), inside, untrusted.URL, ClassTLS},
 		"no TLS":              {t.Context(), inside, strings.Replace(plain.URL, "http", "https", 1), ClassTLS},
-		"cancelled":           {cancelled, inside, plain.URL, ClassCancelled},
-		"the caller's time":   {late, inside, hanging.URL, ClassCancelled},
+		"canceled":           {cancelled, inside, plain.URL, ClassCanceled},
+		"the caller's time":   {late, inside, hanging.URL, ClassCanceled},
 	} {
 		a := prepare(t, newClient(t, tt.o), endpoint(t, tt.url)).Deliver(tt.ctx, "a", "a", []byte("{}"), 1)
 		if a.Class != tt.want || a.Status != 0 || a.Error == "" {
@@ -420,7 +420,7 @@ func TestDescribe(t *testing.T) {
 }
 
 func TestClasses(t *testing.T) {
-	for c := ClassOK; c <= ClassCancelled; c++ {
+	for c := ClassOK; c <= ClassCanceled; c++ {
 		b, err := c.MarshalText()
 		var again Class
 		if err != nil || again.UnmarshalText(b) != nil || again != c {
@@ -431,7 +431,7 @@ func TestClasses(t *testing.T) {
 	if _, err := c.MarshalText(); err == nil || c.UnmarshalText(nil) == nil || c.UnmarshalText([]byte("x")) == nil || Class(99).String() != "Class(99)" {
 		t.Error("classes that there are not")
 	}
-	for v, want := range map[Verdict]string{Delivered: "delivered", Retry: "retry", Gone: "gone", Cancelled: "cancelled", 0: "Verdict(0)"} {
+	for v, want := range map[Verdict]string{Delivered: "delivered", Retry: "retry", Gone: "gone", Canceled: "canceled", 0: "Verdict(0)"} {
 		if v.String() != want {
 			t.Errorf("got %v, want %s", v, want)
 		}

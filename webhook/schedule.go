@@ -91,7 +91,7 @@ func (s Schedule) Next(a Attempt, chance float64) (wait time.Duration, again boo
 	switch a.Verdict() {
 	case Delivered, Gone:
 		return 0, false
-	case Cancelled:
+	case Canceled:
 		return 0, a.Try >= 1 && a.Try <= len(s.delays)
 	}
 	if a.Try < 1 { // the first of which we know

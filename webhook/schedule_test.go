@@ -75,7 +75,7 @@ func TestNext(t *testing.T) {
 		{"last", Attempt{Try: 10, Class: ClassTimeout}, 0, false},
 		{"after the last", Attempt{Try: 11, Class: ClassTimeout}, 0, false},
 		{"not counted", Attempt{Try: 0, Class: ClassTimeout}, 0, false},
-		{"cancelled", Attempt{Try: 3, Class: ClassCancelled}, 0, true},
+		{"cancelled", Attempt{Try: 3, Class: ClassCanceled}, 0, true},
 		{"longer by the receiver", Attempt{Try: 1, Class: ClassThrottled, RetryAfter: time.Minute}, time.Minute, true},
 		{"never shorter", Attempt{Try: 2, Class: ClassThrottled, RetryAfter: time.Second}, 5 * time.Minute, true},
 		{"at most a day", Attempt{Try: 1, Class: ClassThrottled, RetryAfter: 1000 * time.Hour}, 24 * time.Hour, true},

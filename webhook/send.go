@@ -51,7 +51,7 @@ func retry(ctx context.Context, s Schedule, deliver func(try int) Attempt) error
 		a := deliver(try)
 		a.RetryAfter = 0                         // the caller waits here; it has the schedule's word
 		wait, again := s.Next(a, rand.Float64()) //nolint:gosec // spreading load is no secret
-		if !again || a.Verdict() == Cancelled {
+		if !again || a.Verdict() == Canceled {
 			return failure(ctx, a)
 		}
 		timer := time.NewTimer(wait)

@@ -65,12 +65,12 @@ type Packet struct {
 
 	Namespace string // which of the link's connections, on links with namespaces; empty elsewhere
 	Resume    string // Hello: the secret of the session to resume; Welcome: the session's secret
-	// Offset is a place among a room's (on Socket.IO a session's) messages, to
+	// Position is a place among a room's (on Socket.IO a session's) messages, to
 	// be handed back as it is: in a Hello or Subscribe that of the last message
 	// that arrived there before, in a Message its own, in the Reply to a
 	// Subscribe that at which the subscription began.
-	Offset string
-	// Recovered says in the Reply to a Subscribe with an Offset that everything
+	Position string
+	// Recovered says in the Reply to a Subscribe with a Position that everything
 	// after it has been sent before this packet; else nothing of that was.
 	Recovered bool
 }
@@ -123,7 +123,7 @@ type Carrier interface {
 // Personal is implemented by sessions whose bytes for some packets are for
 // their own link, although they have a Format.
 type Personal interface {
-	// Personal reports whether a packet with an Offset is such a one. Many may
+	// Personal reports whether a packet with a Position is such a one. Many may
 	// ask at once.
 	Personal(p *Packet) bool
 }
@@ -200,16 +200,16 @@ type DialOptions struct {
 	// Credentials are what the header of the hello will be, for wires whose
 	// client says everything with the opening request.
 	Credentials map[string]string
-	// Offset is the last place that the client's link before has told of, see
-	// [Placer]; empty: there was none.
-	Offset string
+	// Position is the last place that the client's link before has told of, see
+	// [Positioner]; empty: there was none.
+	Position string
 }
 
-// Placer is implemented by sessions of dialled links that know how far they
+// Positioner is implemented by sessions of dialled links that know how far they
 // came, for the client's next link to begin there.
-type Placer interface {
-	// Offset returns the place of the last message that had one; empty: none.
-	Offset() string
+type Positioner interface {
+	// Position returns the place of the last message that had one; empty: none.
+	Position() string
 }
 
 // Recoverer is implemented by sessions of dialled links that are in their rooms

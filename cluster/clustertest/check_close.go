@@ -66,7 +66,7 @@ func checkCloseTwice(t *trial) {
 	}
 	goes.Wait()
 	nodes[0].close()
-	if err := nodes[0].bus.Close(ended()); err != nil {
+	if err := nodes[0].bus.Shutdown(ended()); err != nil {
 		t.Errorf("Close again: %v", err)
 	}
 	t.known(nodes[1])
@@ -118,7 +118,7 @@ func checkCloseHasty(t *trial) {
 	a.wants("topic")
 	a.quiet.Store(true)
 	t.lasts(noticeWithin, "Close with a context that is over", func() {
-		_ = a.bus.Close(ended()) // it may have something to say about that
+		_ = a.bus.Shutdown(ended()) // it may have something to say about that
 		a.over.Store(true)
 	})
 	b.publish("late", "topic")

@@ -97,7 +97,7 @@ func checkChurn(t *trial) {
 					t.Errorf("Open: %v", err)
 					return
 				}
-				if err := bus.Close(t.patient()); err != nil {
+				if err := bus.Shutdown(t.patient()); err != nil {
 					t.Errorf("Close: %v", err)
 				}
 			}

@@ -179,7 +179,7 @@ func checkCloseAway(t *trial) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	t.lasts(2*time.Second+leeway, "Close while the engine is away", func() {
-		_ = b.bus.Close(ctx) // there is nobody to say goodbye to
+		_ = b.bus.Shutdown(ctx) // there is nobody to say goodbye to
 		b.over.Store(true)
 	})
 	if err := b.bus.Publish(context.Background(), []string{"topic"}, nil); !errors.Is(err, cluster.ErrClosed) {
@@ -199,7 +199,7 @@ func checkOpenAway(t *trial) {
 	t.lasts(noticeWithin, "Open while the engine is away", func() {
 		bus, err := t.Adapter(self.ID).Open(ctx, self, &deaf{})
 		if err == nil {
-			_ = bus.Close(ctx)
+			_ = bus.Shutdown(ctx)
 			t.Errorf("a bus was opened while the engine is away")
 		}
 	})

@@ -325,12 +325,12 @@ func closeFaults() []fault {
 				if b.closed.Swap(true) {
 					return cluster.ErrClosed
 				}
-				return b.good.Close(ctx)
+				return b.good.Shutdown(ctx)
 			}
 		}},
 		{"close is late", "close under load", func(f *faulty) {
 			f.close = func(b *faultyBus, ctx context.Context) error {
-				time.AfterFunc(20*time.Millisecond, func() { _ = b.good.Close(context.Background()) })
+				time.AfterFunc(20*time.Millisecond, func() { _ = b.good.Shutdown(context.Background()) })
 				return nil
 			}
 		}},
@@ -339,12 +339,12 @@ func closeFaults() []fault {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				return b.good.Close(ctx)
+				return b.good.Shutdown(ctx)
 			}
 		}},
 		{"close does not wait", "close waits for the receiver", func(f *faulty) {
 			f.close = func(b *faultyBus, ctx context.Context) error {
-				go b.good.Close(ctx)
+				go b.good.Shutdown(ctx)
 				return nil
 			}
 		}},
@@ -412,7 +412,7 @@ func outageFaults() []fault {
 				if f.down.Load() {
 					time.Sleep(10 * time.Second) // virtual
 				}
-				return b.good.Close(ctx)
+				return b.good.Shutdown(ctx)
 			}
 		}},
 		{"open waits for the engine", "opened while the engine is away", func(f *faulty) {

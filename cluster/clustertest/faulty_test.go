@@ -57,7 +57,7 @@ func newFaulty() *faulty {
 		return b.good.Publish(ctx, topics, data)
 	}
 	f.announce = func(b *faultyBus, self cluster.Node) error { return b.good.Announce(self) }
-	f.close = func(b *faultyBus, ctx context.Context) error { return b.good.Close(ctx) }
+	f.close = func(b *faultyBus, ctx context.Context) error { return b.good.Shutdown(ctx) }
 	f.logOpen = func(b *faultyBus, ctx context.Context, name string, o cluster.LogOptions) (cluster.Log, error) {
 		return b.good.(cluster.Historian).Log(ctx, name, o)
 	}
@@ -103,10 +103,10 @@ type faultyBus struct {
 	told   []cluster.Node
 }
 
-func (b *faultyBus) Interest(topic string, on bool)   { b.f.interest(b, topic, on) }
-func (b *faultyBus) Sync(ctx context.Context) error   { return b.f.sync(b, ctx) }
-func (b *faultyBus) Announce(self cluster.Node) error { return b.f.announce(b, self) }
-func (b *faultyBus) Close(ctx context.Context) error  { return b.f.close(b, ctx) }
+func (b *faultyBus) Interest(topic string, on bool)     { b.f.interest(b, topic, on) }
+func (b *faultyBus) Sync(ctx context.Context) error     { return b.f.sync(b, ctx) }
+func (b *faultyBus) Announce(self cluster.Node) error   { return b.f.announce(b, self) }
+func (b *faultyBus) Shutdown(ctx context.Context) error { return b.f.close(b, ctx) }
 func (b *faultyBus) Publish(ctx context.Context, topics []string, data []byte) error {
 	return b.f.publish(b, ctx, topics, data)
 }
@@ -211,7 +211,7 @@ func attempt(t *testing.T, c check, spoil func(*faulty)) []string {
 		apart(cleanup)
 	}
 	for _, b := range f.buses {
-		if err := b.good.Close(t.Context()); err != nil {
+		if err := b.good.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}

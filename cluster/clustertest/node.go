@@ -23,7 +23,7 @@ type node struct {
 	bus  cluster.Bus
 
 	inside atomic.Int32
-	over   atomic.Bool // Close has returned
+	over   atomic.Bool // Shutdown has returned
 	quiet  atomic.Bool // the check does not mind an error of the last Close
 	hold   func(m cluster.Message)
 
@@ -98,7 +98,7 @@ func (n *node) close() {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	err := n.bus.Close(ctx)
+	err := n.bus.Shutdown(ctx)
 	n.over.Store(true)
 	if err != nil && !n.quiet.Load() {
 		n.t.Errorf("Close: %v", err)

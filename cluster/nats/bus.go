@@ -88,7 +88,7 @@ func (b *Bus) start(ctx context.Context) error {
 	if err != nil {
 		stop, cancel := context.WithCancel(context.Background())
 		cancel()
-		_ = b.Close(stop)
+		_ = b.Shutdown(stop)
 		s.nc.Close()
 		<-s.closed
 		return fmt.Errorf("%w: %w", cluster.ErrUnavailable, err)
@@ -233,8 +233,8 @@ func (b *Bus) Announce(self cluster.Node) error {
 	return b.members.announce(self)
 }
 
-// Close implements [cluster.Bus].
-func (b *Bus) Close(ctx context.Context) error {
+// Shutdown implements [cluster.Bus].
+func (b *Bus) Shutdown(ctx context.Context) error {
 	b.mu.Lock()
 	if b.ended {
 		b.mu.Unlock()

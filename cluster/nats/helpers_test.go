@@ -182,7 +182,7 @@ func (n *node) shut(tb testing.TB) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := n.Close(ctx); err != nil {
+	if err := n.Shutdown(ctx); err != nil {
 		tb.Errorf("%s: %v", n.id, err)
 	}
 	n.mu.Lock()

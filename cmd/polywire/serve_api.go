@@ -122,7 +122,7 @@ func (a *apiServer) make(ctx context.Context, o api.Options, e *engine, s *sende
 			return nil, err
 		}
 		if a.queues, err = queue.New(d, queue.Options{PublishTimeout: publishWait}); err != nil {
-			return nil, errors.Join(err, d.Close(ctx))
+			return nil, errors.Join(err, d.Shutdown(ctx))
 		}
 		o.Queues = a.queues
 	}

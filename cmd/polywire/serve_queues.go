@@ -197,7 +197,7 @@ func (f *queueRules) open(ctx context.Context, e *engine, logger *slog.Logger) (
 	}
 	b, err := queue.New(d, queue.Options{PublishTimeout: f.wait, Hooks: f.metrics.queueHooks(queueLog(logger))})
 	if err != nil {
-		return nil, errors.Join(err, d.Close(ctx))
+		return nil, errors.Join(err, d.Shutdown(ctx))
 	}
 	f.metrics.watch(b)
 	return b, nil

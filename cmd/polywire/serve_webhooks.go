@@ -130,7 +130,7 @@ func (s *sender) start(ctx context.Context, f *webhookRules, e *engine, logger *
 		return err
 	}
 	if s.broker, err = queue.New(d, queue.Options{PublishTimeout: publishWait, Hooks: f.metrics.queueHooks()}); err != nil {
-		return errors.Join(err, d.Close(ctx))
+		return errors.Join(err, d.Shutdown(ctx))
 	}
 	s.Dispatcher, err = dispatch.New(ctx, dispatch.Options{
 		Broker: s.broker, Client: s.client, Endpoints: store.Endpoints, Events: store.Events, Attempts: store.Attempts,
@@ -145,7 +145,7 @@ func (s *sender) start(ctx context.Context, f *webhookRules, e *engine, logger *
 	if f.apiKey != "" {
 		api = webhookAPIPath
 	}
-	logger.Info("webhooks are delivered", "endpoints", len(s.List()), "api", api)
+	logger.Info("webhooks are delivered", "endpoints", len(s.Endpoints()), "api", api)
 	if f.apiKey == "" {
 		return nil
 	}
@@ -197,7 +197,7 @@ func (s *sender) close(within time.Duration) error {
 	}
 	var errs []error
 	if s.Dispatcher != nil {
-		errs = append(errs, s.Dispatcher.Close(ctx))
+		errs = append(errs, s.Dispatcher.Shutdown(ctx))
 	}
 	if s.broker != nil {
 		errs = append(errs, s.broker.Shutdown(ctx))

@@ -43,7 +43,7 @@ func (e echo) Doors() []wire.Door {
 func (e echo) open(host wire.Host) (*engineio.Server, error) {
 	o, limits := e.engine, host.Limits()
 	o.PingInterval, o.PingTimeout = limits.HeartbeatInterval, limits.HeartbeatTimeout
-	o.MaxPayload, o.HandshakeTimeout = limits.MessageBytes, limits.HandshakeTimeout
+	o.MaxPayloadBytes, o.HandshakeTimeout = limits.MessageBytes, limits.HandshakeTimeout
 	o.AllowOrigin = host.AllowOrigin
 	o.Accept = func(c *engineio.Conn, r *http.Request) error {
 		return host.Attach(wire.Link{Transport: c, Session: session{}, Request: r})

@@ -156,7 +156,7 @@ func (s *shop) close() error {
 		errs = append(errs, s.srv.Shutdown(ctx)) // and the broker
 	}
 	if s.webhooks != nil {
-		errs = append(errs, s.webhooks.Close(ctx))
+		errs = append(errs, s.webhooks.Shutdown(ctx))
 	}
 	if s.broker != nil {
 		errs = append(errs, s.broker.Shutdown(ctx))

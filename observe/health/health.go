@@ -92,9 +92,9 @@ type Status string
 
 // The statuses, from good to bad.
 const (
-	Good Status = "ok"
-	Warn Status = "degraded" // it works, but not as it should
-	Bad  Status = "failed"
+	StatusOK       Status = "ok"
+	StatusDegraded Status = "degraded" // it works, but not as it should
+	StatusFailed   Status = "failed"
 )
 
 // Result is how a check came out.
@@ -125,20 +125,20 @@ func (c *Checks) Ready(ctx context.Context) Report {
 	all, unready := c.ready, c.unready
 	c.mu.Unlock()
 	if unready != "" { // who drains need not ask others
-		return Report{Status: Bad, Checks: []Result{{Name: "drain", Status: Bad, Error: unready}}}
+		return Report{Status: StatusFailed, Checks: []Result{{Name: "drain", Status: StatusFailed, Error: unready}}}
 	}
 	return c.run(ctx, all)
 }
 
 func (c *Checks) run(ctx context.Context, all []*check) Report {
-	report := Report{Status: Good, Checks: make([]Result, len(all))}
+	report := Report{Status: StatusOK, Checks: make([]Result, len(all))}
 	var wg sync.WaitGroup
 	for i, one := range all {
 		wg.Go(func() { report.Checks[i] = one.result(ctx, c.timeout) })
 	}
 	wg.Wait()
 	for _, r := range report.Checks {
-		if r.Status == Bad || report.Status == Good {
+		if r.Status == StatusFailed || report.Status == StatusOK {
 			report.Status = r.Status
 		}
 	}
@@ -163,13 +163,13 @@ type flight struct {
 
 func (e *check) result(ctx context.Context, timeout time.Duration) Result {
 	began := time.Now()
-	r := Result{Name: e.name, Status: Good}
+	r := Result{Name: e.name, Status: StatusOK}
 	err := e.wait(ctx, timeout)
 	r.Took = time.Since(began)
 	if err != nil {
-		r.Status, r.Error = Bad, err.Error()
+		r.Status, r.Error = StatusFailed, err.Error()
 		if _, warning := errors.AsType[*degraded](err); warning {
-			r.Status = Warn
+			r.Status = StatusDegraded
 		}
 	}
 	return r

@@ -80,7 +80,7 @@ func TestJSON(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &got); err != nil || code != 503 || header.Get("Content-Type") != "application/json" {
 			t.Errorf("%d %q %v", code, body, err)
 		}
-		if len(got.Checks) != 1 || got.Checks[0].Name != "queue" || got.Checks[0].Error != `"away" <b>` || got.Status != health.Bad {
+		if len(got.Checks) != 1 || got.Checks[0].Name != "queue" || got.Checks[0].Error != `"away" <b>` || got.Status != health.StatusFailed {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -151,7 +151,7 @@ func TestHanging(t *testing.T) {
 			wg.Go(func() {
 				r := c.Ready(t.Context())
 				for i, want := range []string{"the check panicked: ouch", "context deadline exceeded", "no answer since 1.25s"} {
-					if r.Checks[i].Status != health.Bad || r.Checks[i].Error != want {
+					if r.Checks[i].Status != health.StatusFailed || r.Checks[i].Error != want {
 						t.Errorf("%+v", r.Checks[i])
 					}
 				}
@@ -163,12 +163,12 @@ func TestHanging(t *testing.T) {
 		}
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
-		if r := c.Ready(gone); r.Status != health.Bad {
+		if r := c.Ready(gone); r.Status != health.StatusFailed {
 			t.Errorf("for one who has gone: %+v", r)
 		}
 		close(release)
 		synctest.Wait()
-		if r := c.Ready(t.Context()); r.Checks[2].Status != health.Good {
+		if r := c.Ready(t.Context()); r.Checks[2].Status != health.StatusOK {
 			t.Errorf("afterwards: %+v", r.Checks[2])
 		}
 	})

@@ -49,7 +49,7 @@ func wantsJSON(r *http.Request) bool {
 
 // HTTPStatus is 200, or 503 where a check failed.
 func (r Report) HTTPStatus() int {
-	if r.Status == Bad {
+	if r.Status == StatusFailed {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusOK

@@ -102,7 +102,7 @@ func webhooks(t *testing.T, tr *otel.Tracing, b *queue.Broker) *dispatch.Dispatc
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Close(context.Background()) })
+	t.Cleanup(func() { d.Shutdown(context.Background()) })
 	if _, _, err := d.Add(t.Context(), webhook.Endpoint{URL: receiver.URL, Types: []string{"*"}}); err != nil {
 		t.Fatal(err)
 	}

@@ -198,7 +198,7 @@ func (w *world) webhooks() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Close(context.Background()) })
+	t.Cleanup(func() { d.Shutdown(context.Background()) })
 	hooks.Watch(d)
 	for id, path := range map[string]string{"good": "/good", "bad": "/bad"} {
 		if _, _, err := d.Add(ctx, webhook.Endpoint{ID: id, URL: receiver.URL + path, Types: []string{"*"}}); err != nil {

@@ -421,8 +421,8 @@ func (s *subscription) Stop(ctx context.Context) error {
 	}
 }
 
-// Close implements queue.Subscription.
-func (s *subscription) Close(ctx context.Context) error {
+// Shutdown implements queue.Subscription.
+func (s *subscription) Shutdown(ctx context.Context) error {
 	err := s.Stop(ctx)
 	s.closed.Do(func() {
 		s.giveBack()

@@ -88,7 +88,7 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 		_, err = l.js.AccountInfo(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(translate(err), d.Close(ctx))
+		return nil, errors.Join(translate(err), d.Shutdown(ctx))
 	}
 	return d, nil
 }
@@ -316,8 +316,8 @@ func (d *Driver) full(err error) {
 	}
 }
 
-// Close implements queue.Driver.
-func (d *Driver) Close(ctx context.Context) error {
+// Shutdown implements queue.Driver.
+func (d *Driver) Shutdown(ctx context.Context) error {
 	d.mu.Lock()
 	if d.closing {
 		d.mu.Unlock()
@@ -337,7 +337,7 @@ func (d *Driver) Close(ctx context.Context) error {
 	defer close(d.ended)
 	var wg sync.WaitGroup
 	for _, s := range subs {
-		wg.Go(func() { _ = s.Close(ctx) }) // what it holds comes back by itself
+		wg.Go(func() { _ = s.Shutdown(ctx) }) // what it holds comes back by itself
 	}
 	wg.Wait()
 	d.idle(ctx)

@@ -375,7 +375,7 @@ func TestStorm(t *testing.T) {
 	if n := attempts.Load(); n < 300 || n > 700 {
 		t.Errorf("%d attempts in 3 s", n)
 	}
-	if n := after.InMessages - before.InMessages; n > 700*8 {
+	if n := after.MessagesIn - before.MessagesIn; n > 700*8 {
 		t.Errorf("%d messages to the server in 3 s", n)
 	}
 }

@@ -105,7 +105,7 @@ func oddNames(r *run) {
 func sizes(r *run) {
 	b := r.open()
 	all := []queue.Message{{ID: "nothing"}, {ID: "typed", Payload: codec.Payload{Type: codec.TypeJSON}}}
-	for _, n := range []int{1, 4096, 100_000, r.h.MaxPayload} {
+	for _, n := range []int{1, 4096, 100_000, r.h.MaxPayloadBytes} {
 		data := make([]byte, n)
 		for i := range data {
 			data[i] = byte(i * 7)

@@ -36,8 +36,8 @@ type Harness struct {
 	// Dedup says that the broker drops a second message with an id, so that it
 	// does not even wait there. Without it the consumer's memory of ids counts.
 	Dedup bool
-	// MaxPayload is a size in bytes that the driver must carry. Zero: 512 KiB.
-	MaxPayload int
+	// MaxPayloadBytes is a size in bytes that the driver must carry. Zero: 512 KiB.
+	MaxPayloadBytes int
 	// Kill ends a connection as the death of its program would.
 	Kill func(t *testing.T, d queue.Driver)
 	// Cut ends a connection that the driver makes again by itself.
@@ -55,8 +55,8 @@ func Run(t *testing.T, h Harness) {
 	if h.Precision == 0 {
 		h.Precision = time.Second
 	}
-	if h.MaxPayload == 0 {
-		h.MaxPayload = 512 << 10
+	if h.MaxPayloadBytes == 0 {
+		h.MaxPayloadBytes = 512 << 10
 	}
 	if h.Patience == 0 {
 		h.Patience = time.Minute

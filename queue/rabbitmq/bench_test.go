@@ -201,4 +201,4 @@ func consumeOurs(b *testing.B, ours *queue.Broker, name string) {
 // openQuietly is a driver that stays open when the broker above it ends.
 type openQuietly struct{ queue.Driver }
 
-func (openQuietly) Close(context.Context) error { return nil }
+func (openQuietly) Shutdown(context.Context) error { return nil }

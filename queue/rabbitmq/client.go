@@ -29,7 +29,7 @@ func NewClient(ctx context.Context, o Options, q queue.Options) (*Client, error)
 	}
 	b, err := queue.New(d, q)
 	if err != nil {
-		return nil, fmt.Errorf("%w (closing: %v)", err, d.Close(ctx)) //nolint:errorlint // the first one says why
+		return nil, fmt.Errorf("%w (closing: %v)", err, d.Shutdown(ctx)) //nolint:errorlint // the first one says why
 	}
 	return &Client{Broker: b, driver: d}, nil
 }

@@ -86,8 +86,8 @@ func (s *subscription) Stop(ctx context.Context) error {
 	}
 }
 
-// Close implements queue.Subscription.
-func (s *subscription) Close(ctx context.Context) error {
+// Shutdown implements queue.Subscription.
+func (s *subscription) Shutdown(ctx context.Context) error {
 	s.stopOnce.Do(func() { close(s.stop) })
 	s.endOnce.Do(func() { close(s.end); s.cancel() })
 	select {

@@ -156,7 +156,7 @@ func TestCloseGivesBackInOrder(t *testing.T) {
 			t.Errorf("given back after the stop: %v", err)
 		}
 	}
-	if err := sub.Close(t.Context()); err != nil {
+	if err := sub.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var got []int
@@ -208,7 +208,7 @@ func TestOrderedBesideOthers(t *testing.T) {
 	if err := got.Claim.Return(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := sub.Close(t.Context()); err != nil {
+	if err := sub.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := ordered.next(t); number(&got.Envelope) != 1 {
@@ -226,7 +226,7 @@ func TestBadConsumers(t *testing.T) {
 			t.Errorf("%q, %+v: %v", c.q, c.o, err)
 		}
 	}
-	if err := d.Close(t.Context()); err != nil {
+	if err := d.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Consume(t.Context(), "q", queue.ConsumeOptions{Credit: 1}, newInbox(1)); !errors.Is(err, queue.ErrClosed) {

@@ -31,7 +31,7 @@ func bury(t testing.TB, d *Driver, q string, n int) {
 			t.Fatal(err)
 		}
 	}
-	if err := sub.Close(t.Context()); err != nil {
+	if err := sub.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -66,7 +66,7 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 	}
 	for _, l := range []*link{d.publish.link, d.consume} {
 		if _, err := l.use(ctx, false); err != nil {
-			return nil, errors.Join(err, d.Close(ctx))
+			return nil, errors.Join(err, d.Shutdown(ctx))
 		}
 	}
 	return d, nil
@@ -241,8 +241,8 @@ func (d *Driver) Purge(ctx context.Context, q string) (int64, error) {
 	return purged, nil
 }
 
-// Close implements queue.Driver. Further calls wait for the first.
-func (d *Driver) Close(ctx context.Context) error {
+// Shutdown implements queue.Driver. Further calls wait for the first.
+func (d *Driver) Shutdown(ctx context.Context) error {
 	d.mu.Lock()
 	first := !d.closing
 	d.closing = true
@@ -263,7 +263,7 @@ func (d *Driver) Close(ctx context.Context) error {
 	var wg sync.WaitGroup
 	errs := make([]error, len(subs)+1)
 	for i, s := range subs {
-		wg.Go(func() { errs[i] = s.Close(ctx) })
+		wg.Go(func() { errs[i] = s.Shutdown(ctx) })
 	}
 	wg.Wait()
 	errs[len(subs)] = d.publish.close(ctx)

@@ -56,7 +56,7 @@ func open(t testing.TB, o Options) *Driver {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := d.Close(ctx); err != nil {
+		if err := d.Shutdown(ctx); err != nil {
 			t.Errorf("closing: %v", err)
 		}
 	})
@@ -142,7 +142,7 @@ func consume(t testing.TB, d *Driver, q string, o queue.ConsumeOptions, r queue.
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := s.Close(ctx); err != nil {
+		if err := s.Shutdown(ctx); err != nil {
 			t.Errorf("closing the subscription of %q: %v", q, err)
 		}
 	})

@@ -66,7 +66,7 @@ func TestQueueMadeByMany(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if err := sub.Close(t.Context()); err != nil {
+		if err := sub.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

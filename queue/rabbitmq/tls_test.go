@@ -71,7 +71,7 @@ func TestTLS(t *testing.T) {
 	} {
 		other, err := New(deadline(t), o)
 		if err == nil {
-			_ = other.Close(context.Background())
+			_ = other.Shutdown(context.Background())
 		}
 		if !errors.Is(err, queue.ErrUnavailable) || !strings.Contains(err.Error(), "x509: ") {
 			t.Errorf("a certificate that is %s: %v", what, err)

@@ -161,7 +161,7 @@ func TestClientCloseFromServer(t *testing.T) {
 
 // Answers are compressed, and bounded by what they inflate to.
 func TestClientInflatesAnswers(t *testing.T) {
-	withServer(t, Options{CompressFrom: 100}, func(t *testing.T, dial func(DialOptions) *ClientConn) {
+	withServer(t, Options{CompressMinBytes: 100}, func(t *testing.T, dial func(DialOptions) *ClientConn) {
 		big := strings.Repeat("x", 5000)
 		c := dial(DialOptions{NoUpgrade: true})
 		write(t, c, "text "+big)

@@ -23,24 +23,24 @@ type Options struct {
 	// each body, beside a second for each 16 KiB; 5 seconds by default. Waiting
 	// polls are not bounded.
 	HandshakeTimeout time.Duration
-	// MaxPayload bounds the body of a POST and a message of a WebSocket, in
+	// MaxPayloadBytes bounds the body of a POST and a message of a WebSocket, in
 	// bytes. Clients are told. 1 MiB by default.
-	MaxPayload int
+	MaxPayloadBytes int
 	// MaxFragments bounds the fragments of a message of a WebSocket. Zero: no
 	// limit but that of its bytes.
 	MaxFragments int
 	// PollBytes is how much waits for a client to poll before Write blocks;
 	// 64 KiB by default.
 	PollBytes int
-	// CompressFrom is the shortest answer to a poll that is compressed with
+	// CompressMinBytes is the shortest answer to a poll that is compressed with
 	// gzip for clients that can, in bytes; 1024 by default, negative: none is.
-	CompressFrom int
+	CompressMinBytes int
 	// Compression allows permessage-deflate on WebSockets. Nil: never.
 	Compression *websocket.Compression
 
-	// NoPolling and NoWebSocket refuse a transport (not both), NoUpgrades
+	// NoPolling and NoWebSocket refuse a transport (not both), NoUpgrade
 	// refuses WebSockets to sessions that poll, NoV3 clients of version 3.
-	NoPolling, NoWebSocket, NoUpgrades, NoV3 bool
+	NoPolling, NoWebSocket, NoUpgrade, NoV3 bool
 	// JSONP serves old browsers that poll with script elements. These send no
 	// Origin header, so that AllowOrigin does not keep other sites from
 	// opening sessions in the name of their visitors: not for applications
@@ -80,12 +80,12 @@ func SessionCookie() *http.Cookie {
 }
 
 const (
-	defaultPingInterval   = 25 * time.Second
-	defaultPingTimeout    = 20 * time.Second
-	defaultUpgradeTimeout = 10 * time.Second
-	defaultMaxPayload     = 1 << 20
-	defaultPollBytes      = 64 << 10
-	defaultCompressFrom   = 1024
+	defaultPingInterval     = 25 * time.Second
+	defaultPingTimeout      = 20 * time.Second
+	defaultUpgradeTimeout   = 10 * time.Second
+	defaultMaxPayload       = 1 << 20
+	defaultPollBytes        = 64 << 10
+	defaultCompressMinBytes = 1024
 )
 
 // complete checks the options and puts the defaults in.
@@ -94,9 +94,9 @@ func (o *Options) complete() error {
 	setDefault(&o.PingTimeout, defaultPingTimeout)
 	setDefault(&o.UpgradeTimeout, defaultUpgradeTimeout)
 	setDefault(&o.HandshakeTimeout, websocket.DefaultHandshakeTimeout)
-	setDefault(&o.MaxPayload, defaultMaxPayload)
+	setDefault(&o.MaxPayloadBytes, defaultMaxPayload)
 	setDefault(&o.PollBytes, defaultPollBytes)
-	setDefault(&o.CompressFrom, defaultCompressFrom)
+	setDefault(&o.CompressMinBytes, defaultCompressMinBytes)
 	if o.AllowOrigin == nil {
 		o.AllowOrigin = httphead.SameOrigin
 	}
@@ -109,7 +109,7 @@ func (o *Options) complete() error {
 	require(o.Accept != nil, "nobody accepts sessions")
 	require(o.PingInterval >= time.Millisecond && o.PingTimeout >= time.Millisecond, "a heartbeat of less than a millisecond")
 	require(o.UpgradeTimeout > 0 && o.HandshakeTimeout > 0, "a negative timeout")
-	require(o.MaxPayload > 0 && o.PollBytes > 0 && o.MaxFragments >= 0, "a negative limit")
+	require(o.MaxPayloadBytes > 0 && o.PollBytes > 0 && o.MaxFragments >= 0, "a negative limit")
 	require(!o.NoPolling || !o.NoWebSocket, "neither polling nor WebSocket")
 	if o.Cookie != nil {
 		check := *o.Cookie //nolint:gosec // it is sent to nobody

@@ -130,7 +130,7 @@ func (s *Server) answerPoll(w http.ResponseWriter, r *request, p *polling, neutr
 		body = jsonpBody(p.jsonp, body)
 	}
 	noStore(w, r)
-	if from := s.o.CompressFrom; from >= 0 && len(body) >= from && acceptsGzip(r.Header) && compressible(neutral) {
+	if from := s.o.CompressMinBytes; from >= 0 && len(body) >= from && acceptsGzip(r.Header) && compressible(neutral) {
 		body = s.compress(h, body)
 	}
 	s.answer(w, http.StatusOK, body)
@@ -220,7 +220,7 @@ func (s *Server) takePost(r *request, p *polling) (status int) {
 		return http.StatusBadRequest
 	}
 	start := time.Now()
-	body, err := readBody(r.Body, r.ContentLength, s.o.MaxPayload, func(n int) {
+	body, err := readBody(r.Body, r.ContentLength, s.o.MaxPayloadBytes, func(n int) {
 		p.readBy(start.Add(s.patience(n)))
 	})
 	if tooBig := errors.Is(err, errTooBig); !p.bodyRead() {

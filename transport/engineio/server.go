@@ -37,7 +37,7 @@ func NewServer(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{o: o, upgrades: []string{}, noops: noopEvery, sessions: make(map[sessionID]*Conn)}
-	if !o.NoWebSocket && !o.NoUpgrades {
+	if !o.NoWebSocket && !o.NoUpgrade {
 		s.upgrades = []string{transportWebSocket}
 	}
 	s.zippers.New = func() any {
@@ -317,6 +317,6 @@ func (s *Server) openPacketFor(c *Conn, upgrades []string) string {
 		Upgrades:     upgrades,
 		PingInterval: s.o.PingInterval.Milliseconds(),
 		PingTimeout:  s.o.PingTimeout.Milliseconds(),
-		MaxPayload:   int64(s.o.MaxPayload),
+		MaxPayload:   int64(s.o.MaxPayloadBytes),
 	}))
 }

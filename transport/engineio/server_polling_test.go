@@ -274,7 +274,7 @@ func TestSlowPost(t *testing.T) {
 
 // TestBodyLimit: what is too much is refused, and the session goes on.
 func TestBodyLimit(t *testing.T) {
-	inRig(t, Options{MaxPayload: 20000}, func(r *rig) {
+	inRig(t, Options{MaxPayloadBytes: 20000}, func(r *rig) {
 		session := r.open(poll4)
 		fits := "4" + strings.Repeat("a", 19999)
 		chunked := func(body string) response {

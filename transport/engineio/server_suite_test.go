@@ -112,7 +112,7 @@ func TestServerConformance(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			row.dial.MaxMessageBytes = row.limit
-			open := pairs(t, Options{MaxPayload: 2*row.limit + 100}, row.dial, row.limit)
+			open := pairs(t, Options{MaxPayloadBytes: 2*row.limit + 100}, row.dial, row.limit)
 			transporttest.Run(t, open, transporttest.Features{
 				MaxMessageBytes: row.limit, SharedFormat: true,
 				NoControl: true, NoCloseFrame: true, WholeFrames: true,

@@ -24,7 +24,7 @@ func TestNewServerRefusesMistakes(t *testing.T) {
 		{"negative interval", Options{Accept: accept, PingInterval: -1}},
 		{"heartbeat below a millisecond", Options{Accept: accept, PingTimeout: time.Microsecond}},
 		{"negative timeout", Options{Accept: accept, UpgradeTimeout: -1}},
-		{"negative limit", Options{Accept: accept, MaxPayload: -1}},
+		{"negative limit", Options{Accept: accept, MaxPayloadBytes: -1}},
 		{"negative poll bytes", Options{Accept: accept, PollBytes: -1}},
 		{"cookie without name", Options{Accept: accept, Cookie: &http.Cookie{}}},
 		{"cookie that smuggles", Options{Accept: accept, Cookie: &http.Cookie{Name: "io; Domain=evil"}}},
@@ -168,7 +168,7 @@ func TestSocketRefusals(t *testing.T) {
 }
 
 func TestHandshake(t *testing.T) {
-	o := Options{PingInterval: 300 * time.Millisecond, PingTimeout: 200 * time.Millisecond, MaxPayload: 1e6}
+	o := Options{PingInterval: 300 * time.Millisecond, PingTimeout: 200 * time.Millisecond, MaxPayloadBytes: 1e6}
 	open := func(sid, upgrades string) string {
 		return `{"sid":"` + sid + `","upgrades":[` + upgrades + `],"pingInterval":300,"pingTimeout":200,"maxPayload":1000000}`
 	}
@@ -215,7 +215,7 @@ func TestHandshake(t *testing.T) {
 			r.Errorf("first packet %q, want %q", got, want)
 		}
 	})
-	o.NoUpgrades = true
+	o.NoUpgrade = true
 	inRig(t, o, func(r *rig) {
 		got := r.get(poll4)
 		r.is(got, 200, "0"+open(sid(r, 0), ""))
@@ -355,7 +355,7 @@ func TestGzip(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			inRig(t, Options{CompressFrom: row.from}, func(r *rig) {
+			inRig(t, Options{CompressMinBytes: row.from}, func(r *rig) {
 				session := r.open(poll4)
 				r.is(r.post(session, row.packet), 200, "ok")
 				got := r.do("GET", session, "", "Accept-Encoding", row.accept)

@@ -330,7 +330,7 @@ func TestSocketEnds(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			inRig(t, Options{MaxPayload: 100, MaxFragments: 10}, func(r *rig) {
+			inRig(t, Options{MaxPayloadBytes: 100, MaxFragments: 10}, func(r *rig) {
 				w := r.socket(sock4)
 				w.opened()
 				row.do(w)
@@ -346,7 +346,7 @@ func TestSocketEnds(t *testing.T) {
 
 // TestLimitOfSocket: a message of exactly the limit passes, with its type.
 func TestLimitOfSocket(t *testing.T) {
-	inRig(t, Options{MaxPayload: 100}, func(r *rig) {
+	inRig(t, Options{MaxPayloadBytes: 100}, func(r *rig) {
 		w := r.socket(sock4)
 		w.opened()
 		fits := "4" + strings.Repeat("a", 99)

@@ -19,7 +19,7 @@ const noopEvery = 100 * time.Millisecond
 func (s *Server) socket(w http.ResponseWriter, r *request) (*websocket.Conn, error) {
 	o := websocket.AcceptOptions{
 		AllowOrigin:      func(*http.Request) bool { return true }, // asked already
-		MaxMessageBytes:  s.o.MaxPayload,
+		MaxMessageBytes:  s.o.MaxPayloadBytes,
 		MaxFragments:     s.o.MaxFragments,
 		HandshakeTimeout: s.o.HandshakeTimeout,
 		Compression:      s.o.Compression,
@@ -88,7 +88,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *request) {
 func (s *Server) upgrade(w http.ResponseWriter, r *request) {
 	c := r.session
 	p := c.poll.Load()
-	if p == nil || s.o.NoUpgrades || r.param("transport") != transportWebSocket || !p.beginProbe() {
+	if p == nil || s.o.NoUpgrade || r.param("transport") != transportWebSocket || !p.beginProbe() {
 		s.turnAway(w, r)
 		return
 	}

@@ -57,7 +57,7 @@ func Accept(w http.ResponseWriter, r *http.Request, o AcceptOptions) (*Conn, err
 	maps.Copy(extra, o.Header)
 	nc, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		refused := &RefusedError{Status: http.StatusInternalServerError, Reason: "this server cannot hand over the connection"}
+		refused := &RefusedError{StatusCode: http.StatusInternalServerError, Reason: "this server cannot hand over the connection"}
 		refused.write(w)
 		return nil, fmt.Errorf("%w: %w", refused, err)
 	}
@@ -91,18 +91,18 @@ func begin(nc net.Conn, r *bufio.Reader, answer *bytes.Buffer, extra http.Header
 
 // RefusedError is a request that was refused.
 type RefusedError struct {
-	Status int    // of HTTP, such as 403
-	Reason string // as the client was told
+	StatusCode int    // of HTTP, such as 403
+	Reason     string // as the client was told
 }
 
 // Error returns the status and the reason.
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("websocket: refused (%d): %s", e.Status, e.Reason)
+	return fmt.Sprintf("websocket: refused (%d): %s", e.StatusCode, e.Reason)
 }
 
 // write answers a request.
 func (e *RefusedError) write(w http.ResponseWriter) {
-	switch e.Status {
+	switch e.StatusCode {
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", http.MethodGet)
 	case http.StatusUpgradeRequired:
@@ -110,7 +110,7 @@ func (e *RefusedError) write(w http.ResponseWriter) {
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Sec-WebSocket-Version", version)
 	}
-	http.Error(w, e.Reason, e.Status)
+	http.Error(w, e.Reason, e.StatusCode)
 }
 
 // negotiate checks a request and writes the answer's own headers.

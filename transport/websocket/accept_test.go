@@ -126,7 +126,7 @@ func TestAcceptRefuses(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			_, resp, err := handshake(t, edit(goodRequest(), row.changes...), row.options) //nolint:bodyclose // a recorder has nothing to close
 			var refused *RefusedError
-			if !errors.As(err, &refused) || refused.Status != row.status || resp.StatusCode != row.status {
+			if !errors.As(err, &refused) || refused.StatusCode != row.status || resp.StatusCode != row.status {
 				t.Fatalf("status %d, %v; want %d", resp.StatusCode, err, row.status)
 			}
 			if body, _ := io.ReadAll(resp.Body); strings.TrimSpace(string(body)) != refused.Reason || refused.Reason == "" {

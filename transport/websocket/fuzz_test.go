@@ -76,7 +76,7 @@ func FuzzHandshake(f *testing.F) {
 		r := &http.Request{Method: http.MethodGet, ProtoMajor: 1, ProtoMinor: 1, Header: h, Host: "host"}
 		answer, s, refused := negotiate(r, AcceptOptions{Subprotocols: []string{"chat", "b"}, Compression: new(Compression)})
 		if refused != nil {
-			if refused.Status < 400 || refused.Reason == "" {
+			if refused.StatusCode < 400 || refused.Reason == "" {
 				t.Fatalf("%+v", refused)
 			}
 			return

@@ -43,7 +43,7 @@ func (d *Dispatcher) deliver(ctx context.Context, m *queue.Delivery) error {
 	}
 	a := d.attempt(ctx, t, del)
 	p.leave(a)
-	if a.Verdict() == webhook.Cancelled {
+	if a.Verdict() == webhook.Canceled {
 		return errClosing // the broker is shutting down, and gives the message back
 	}
 	return d.settle(ctx, t, del, a)
@@ -195,7 +195,7 @@ func (d *Dispatcher) drop(ctx context.Context, t *target, del *delivery) error {
 	return d.note(ctx, t, Entry{
 		Endpoint: del.endpoint, Type: del.event.Type, State: StateDropped, Accepted: del.event.Accepted, Replay: del.replay,
 		Attempt: webhook.Attempt{
-			ID: del.event.ID, Try: del.try, Start: time.Now(), Class: webhook.ClassCancelled, Error: "the endpoint is disabled",
+			ID: del.event.ID, Try: del.try, Start: time.Now(), Class: webhook.ClassCanceled, Error: "the endpoint is disabled",
 		},
 	})
 }
@@ -243,7 +243,7 @@ func (d *Dispatcher) deliverOrdered(ctx context.Context, m *queue.Delivery) erro
 		}
 		a := d.attempt(ctx, t, del)
 		p.leave(a)
-		if a.Verdict() == webhook.Cancelled {
+		if a.Verdict() == webhook.Canceled {
 			return errClosing
 		}
 		e, wait, again := t.outcome(del, a)

@@ -322,7 +322,7 @@ func TestFanoutOnce(t *testing.T) {
 		first.Kill()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_ = dying.Close(ctx)
+		_ = dying.Shutdown(ctx)
 		_ = b.Close()
 		w.open(nil)
 		elapse(time.Minute)

@@ -16,7 +16,7 @@ import (
 )
 
 // Dispatcher delivers events to endpoints. It runs from [New] until
-// [Dispatcher.Close]. Its methods may be called by many goroutines at once. Several
+// [Dispatcher.Shutdown]. Its methods may be called by many goroutines at once. Several
 // programs may share the work: their dispatchers have the same Name, stores and
 // queue. Limits of rate and concurrency hold for each of them.
 type Dispatcher struct {
@@ -361,10 +361,10 @@ func (d *Dispatcher) wanting(eventType string) []*target {
 	return ts
 }
 
-// Close ends the dispatcher: no more deliveries are begun, and those that run end
+// Shutdown ends the dispatcher: no more deliveries are begun, and those that run end
 // or, when ctx is done first, are left to the broker's shutdown. What waits stays
 // in the queue. Further calls wait for the first, and return nil.
-func (d *Dispatcher) Close(ctx context.Context) error {
+func (d *Dispatcher) Shutdown(ctx context.Context) error {
 	var err error
 	d.once.Do(func() { err = d.close(ctx) })
 	return err

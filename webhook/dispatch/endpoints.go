@@ -57,8 +57,8 @@ func (d *Dispatcher) Endpoint(ctx context.Context, id string) (Record, error) {
 	return r, err
 }
 
-// List returns all endpoints as they are known here, sorted by id.
-func (d *Dispatcher) List() []Record {
+// Endpoints returns all endpoints as they are known here, sorted by id.
+func (d *Dispatcher) Endpoints() []Record {
 	d.mu.RLock()
 	ts := make([]*target, 0, len(d.targets))
 	for _, t := range d.targets {

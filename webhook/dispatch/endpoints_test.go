@@ -29,7 +29,7 @@ func TestEndpoints(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		prints := fmt.Sprintf("%v %+v %#v %s %v %+v %s", r, r, r, encoded, w.d.List(), w.d.Stats(), []any{r, &r})
+		prints := fmt.Sprintf("%v %+v %#v %s %v %+v %s", r, r, r, encoded, w.d.Endpoints(), w.d.Stats(), []any{r, &r})
 		for _, hidden := range []string{strings.TrimPrefix(secret.Reveal(), "whsec_"), "hidden-value"} {
 			if strings.Contains(prints, hidden) {
 				t.Errorf("%s is in %s", hidden, prints)
@@ -75,8 +75,8 @@ func TestEndpoints(t *testing.T) {
 		if err := w.d.Remove(ctx, id); err != nil {
 			t.Error(err)
 		}
-		if _, err := w.d.Endpoint(ctx, id); !errors.Is(err, ErrNotFound) || len(w.d.List()) != 1 {
-			t.Errorf("removed: %v, %v", err, w.d.List())
+		if _, err := w.d.Endpoint(ctx, id); !errors.Is(err, ErrNotFound) || len(w.d.Endpoints()) != 1 {
+			t.Errorf("removed: %v, %v", err, w.d.Endpoints())
 		}
 	})
 }
@@ -99,11 +99,11 @@ func TestUpdatesAtOnce(t *testing.T) {
 		wg.Wait()
 		synctest.Wait()
 		for _, d := range []*Dispatcher{w.d, other} {
-			if n := d.List()[0].Endpoint.Burst; n != 41 {
+			if n := d.Endpoints()[0].Endpoint.Burst; n != 41 {
 				t.Errorf("%d changes", n-1)
 			}
 		}
-		if err := other.Close(w.Context()); err != nil {
+		if err := other.Shutdown(w.Context()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -148,7 +148,7 @@ func TestOthersChanges(t *testing.T) {
 		if a, o := len(w.made("a")), len(w.made("o")); a != 3 || o != 3 {
 			t.Errorf("%d and %d attempts", a, o)
 		}
-		if err := errors.Join(other.Close(w.Context()), b.Shutdown(w.Context())); err != nil {
+		if err := errors.Join(other.Shutdown(w.Context()), b.Shutdown(w.Context())); err != nil {
 			t.Error(err)
 		}
 	})
@@ -300,7 +300,7 @@ func TestWatchBreaks(t *testing.T) {
 			t.Fatal(err)
 		}
 		elapse(2 * time.Second)
-		if got := w.d.List(); len(got) != 1 || got[0].Endpoint.ID != "b" || w.d.Stats().Watching != "" {
+		if got := w.d.Endpoints(); len(got) != 1 || got[0].Endpoint.ID != "b" || w.d.Stats().Watching != "" {
 			t.Errorf("got %v, %q", got, w.d.Stats().Watching)
 		}
 	})
@@ -374,7 +374,7 @@ func TestStart(t *testing.T) {
 		if _, err := New(t.Context(), good); !errors.Is(err, queue.ErrInvalid) {
 			t.Errorf("two with one name: %v", err)
 		}
-		if err := errors.Join(d.Close(t.Context()), d.Close(t.Context())); err != nil {
+		if err := errors.Join(d.Shutdown(t.Context()), d.Shutdown(t.Context())); err != nil {
 			t.Error(err)
 		}
 		if _, err := d.Publish(t.Context(), webhook.Event{Type: "a"}); !errors.Is(err, ErrClosed) {

@@ -68,5 +68,5 @@ func run(url string) error {
 	}
 	fmt.Println("goes to", r.Endpoints)
 	<-delivered
-	return errors.Join(d.Close(ctx), broker.Shutdown(ctx))
+	return errors.Join(d.Shutdown(ctx), broker.Shutdown(ctx))
 }

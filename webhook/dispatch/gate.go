@@ -365,11 +365,11 @@ func (p *pass) leave(a webhook.Attempt) {
 		switch {
 		case verdict == webhook.Delivered:
 			g.breaker.RecordSuccess()
-		case verdict != webhook.Cancelled || g.state == BreakerHalfOpen: // a probe has to say something
+		case verdict != webhook.Canceled || g.state == BreakerHalfOpen: // a probe has to say something
 			g.breaker.RecordFailure()
 		}
 	}
-	if verdict != webhook.Cancelled {
+	if verdict != webhook.Canceled {
 		g.took += (min(a.Duration, 4*g.took+time.Millisecond) - g.took) / 8 // one that took very long says little
 	}
 	g.progress = time.Now()

@@ -82,7 +82,7 @@ func (w *world) close() {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	if err := w.d.Close(ctx); err != nil {
+	if err := w.d.Shutdown(ctx); err != nil {
 		w.Errorf("close: %v", err)
 	}
 	if err := w.broker.Shutdown(ctx); err != nil {
@@ -206,7 +206,7 @@ func answer(code int) webhook.Attempt {
 func after(d time.Duration, code int) receiver {
 	return func(ctx context.Context, _ int, _ made) webhook.Attempt {
 		if !sleep(ctx, d) {
-			return webhook.Attempt{Class: webhook.ClassCancelled}
+			return webhook.Attempt{Class: webhook.ClassCanceled}
 		}
 		return answer(code)
 	}

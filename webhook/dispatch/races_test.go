@@ -102,7 +102,7 @@ func TestRemovedStaysRemoved(t *testing.T) {
 			t.Error(err)
 		}
 		store.saved = nil
-		if l := w.d.List(); len(l) != 0 {
+		if l := w.d.Endpoints(); len(l) != 0 {
 			t.Errorf("it is listed: %v", l)
 		}
 		w.publish("e", "a")
@@ -129,7 +129,7 @@ func TestOrderedAgain(t *testing.T) {
 		elapse(time.Second)
 		other := w.another(w.broker, func(o *Options) { o.PublishOnly = true })
 		defer func() {
-			if err := other.Close(t.Context()); err != nil {
+			if err := other.Shutdown(t.Context()); err != nil {
 				t.Error(err)
 			}
 		}()
@@ -141,7 +141,7 @@ func TestOrderedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if l := w.d.List(); len(l) != 1 || l[0].Endpoint.ID != "quick" {
+		if l := w.d.Endpoints(); len(l) != 1 || l[0].Endpoint.ID != "quick" {
 			t.Errorf("what another program changes waits for an attempt: %v", l)
 		}
 		again := webhook.Endpoint{ID: "o", URL: "https://o.example.com/", Types: []string{"*"}, Ordered: true}

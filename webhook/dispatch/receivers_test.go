@@ -56,7 +56,7 @@ func newReal(t *testing.T, change func(o *Options)) *real {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := r.d.Close(ctx); err != nil {
+		if err := r.d.Shutdown(ctx); err != nil {
 			t.Error(err)
 		}
 		if err := b.Shutdown(ctx); err != nil {

@@ -81,7 +81,7 @@ func newSender(ctx context.Context, so natsembed.Options, change func(o *dispatc
 func (s *sender) close(ctx context.Context) error {
 	var errs []error
 	if s.d != nil {
-		errs = append(errs, s.d.Close(ctx))
+		errs = append(errs, s.d.Shutdown(ctx))
 	}
 	if s.broker != nil {
 		errs = append(errs, s.broker.Shutdown(ctx))

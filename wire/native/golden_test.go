@@ -60,7 +60,7 @@ func describe(p wire.Packet) goldenPacket {
 	g := goldenPacket{
 		Type: p.Type.String(), ID: p.ID, Kind: p.Kind, Code: p.Code, Payload: describePayload(p.Payload),
 		Headers: p.Header, Room: p.Room, Key: p.Key, Codes: p.Codes,
-		Offset: p.Offset, Recovered: p.Recovered,
+		Offset: p.Position, Recovered: p.Recovered,
 	}
 	for _, a := range p.Args {
 		g.Args = append(g.Args, describePayload(a))
@@ -113,10 +113,10 @@ func goldenPackets() []namedPacket {
 		{"error with details", wire.Packet{Type: wire.Error, ID: 1, Err: &wire.ErrorBody{Code: "bad_request", Message: "no", Details: data(codec.TypeJSON, `{"field":"n"}`)}}},
 		{"error with details in bytes", wire.Packet{Type: wire.Error, ID: 1, Err: &wire.ErrorBody{Code: "app.full", Details: data(codec.TypeBytes, "\xff")}}},
 		{"subscribe", wire.Packet{Type: wire.Subscribe, ID: 2, Room: "general"}},
-		{"subscribe with a position", wire.Packet{Type: wire.Subscribe, ID: 2, Room: "general", Offset: "e1.41"}},
-		{"reply to a subscribe", wire.Packet{Type: wire.Reply, ID: 2, Offset: "e1.41"}},
-		{"reply to a subscribe that recovered", wire.Packet{Type: wire.Reply, ID: 2, Offset: "e1.44", Recovered: true}},
-		{"message with a position", wire.Packet{Type: wire.Message, Kind: "chat.said", Room: "general", Offset: "e1.42", Payload: text}},
+		{"subscribe with a position", wire.Packet{Type: wire.Subscribe, ID: 2, Room: "general", Position: "e1.41"}},
+		{"reply to a subscribe", wire.Packet{Type: wire.Reply, ID: 2, Position: "e1.41"}},
+		{"reply to a subscribe that recovered", wire.Packet{Type: wire.Reply, ID: 2, Position: "e1.44", Recovered: true}},
+		{"message with a position", wire.Packet{Type: wire.Message, Kind: "chat.said", Room: "general", Position: "e1.42", Payload: text}},
 		{"subscribe without answer", wire.Packet{Type: wire.Subscribe, Room: "general"}},
 		{"unsubscribe", wire.Packet{Type: wire.Unsubscribe, ID: 3, Room: "general"}},
 		{"publish", wire.Packet{Type: wire.Publish, ID: 4, Room: "general", Kind: "chat.said", Payload: text}},

@@ -52,7 +52,7 @@ func generated(p *wire.Packet) *nativepb.Envelope {
 	e := &nativepb.Envelope{
 		Type: nativepb.Type(p.Type - wire.Message), Id: p.ID, Kind: p.Kind, Code: p.Code,
 		Headers: p.Header, Room: p.Room, Key: p.Key, Codes: p.Codes,
-		Offset: p.Offset, Recovered: p.Recovered,
+		Offset: p.Position, Recovered: p.Recovered,
 	}
 	a := generatedArgument(p.Payload)
 	e.Payload, e.Content, e.ContentType = a.Payload, a.Content, a.ContentType
@@ -95,8 +95,8 @@ func packetOf(e *nativepb.Envelope) wire.Packet {
 	p := wire.Packet{
 		Type: wire.Type(e.GetType()) + wire.Message, ID: e.GetId(), Kind: e.GetKind(), Code: e.GetCode(),
 		Header: e.GetHeaders(), Room: e.GetRoom(), Key: e.GetKey(), Codes: e.GetCodes(),
-		Payload: payloadOf(e.GetPayload(), e.GetContent(), e.GetContentType()),
-		Offset:  e.GetOffset(), Recovered: e.GetRecovered(),
+		Payload:  payloadOf(e.GetPayload(), e.GetContent(), e.GetContentType()),
+		Position: e.GetOffset(), Recovered: e.GetRecovered(),
 	}
 	for _, a := range e.GetArgs() {
 		p.Args = append(p.Args, payloadOf(a.GetPayload(), a.GetContent(), a.GetContentType()))
@@ -131,7 +131,7 @@ func (r random) packet() wire.Packet {
 		Code: r.Uint32() >> r.IntN(32), Room: r.text(), Key: r.text(), Payload: r.payload(),
 	}
 	if r.IntN(2) == 0 {
-		p.Offset, p.Recovered = r.text(), r.IntN(2) == 0
+		p.Position, p.Recovered = r.text(), r.IntN(2) == 0
 	}
 	for range r.IntN(4) {
 		p.Args = append(p.Args, r.payload())

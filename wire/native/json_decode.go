@@ -56,7 +56,7 @@ func decodeJSON(data []byte, kind func([]byte) string, p *wire.Packet) error {
 	if len(r.kind) > 0 {
 		p.Kind = kind(r.kind)
 	}
-	p.Room, p.Key, p.Offset = string(r.room), string(r.key), string(r.offset)
+	p.Room, p.Key, p.Position = string(r.room), string(r.key), string(r.offset)
 	var err error
 	if p.Payload, err = r.payload.payload(); err != nil {
 		return err

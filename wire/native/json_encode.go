@@ -38,7 +38,7 @@ func appendJSON(b []byte, p *wire.Packet) ([]byte, error) {
 	w.str(`,"key":`, p.Key)
 	w.codes(p.Codes)
 	w.args(p.Args)
-	w.str(`,"offset":`, p.Offset)
+	w.str(`,"offset":`, p.Position)
 	if p.Recovered {
 		w.b = append(w.b, `,"recovered":true`...)
 	}

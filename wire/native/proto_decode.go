@@ -66,7 +66,7 @@ func decodeProto(data []byte, kind func([]byte) string, p *wire.Packet) error {
 		p.Kind = kind(f.kind)
 	}
 	p.Room, p.Key = string(f.room), string(f.key)
-	p.Offset, p.Recovered = string(f.offset), f.recovered != 0
+	p.Position, p.Recovered = string(f.offset), f.recovered != 0
 	var err error
 	if p.Payload, err = f.payload.payload(); err != nil {
 		return inField(fieldContent, err)

@@ -33,7 +33,7 @@ func appendProto(b []byte, p *wire.Packet) ([]byte, error) {
 		w.open(fieldArgs, sizeArgument(a))
 		w.payload(a, 1, 2, 3)
 	}
-	w.str(fieldOffset, p.Offset)
+	w.str(fieldOffset, p.Position)
 	if p.Recovered {
 		w.uint(fieldRecovered, 1)
 	}

@@ -178,7 +178,7 @@ func TestJSONRules(t *testing.T) {
 		},
 		`{"kind":"k","args":[{"payload":1}],"args":[]}`:                      {Type: wire.Message, Kind: "k"},
 		`{"type":"subscribe","room":"r","id":1}`:                             {Type: wire.Subscribe, Room: "r", ID: 1},
-		`{"type":"reply","id":1,"offset":"a","recovered":true,"offset":"b"}`: {Type: wire.Reply, ID: 1, Offset: "b", Recovered: true},
+		`{"type":"reply","id":1,"offset":"a","recovered":true,"offset":"b"}`: {Type: wire.Reply, ID: 1, Position: "b", Recovered: true},
 		`{"type":"reply","id":1,"recovered":true,"recovered":false}`:         {Type: wire.Reply, ID: 1},
 		`{"type":"reply","id":1,"offset":null,"recovered":null}`:             {Type: wire.Reply, ID: 1},
 		`{"type":"ping"}`: {Type: wire.Ping},
@@ -256,7 +256,7 @@ func TestPlacesAreFree(t *testing.T) {
 		s := native.NewSession(wiretest.NewHost("k"), form)
 		without := wire.Packet{Type: wire.Message, Kind: "k", Room: "room", Payload: codec.Payload{Type: codec.TypeJSON, Data: []byte("1")}}
 		with := without
-		with.Offset = "e1.42"
+		with.Position = "e1.42"
 		buf := make([]byte, 0, 256)
 		var w transport.Writer
 		for _, p := range []*wire.Packet{&without, &with} {
@@ -266,7 +266,7 @@ func TestPlacesAreFree(t *testing.T) {
 					t.Error(err)
 				}
 			}); n != 0 {
-				t.Errorf("%s, place %q: %v allocations to encode", form, p.Offset, n)
+				t.Errorf("%s, place %q: %v allocations to encode", form, p.Position, n)
 			}
 		}
 		var p wire.Packet

@@ -78,8 +78,8 @@ func connecting5() []example {
 	adminWelcome := wire.Packet{Type: wire.Welcome, Namespace: "/admin", Key: "oSO0OpakMV_3jnilAAAA"}
 	resumable, resume, resumeRead := welcome, hello("/", json(token)), hello("/", json(`{"pid":"p","offset":"o","token":"123"}`))
 	resumable.Resume = "secret"
-	resume.Resume, resume.Offset = "p", "o"
-	resumeRead.Resume, resumeRead.Offset = "p", "o"
+	resume.Resume, resume.Position = "p", "o"
+	resumeRead.Resume, resumeRead.Position = "p", "o"
 	return []example{
 		{wire: `0`, fromClient: true, version: 5, packet: hello("/", none)},
 		{wire: `0` + token, fromClient: true, version: 5, packet: hello("/", json(token))},
@@ -129,7 +129,7 @@ func connecting4() []example {
 
 func saidExamples() []example {
 	offset := message("/", "hello", json(`"world"`))
-	offset.Offset = "PXJ0k2a"
+	offset.Position = "PXJ0k2a"
 	offsetRead := message("/", "hello", json(`"world"`), json(`"PXJ0k2a"`))
 	return []example{
 		{wire: `1`, packet: goodbye("/")},
@@ -331,8 +331,8 @@ func TestOffsets(t *testing.T) {
 		{`2["a","b"]`, ""},
 	} {
 		var p wire.Packet
-		if ok, err := s.Decode(text(row.wire), &p); !ok || err != nil || p.Offset != row.offset {
-			t.Errorf("%s: %v, %v, offset %q", row.wire, ok, err, p.Offset)
+		if ok, err := s.Decode(text(row.wire), &p); !ok || err != nil || p.Position != row.offset {
+			t.Errorf("%s: %v, %v, offset %q", row.wire, ok, err, p.Position)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func bounded(t *testing.T, s wire.Session, size int, f transport.Frame) (wire.Pa
 func again(t *testing.T, e end, p wire.Packet) {
 	t.Helper()
 	said := p
-	said.Offset = "" // its place among the arguments it has already
+	said.Position = "" // its place among the arguments it has already
 	switch {
 	case p.Type == wire.Hello, p.Type == wire.Welcome, p.Type == wire.Refused:
 		return // what they say is read in more than one form
@@ -55,7 +55,7 @@ func again(t *testing.T, e end, p wire.Packet) {
 	if err != nil {
 		t.Fatalf("%s: %v", wireOf(frames), err)
 	}
-	p.Offset = ""
+	p.Position = ""
 	if diff := wiretest.Diff(back, p); diff != "" {
 		t.Fatalf("%s: %s", wireOf(frames), diff)
 	}

@@ -148,7 +148,7 @@ func (s *jsonSession) elements(h head, parts [][]byte, p *wire.Packet) (err erro
 	case s.roomEvents:
 		roomEvent(p, jsonText)
 	case s.recovering && p.ID == 0:
-		p.Offset = lastText(p, jsonText)
+		p.Position = lastText(p, jsonText)
 	}
 	return nil
 }
@@ -267,7 +267,7 @@ func (s *jsonSession) connect(h head, p *wire.Packet) (err error) {
 		pid, hasPid := jsonMember(object, "pid")
 		offset, hasOffset := jsonMember(object, "offset")
 		if hasPid && hasOffset {
-			p.Resume, p.Offset = pid, offset
+			p.Resume, p.Position = pid, offset
 		}
 	}
 	s.helloOf(p)

@@ -260,8 +260,8 @@ func (s *jsonSession) appendHello(b []byte, namespace string, p *wire.Packet) ([
 	var members []member
 	if p.Resume != "" {
 		members = append(members, member{"pid", p.Resume})
-		if p.Offset != "" {
-			members = append(members, member{"offset", p.Offset})
+		if p.Position != "" {
+			members = append(members, member{"offset", p.Position})
 		}
 	}
 	for _, k := range sortedKeys(p.Header) {

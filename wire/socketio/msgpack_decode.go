@@ -146,7 +146,7 @@ func (s *msgpackSession) packet(m mpPacket, p *wire.Packet) (err error) {
 	case s.roomEvents:
 		roomEvent(p, msgpackText)
 	case s.recovering && p.ID == 0:
-		p.Offset = lastText(p, msgpackText)
+		p.Position = lastText(p, msgpackText)
 	}
 	return nil
 }
@@ -251,7 +251,7 @@ func (s *msgpackSession) connect(data, query []byte, p *wire.Packet) (err error)
 		pid, hasPid := msgpackText(msgpackMember(data, "pid"))
 		offset, hasOffset := msgpackText(msgpackMember(data, "offset"))
 		if hasPid && hasOffset {
-			p.Resume, p.Offset = pid, offset
+			p.Resume, p.Position = pid, offset
 		}
 	}
 	s.helloOf(p)

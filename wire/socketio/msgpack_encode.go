@@ -145,8 +145,8 @@ func (s *msgpackSession) appendHello(b []byte, namespace string, p *wire.Packet)
 	var members []member
 	if s.version != 4 && p.Resume != "" {
 		members = append(members, member{"pid", p.Resume})
-		if p.Offset != "" {
-			members = append(members, member{"offset", p.Offset})
+		if p.Position != "" {
+			members = append(members, member{"offset", p.Position})
 		}
 	}
 	for _, k := range sortedKeys(p.Header) {

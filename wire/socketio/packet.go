@@ -128,7 +128,7 @@ func sayingOf(p *wire.Packet) (saying, error) {
 			return y, errReserved
 		}
 		if p.Type == wire.Message {
-			y.id, y.offset = 0, p.Offset
+			y.id, y.offset = 0, p.Position
 		} else if p.ID == 0 {
 			return y, errNoID
 		}

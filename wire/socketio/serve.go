@@ -51,7 +51,7 @@ func (d *door) open(host wire.Host) {
 	o := d.p.engine
 	o.NoV3 = o.NoV3 || d.p.noV3
 	o.PingInterval, o.PingTimeout = limits.HeartbeatInterval, limits.HeartbeatTimeout
-	o.MaxPayload, o.MaxFragments = limits.MessageBytes, limits.Fragments
+	o.MaxPayloadBytes, o.MaxFragments = limits.MessageBytes, limits.Fragments
 	o.HandshakeTimeout = limits.HandshakeTimeout
 	if o.AllowOrigin == nil {
 		o.AllowOrigin = host.AllowOrigin

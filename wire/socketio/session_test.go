@@ -64,7 +64,7 @@ func (f flavour) adapt(toServer bool, p *wire.Packet) bool {
 		return false
 	case wire.Hello:
 		if f.version == 4 {
-			p.Payload, p.Resume, p.Offset = codec.Payload{}, "", ""
+			p.Payload, p.Resume, p.Position = codec.Payload{}, "", ""
 		}
 		return toServer && (f.version == 5 || f.namespace != "/") && (p.Payload.Empty() || p.Payload.Type == own) &&
 			(p.Resume == "" || p.Payload.Empty())
@@ -89,13 +89,13 @@ func (f flavour) adapt(toServer bool, p *wire.Packet) bool {
 // arrives turns a packet into what comes of it.
 func (f flavour) arrives(toServer bool, p *wire.Packet) {
 	args := slices.Clone(p.Args)
-	if p.Type == wire.Message && p.Offset != "" {
-		offset := json(`"` + p.Offset + `"`)
+	if p.Type == wire.Message && p.Position != "" {
+		offset := json(`"` + p.Position + `"`)
 		if f.parser == socketio.Msgpack {
-			offset = pack("\xa5" + p.Offset)
+			offset = pack("\xa5" + p.Position)
 		}
 		args = append(args, offset)
-		p.Offset = ""
+		p.Position = ""
 	}
 	if len(args) > 0 && p.Payload.Empty() && len(p.Args) == 0 {
 		p.Payload, args = args[0], args[1:]
@@ -147,7 +147,7 @@ func TestSessions(t *testing.T) {
 					{Type: wire.Message, Kind: "connect"},
 					{Type: wire.Call, ID: 1, Kind: "newListener"},
 					{Type: wire.Message, Kind: "\xff"},
-					{Type: wire.Message, Kind: "k", Offset: "\xff"},
+					{Type: wire.Message, Kind: "k", Position: "\xff"},
 					{Type: wire.Call, Kind: "k"},
 					{Type: wire.Reply},
 					{Type: wire.Error, Err: &wire.ErrorBody{}},

@@ -85,7 +85,7 @@ func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.
 		return wire.Link{}, fmt.Errorf("sse: dial: %w", err)
 	}
 	c := newClientConn(resp, cancel, t, host.Limits().MessageBytes)
-	return wire.Link{Transport: c, Session: newClientSession(host, roomsOf(at.Query()), o.Offset)}, nil
+	return wire.Link{Transport: c, Session: newClientSession(host, roomsOf(at.Query()), o.Position)}, nil
 }
 
 // newTransport makes what one stream goes through.
@@ -121,8 +121,8 @@ func open(ctx context.Context, t *http.Transport, u *url.URL, o wire.DialOptions
 	httphead.Authorize(req.Header, u.User)
 	req.Header.Set("Accept", eventStream)
 	req.Header.Set("Cache-Control", "no-store")
-	if o.Offset != "" {
-		req.Header.Set(lastEventID, o.Offset)
+	if o.Position != "" {
+		req.Header.Set(lastEventID, o.Position)
 	}
 	resp, err := t.RoundTrip(req)
 	if err != nil {

@@ -30,7 +30,7 @@ func TestSessions(t *testing.T) {
 		Unsayable: []wire.Packet{
 			{Type: wire.Call, ID: 1, Kind: "k"}, {Type: wire.Ping}, {Type: wire.Welcome}, {Type: wire.Reply, ID: 1},
 			{Type: wire.Message}, {Type: wire.Message, Kind: closeKind}, {Type: wire.Message, Kind: recoveredKind}, {Type: wire.Message, Kind: "a\nb"},
-			{Type: wire.Message, Kind: "k", Room: "from here", Offset: "1\n2"}, {Type: wire.Message, Kind: "k", Room: "\xff"},
+			{Type: wire.Message, Kind: "k", Room: "from here", Position: "1\n2"}, {Type: wire.Message, Kind: "k", Room: "\xff"},
 			{Type: wire.Message, Kind: "k", Header: map[string]string{"\xff": ""}},
 			{Type: wire.Message, Kind: "k", Payload: codec.Payload{Type: codec.TypeJSON, Data: []byte("{")}},
 			{Type: wire.Message, Kind: "k", Payload: codec.Payload{Type: "a\nb", Data: []byte("{")}},
@@ -48,8 +48,8 @@ func TestOneWay(t *testing.T) {
 	}
 	s := &serverSession{asked: &request{rooms: []string{"a"}, offset: "7", places: newPlaces([]string{"a"}, "7"), header: map[string]string{"token": "x"}}}
 	for i, want := range []wire.Packet{
-		{Type: wire.Hello, Header: map[string]string{"token": "x"}, Offset: "7"},
-		{Type: wire.Subscribe, ID: 1, Room: "a", Offset: "7"},
+		{Type: wire.Hello, Header: map[string]string{"token": "x"}, Position: "7"},
+		{Type: wire.Subscribe, ID: 1, Room: "a", Position: "7"},
 	} {
 		var p wire.Packet
 		f := transport.Frame{Type: transport.Text, Data: []byte("a")}
@@ -125,7 +125,7 @@ func read(r io.Reader) string {
 		case err != nil:
 			return b.String() + err.Error()
 		case ok:
-			fmt.Fprintf(&b, "%s %s %s;", p.Kind, p.Offset, p.Payload.Data)
+			fmt.Fprintf(&b, "%s %s %s;", p.Kind, p.Position, p.Payload.Data)
 		}
 	}
 }
@@ -199,7 +199,7 @@ func FuzzEvent(f *testing.F) {
 	f.Add("a\nb", "a\r\n\r\nevent: evil", "1", "\r\ndata: 2", "[\r1,\n\n2]")
 	f.Fuzz(func(t *testing.T, kind, room, offset, header, payload string) {
 		p := wire.Packet{
-			Type: wire.Message, Kind: kind, Room: room, Offset: offset, Header: map[string]string{header: header},
+			Type: wire.Message, Kind: kind, Room: room, Position: offset, Header: map[string]string{header: header},
 			Payload: codec.Payload{Type: codec.TypeJSON, Data: []byte(payload)},
 		}
 		frames, err := wiretest.Encode(&serverSession{places: openPlaces(room)}, &p)

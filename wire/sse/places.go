@@ -79,7 +79,7 @@ func (p *places) asked(i int) string {
 // move notes a message, and returns its event's id: empty if the message has
 // no place in a room of the request.
 func (p *places) move(m *wire.Packet) string {
-	if p == nil || m.Offset == "" {
+	if p == nil || m.Position == "" {
 		return ""
 	}
 	i := slices.Index(p.rooms, m.Room)
@@ -88,7 +88,7 @@ func (p *places) move(m *wire.Packet) string {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.at[i] = m.Offset
+	p.at[i] = m.Position
 	if p.moved != nil {
 		p.moved[i] = true
 	}
@@ -128,9 +128,9 @@ func (p *places) answer(i int, reply *wire.Packet) (tell, recovered bool) {
 		return false, false
 	}
 	if !p.moved[i] {
-		p.at[i] = reply.Offset
+		p.at[i] = reply.Position
 	}
-	return p.returned && (p.given[i] || reply.Offset != ""), p.given[i] && reply.Recovered
+	return p.returned && (p.given[i] || reply.Position != ""), p.given[i] && reply.Recovered
 }
 
 // opened notes that all subscriptions have been answered, and returns the id of

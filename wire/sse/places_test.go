@@ -19,7 +19,7 @@ func openPlaces(rooms ...string) *places {
 }
 
 func message(room, offset string) *wire.Packet {
-	return &wire.Packet{Type: wire.Message, Kind: "k", Room: room, Offset: offset}
+	return &wire.Packet{Type: wire.Message, Kind: "k", Room: room, Position: offset}
 }
 
 func manyRooms(n int) (rooms []string) {
@@ -104,7 +104,7 @@ func TestLongIDs(t *testing.T) {
 		if at != "" {
 			some++
 		}
-		tell, recovered := next.answer(i, &wire.Packet{Type: wire.Reply, Offset: "e", Recovered: true})
+		tell, recovered := next.answer(i, &wire.Packet{Type: wire.Reply, Position: "e", Recovered: true})
 		if !tell || recovered != (at != "") {
 			t.Errorf("room %d, from %q: told %v, %v", i, at, tell, recovered)
 		}
@@ -123,17 +123,17 @@ func TestAnswersToRequests(t *testing.T) {
 		packets []*wire.Packet // before and between the answers, and these
 		want    string
 	}{
-		{"first time", []string{"a"}, "", []*wire.Packet{{Type: wire.Reply, ID: 1, Offset: "e.1"}}, "id: e.1\n"},
+		{"first time", []string{"a"}, "", []*wire.Packet{{Type: wire.Reply, ID: 1, Position: "e.1"}}, "id: e.1\n"},
 		{"no history", []string{"a"}, "", []*wire.Packet{{Type: wire.Reply, ID: 1}}, ""},
-		{"recovered", []string{"a"}, "e.1", []*wire.Packet{message("a", "e.2"), {Type: wire.Reply, ID: 1, Offset: "e.2", Recovered: true}},
+		{"recovered", []string{"a"}, "e.1", []*wire.Packet{message("a", "e.2"), {Type: wire.Reply, ID: 1, Position: "e.2", Recovered: true}},
 			"event: k\nid: e.2\nroom: \"a\"\ndata:\n|event: $recovered\ndata: {\"room\":\"a\",\"recovered\":true}\n|id: e.2\n"},
-		{"newer than the answer", []string{"a"}, "e.1", []*wire.Packet{message("a", "e.3"), {Type: wire.Reply, ID: 1, Offset: "e.2", Recovered: true}},
+		{"newer than the answer", []string{"a"}, "e.1", []*wire.Packet{message("a", "e.3"), {Type: wire.Reply, ID: 1, Position: "e.2", Recovered: true}},
 			"event: k\nid: e.3\nroom: \"a\"\ndata:\n|event: $recovered\ndata: {\"room\":\"a\",\"recovered\":true}\n|id: e.3\n"},
-		{"not recovered", []string{"a"}, "x", []*wire.Packet{{Type: wire.Reply, ID: 1, Offset: "e.2"}},
+		{"not recovered", []string{"a"}, "x", []*wire.Packet{{Type: wire.Reply, ID: 1, Position: "e.2"}},
 			"event: $recovered\ndata: {\"room\":\"a\",\"recovered\":false}\n|id: e.2\n"},
 		{"history is gone", []string{"a"}, "e.1", []*wire.Packet{{Type: wire.Reply, ID: 1}}, "event: $recovered\ndata: {\"room\":\"a\",\"recovered\":false}\n"},
 		{"several", []string{"a", "b", "\"c\n"}, sumOf([]string{"a", "b", "\"c\n"}) + "~e.1~~", []*wire.Packet{
-			{Type: wire.Reply, ID: 2}, message("a", "e.2"), {Type: wire.Reply, ID: 3, Offset: "f.7"}, {Type: wire.Reply, ID: 1, Offset: "e.2", Recovered: true}, message("b", ""),
+			{Type: wire.Reply, ID: 2}, message("a", "e.2"), {Type: wire.Reply, ID: 3, Position: "f.7"}, {Type: wire.Reply, ID: 1, Position: "e.2", Recovered: true}, message("b", ""),
 		}, "event: k\nid: SUM~e.2~~\nroom: \"a\"\ndata:\n|event: $recovered\ndata: {\"room\":\"\\\"c\\n\",\"recovered\":false}\n|" +
 			"event: $recovered\ndata: {\"room\":\"a\",\"recovered\":true}\n|id: SUM~e.2~~f.7\n|event: k\nroom: \"b\"\ndata:\n"},
 	} {
@@ -155,7 +155,7 @@ func TestAnswersToRequests(t *testing.T) {
 			if got := strings.Join(all, "|"); got != want {
 				t.Errorf("said\n%q, want\n%q", got, want)
 			}
-			if _, err := wiretest.Encode(s, &wire.Packet{Type: wire.Reply, ID: 1, Offset: "z"}); err == nil {
+			if _, err := wiretest.Encode(s, &wire.Packet{Type: wire.Reply, ID: 1, Position: "z"}); err == nil {
 				t.Error("an answer too many was said")
 			}
 		})
@@ -195,8 +195,8 @@ func TestRecoveredEvents(t *testing.T) {
 			t.Errorf("%q: %v, %v", text, ok, err)
 		}
 	}
-	if !slices.Equal(told, []string{"a true", "b false"}) || s.Offset() != sumOf(rooms)+"~1~2" {
-		t.Errorf("told %q, at %q", told, s.Offset())
+	if !slices.Equal(told, []string{"a true", "b false"}) || s.Position() != sumOf(rooms)+"~1~2" {
+		t.Errorf("told %q, at %q", told, s.Position())
 	}
 	quiet := newClientSession(wiretest.NewHost(), rooms, "")
 	if ok, err := quiet.Decode(transport.Frame{Type: transport.Text, Data: []byte("event: $recovered\ndata: {\"room\":\"a\"}\n")}, new(wire.Packet)); ok || err != nil {

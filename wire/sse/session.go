@@ -45,9 +45,9 @@ func (s *serverSession) Decode(f transport.Frame, p *wire.Packet) (bool, error) 
 	}
 	if !s.hello {
 		s.hello = true
-		*p = wire.Packet{Type: wire.Hello, Header: r.header, Offset: r.offset}
+		*p = wire.Packet{Type: wire.Hello, Header: r.header, Position: r.offset}
 	} else {
-		*p = wire.Packet{Type: wire.Subscribe, ID: uint64(s.next) + 1, Room: string(f.Data), Offset: r.places.asked(s.next)}
+		*p = wire.Packet{Type: wire.Subscribe, ID: uint64(s.next) + 1, Room: string(f.Data), Position: r.places.asked(s.next)}
 		s.next++
 	}
 	if s.next == len(r.rooms) {
@@ -120,8 +120,8 @@ type clientSession struct {
 }
 
 var (
-	_ wire.Placer    = (*clientSession)(nil)
-	_ wire.Recoverer = (*clientSession)(nil)
+	_ wire.Positioner = (*clientSession)(nil)
+	_ wire.Recoverer  = (*clientSession)(nil)
 )
 
 // newClientSession returns the session of a link that asks for rooms and comes
@@ -169,7 +169,7 @@ func (s *clientSession) Decode(f transport.Frame, p *wire.Packet) (bool, error) 
 	}
 	*p = wire.Packet{Type: wire.Message, Kind: "message", Room: e.roomName()}
 	if id != "" {
-		p.Offset = placeIn(id, s.sum, slices.Index(s.rooms, p.Room))
+		p.Position = placeIn(id, s.sum, slices.Index(s.rooms, p.Room))
 	}
 	if len(e.kind) > 0 {
 		p.Kind = s.host.Kind(e.kind)
@@ -232,8 +232,8 @@ func (*clientSession) Format() string { return "" }
 // ContentTypes returns JSON, and bytes.
 func (*clientSession) ContentTypes() []string { return contentTypes }
 
-// Offset implements [wire.Placer].
-func (s *clientSession) Offset() string {
+// Position implements [wire.Positioner].
+func (s *clientSession) Position() string {
 	if id := s.offset.Load(); id != nil {
 		return *id
 	}

@@ -89,7 +89,7 @@ func Diff(got, want wire.Packet) string {
 		{"Codes", fmt.Sprint(got.Codes), fmt.Sprint(want.Codes)},
 		{"Namespace", got.Namespace, want.Namespace},
 		{"Resume", got.Resume, want.Resume},
-		{"Offset", got.Offset, want.Offset},
+		{"Position", got.Position, want.Position},
 		{"Recovered", got.Recovered, want.Recovered},
 	} {
 		if f.got != f.want {

@@ -99,9 +99,9 @@ func (w Wire) place(p *wire.Packet, full bool) {
 	if w.Positions && full {
 		switch p.Type {
 		case wire.Message, wire.Subscribe:
-			p.Offset = "e-1.7_b"
+			p.Position = "e-1.7_b"
 		case wire.Reply:
-			p.Offset, p.Recovered = "e-1.7_b", true
+			p.Position, p.Recovered = "e-1.7_b", true
 		}
 	}
 	if p.Namespace = w.Namespace; w.Namespace == "" || !full {
@@ -109,11 +109,11 @@ func (w Wire) place(p *wire.Packet, full bool) {
 	}
 	switch p.Type {
 	case wire.Hello:
-		p.Resume, p.Offset = "secret", "place"
+		p.Resume, p.Position = "secret", "place"
 	case wire.Welcome:
 		p.Resume = "secret"
 	case wire.Message:
-		p.Offset = "place"
+		p.Position = "place"
 	}
 }
 

@@ -83,7 +83,7 @@ func (c *Console) webhooks(r *request) (any, error) {
 		Available: true, Accepted: s.Accepted, Refused: s.Refused, Attempts: s.Attempts, Delivered: s.Delivered, Retried: s.Retried, Failed: s.Failed,
 		Dropped: s.Dropped, Parked: s.Parked, Disabled: s.Disabled, Watching: clip(s.Watching, maxTextBytes), Endpoints: []endpointView{},
 	}
-	all := r.Webhooks.List()
+	all := r.Webhooks.Endpoints()
 	if out.More = len(all) > maxEndpoints; out.More {
 		all = all[:maxEndpoints]
 	}

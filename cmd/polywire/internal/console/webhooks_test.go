@@ -31,7 +31,7 @@ func newDispatcher(t *testing.T) *dispatch.Dispatcher {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := d.Close(ctx); err != nil {
+		if err := d.Shutdown(ctx); err != nil {
 			t.Error(err)
 		}
 	})

@@ -97,7 +97,7 @@ func newWorld(t *testing.T, endpoints dispatch.Endpoints) *world {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		if err := w.d.Close(ctx); err != nil {
+		if err := w.d.Shutdown(ctx); err != nil {
 			t.Error(err)
 		}
 		if err := broker.Shutdown(ctx); err != nil {
@@ -364,7 +364,7 @@ func TestReplays(t *testing.T) {
 	if rec := w.do("POST", "/replays", `{"types":"*"}`); rec.Code != http.StatusTooManyRequests || rec.Header().Get("Retry-After") == "" {
 		t.Errorf("a ninth replay: %d %s", rec.Code, rec.Body)
 	}
-	if r = must[webhookapi.Replay](w, 200, "DELETE", "/replays/"+r.ID, ""); r.State != webhookapi.ReplayCancelled || r.Queued != 1 {
+	if r = must[webhookapi.Replay](w, 200, "DELETE", "/replays/"+r.ID, ""); r.State != webhookapi.ReplayCanceled || r.Queued != 1 {
 		t.Errorf("after its end: %+v", r)
 	}
 }

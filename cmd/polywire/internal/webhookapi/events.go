@@ -73,7 +73,7 @@ func (r ReplayRequest) Check() error {
 // Replay is a replay that was begun.
 type Replay struct {
 	ID      string    `json:"id" doc:"Names it."`
-	State   string    `json:"state" enum:"running,done,failed,cancelled" doc:"How far it is."`
+	State   string    `json:"state" enum:"running,done,failed,canceled" doc:"How far it is."`
 	Queued  int       `json:"queued" doc:"Deliveries that are durable."`
 	Error   string    `json:"error,omitempty" doc:"Why it failed."`
 	Started time.Time `json:"started" doc:"When it began."`
@@ -85,7 +85,7 @@ const (
 	ReplayRunning   = "running"
 	ReplayDone      = "done"
 	ReplayFailed    = "failed"
-	ReplayCancelled = "cancelled"
+	ReplayCanceled = "canceled"
 )
 
 // Error is the body of an answer that is none of 2xx.

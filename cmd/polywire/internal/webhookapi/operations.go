@@ -122,7 +122,7 @@ func (op operation) statuses() []int {
 
 func listEndpoints(r *request) (any, error) {
 	list := Endpoints{Endpoints: []Endpoint{}}
-	for _, rec := range r.h.d.List() {
+	for _, rec := range r.h.d.Endpoints() {
 		list.Endpoints = append(list.Endpoints, View(rec))
 	}
 	return list, nil

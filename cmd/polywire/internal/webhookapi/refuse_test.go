@@ -135,7 +135,7 @@ func TestWrongContent(t *testing.T) {
 			t.Errorf("%s %s %.80s: %d %s, want %d and %q", c.method, c.path, c.body, rec.Code, text, c.status, c.want)
 		}
 	}
-	if n := len(w.d.List()); n != 2 {
+	if n := len(w.d.Endpoints()); n != 2 {
 		t.Errorf("%d endpoints, want 2", n)
 	}
 }

@@ -140,7 +140,7 @@ func (rs *replays) run(ctx context.Context, job *replay, r ReplayRequest) {
 	job.shown.Queued, job.shown.Ended, job.shown.State = n, time.Now().UTC(), ReplayDone
 	switch {
 	case err != nil && ctx.Err() != nil:
-		job.shown.State = ReplayCancelled
+		job.shown.State = ReplayCanceled
 	case err != nil:
 		job.shown.State, job.shown.Error = ReplayFailed, err.Error()
 	}

@@ -190,7 +190,7 @@ func (w *opened) close() error {
 	defer cancel()
 	var errs []error
 	if w.Dispatcher != nil {
-		errs = append(errs, w.Dispatcher.Close(ctx))
+		errs = append(errs, w.Dispatcher.Shutdown(ctx))
 	}
 	if w.broker != nil {
 		errs = append(errs, w.broker.Shutdown(ctx))

@@ -180,7 +180,7 @@ func newEndpointsList(f *placeFlags) *cobra.Command {
 					return printJSON(c.OutOrStdout(), webhookapi.View(r))
 				}
 				list := webhookapi.Endpoints{Endpoints: []webhookapi.Endpoint{}}
-				for _, r := range w.List() {
+				for _, r := range w.Endpoints() {
 					list.Endpoints = append(list.Endpoints, webhookapi.View(r))
 				}
 				if f.json {
