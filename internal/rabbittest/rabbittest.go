@@ -184,6 +184,7 @@ func (b *Broker) environ() []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8",
 		"HOME=" + b.dir, // the cookie's place
+		"ERL_CRASH_DUMP=" + b.path("crash.dump"),
 		"ERL_EPMD_ADDRESS=" + loopback, "ERL_EPMD_PORT=" + strconv.Itoa(b.ports.epmd),
 		"RABBITMQ_CONF_ENV_FILE=" + os.DevNull,
 		"RABBITMQ_NODENAME=" + nodeName, "RABBITMQ_DIST_PORT=" + strconv.Itoa(b.ports.dist),

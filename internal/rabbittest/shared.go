@@ -29,14 +29,35 @@ func (s *Shared) Broker(t testing.TB) *Broker {
 	return s.broker
 }
 
+// Start starts the broker in the background, for tests that ask for it soon:
+// several brokers that start together take little longer than one.
+func (s *Shared) Start(t testing.TB) {
+	t.Helper()
+	server := need(t)
+	s.mu.Lock() // until it runs
+	if s.broker != nil || s.err != nil {
+		s.mu.Unlock()
+		return
+	}
+	go func() {
+		defer s.mu.Unlock()
+		s.broker, s.err = start(server)
+	}()
+}
+
 // Main wraps a package's tests so that the broker ends before goroutines are counted:
 //
 //	func TestMain(m *testing.M) { goleak.VerifyTestMain(shared.Main(m)) }
-func (s *Shared) Main(m *testing.M) *Main { return &Main{m, s} }
+//
+// Where there are several brokers, m is what another one's Main returned.
+func (s *Shared) Main(m Runner) *Main { return &Main{m, s} }
+
+// Runner is a [testing.M], or a [Main].
+type Runner interface{ Run() int }
 
 // Main is what [Shared.Main] returns.
 type Main struct {
-	m      *testing.M
+	m      Runner
 	shared *Shared
 }
 
