@@ -135,7 +135,24 @@ func FuzzValid(f *testing.F) {
 		if got && len(data) > 0 && data[0] == '"' {
 			compareString(t, string(data))
 		}
+		if len(data) > 0 && data[0] == '"' {
+			comparePlain(t, data)
+		}
 	})
+}
+
+// comparePlain checks Plain by String, of data that begin with a quote.
+func comparePlain(t *testing.T, data []byte) {
+	t.Helper()
+	s := Scanner{Data: data}
+	text, err := s.String()
+	ascii := err == nil && s.Pos == len(text)+2 && utf8.RuneCount(text) == len(text)
+	switch end := Plain(data, 1); {
+	case ascii != (end >= 0):
+		t.Fatalf("%q: the end of plain text is %d", data, end)
+	case ascii && end != s.Pos-1:
+		t.Fatalf("%q: the end of plain text is %d, not %d", data, end, s.Pos-1)
+	}
 }
 
 func FuzzAppendString(f *testing.F) {
@@ -182,6 +199,36 @@ func TestEveryByteAtEveryPlace(t *testing.T) {
 			want := json.Valid(text) && utf8.Valid(text)
 			if got := Valid(text) == nil; got != want {
 				t.Errorf("byte %#x at %d: %v, want %v", c, n, got, want)
+			}
+		}
+	}
+}
+
+func TestPlain(t *testing.T) {
+	for text, want := range map[string]int{
+		`"`: 0, `a"`: 1, `12345678"`: 8, `1234567"9`: 7, `123456789012345678" and on"`: 18,
+		``: -1, `abc`: -1, `12345678`: -1, `a\n"`: -1, `12345678\"`: -1, "é\"": -1, "1234567é\"": -1, "12345678901é\"": -1,
+		"a\x1f\"": -1, "12345678\x00\"": -1, "a\x7f\"": 2, "1234567\x7f90\"": 10,
+	} {
+		for _, before := range []string{"", `"`, `{"a":"`} {
+			wanted := want
+			if want >= 0 {
+				wanted += len(before)
+			}
+			if got := Plain([]byte(before+text), len(before)); got != wanted {
+				t.Errorf("%q after %q: %d, want %d", text, before, got, wanted)
+			}
+		}
+	}
+}
+
+// What is around a value counts for how deep it nests.
+func TestInside(t *testing.T) {
+	for inside := range 3 {
+		for depth, fits := range map[int]bool{MaxDepth - inside: true, MaxDepth - inside + 1: false} {
+			s := Scanner{Data: []byte(strings.Repeat("[", depth) + strings.Repeat("]", depth)), Inside: inside}
+			if _, err := s.Value(); (err == nil) != fits {
+				t.Errorf("%d inside of %d: %v", depth, inside, err)
 			}
 		}
 	}

@@ -44,6 +44,33 @@ func plain16(d []byte) bool {
 	return found&highs == 0
 }
 
+// Plain returns the place of the quote that ends a string whose text begins at
+// d[i], if that is ASCII without escapes and ends in d; else -1.
+func Plain(d []byte, i int) int {
+	for i+8 <= len(d) {
+		w := binary.LittleEndian.Uint64(d[i:])
+		m := special(w)
+		if m == 0 {
+			if w&highs != 0 {
+				return -1
+			}
+			i += 8
+			continue
+		}
+		n := bits.TrailingZeros64(m) / 8
+		if d[i+n] != '"' || w&(1<<(8*n)-1)&highs != 0 {
+			return -1
+		}
+		return i + n
+	}
+	for ; i < len(d) && d[i] >= 0x20 && d[i] < 0x80 && d[i] != '\\'; i++ {
+		if d[i] == '"' {
+			return i
+		}
+	}
+	return -1
+}
+
 // raw consumes a string whose opening quote is at Pos, and returns what is
 // between the quotes.
 func (s *Scanner) raw() (text []byte, escaped bool, err error) {
@@ -174,13 +201,28 @@ func plain(c byte) byte {
 	return c
 }
 
+// word returns the eight bytes of s from i on, the first of them lowest.
+func word[S string | []byte](s S, i int) uint64 {
+	_ = s[i+7]
+	return uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+		uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+}
+
 const hexDigits = "0123456789abcdef"
 
 // AppendString appends s, which is UTF-8, as a JSON string.
 func AppendString[S string | []byte](dst []byte, s S) []byte {
 	dst = append(dst, '"')
 	start := 0
-	for i := range len(s) {
+	for i := 0; i < len(s); i++ {
+		if i+8 <= len(s) {
+			m := special(word(s, i))
+			if m == 0 {
+				i += 7
+				continue
+			}
+			i += bits.TrailingZeros64(m) / 8
+		}
 		c := s[i]
 		if c >= 0x20 && c != '"' && c != '\\' {
 			continue

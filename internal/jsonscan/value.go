@@ -36,6 +36,9 @@ func Valid(data []byte) error {
 type Scanner struct {
 	Data []byte
 	Pos  int
+	// Inside is how many arrays and objects are open around what Value reads,
+	// where the text that they belong to is to keep to [MaxDepth].
+	Inside int
 }
 
 // Peek skips white space and returns the byte after it, zero at the end.
@@ -141,8 +144,15 @@ func (s *Scanner) Uint(limit uint64) (uint64, error) {
 
 // Value consumes any value and returns its text, validated.
 func (s *Scanner) Value() ([]byte, error) {
-	s.Peek()
+	quoted := s.Peek() == '"'
 	start := s.Pos
+	if quoted {
+		_, _, err := s.raw()
+		if err != nil {
+			return nil, err
+		}
+		return s.Data[start:s.Pos:s.Pos], nil
+	}
 	// One bit a level says whether it is an object.
 	var objects [MaxDepth / 64]uint64
 	depth := 0
@@ -152,7 +162,7 @@ func (s *Scanner) Value() ([]byte, error) {
 			return nil, err
 		}
 		if opened != 0 {
-			if depth == MaxDepth {
+			if depth >= MaxDepth-s.Inside {
 				return nil, s.failAt(s.Pos-1, "nested too deep")
 			}
 			bit := uint64(1) << (depth % 64)

@@ -86,6 +86,9 @@ type Options struct {
 	// Early is what has been read from the connection already, while opening
 	// it. It is copied.
 	Early []byte
+	// Scanner finds the ends of values, in place of one that the syntax makes;
+	// nil: that. It passes no text but valid UTF-8.
+	Scanner Scanner
 }
 
 // Conn is a link over a net.Conn. Beside transport.Conn it implements
@@ -97,6 +100,7 @@ type Conn struct {
 	scanner Scanner
 	max     int
 	begun   bool // the scanner is inside of a value
+	checks  bool // the scanner passes no text but valid UTF-8
 	err     *transport.CloseError
 }
 
@@ -107,7 +111,10 @@ var (
 
 // New returns the link over nc, which belongs to it from now on.
 func New(nc net.Conn, s *Syntax, o Options) *Conn {
-	c := &Conn{syntax: s, scanner: s.NewScanner(), max: DefaultMaxMessageBytes}
+	c := &Conn{syntax: s, scanner: o.Scanner, checks: o.Scanner != nil, max: DefaultMaxMessageBytes}
+	if c.scanner == nil {
+		c.scanner = s.NewScanner()
+	}
 	if o.MaxMessageBytes > 0 {
 		c.max = o.MaxMessageBytes
 	}
@@ -126,12 +133,7 @@ func (c *Conn) Next() (transport.Frame, bool, error) {
 	}
 	b := c.r.Buffered()
 	if !c.begun {
-		n := 0
-		for n < len(b) && strings.IndexByte(c.syntax.Blank, b[n]) >= 0 {
-			n++
-		}
-		c.r.Discard(n)
-		b = b[n:]
+		b = c.skipBlank(b)
 	}
 	if len(b) == 0 {
 		return transport.Frame{}, false, nil
@@ -147,13 +149,25 @@ func (c *Conn) Next() (transport.Frame, bool, error) {
 		return transport.Frame{}, false, nil
 	}
 	data := b[:n:n]
-	if c.syntax.Type == transport.Text && !utf8.Valid(data) {
+	if c.syntax.Type == transport.Text && !c.checks && !utf8.Valid(data) {
 		return c.violation(transport.CloseInvalidPayload, "text is not UTF-8")
 	}
 	c.r.Discard(n)
 	c.scanner.Reset()
 	c.begun = false
 	return transport.Frame{Type: c.syntax.Type, Data: data}, true, nil
+}
+
+// skipBlank discards what stands before a value, of which b is the rest.
+func (c *Conn) skipBlank(b []byte) []byte {
+	n := 0
+	for n < len(b) && strings.IndexByte(c.syntax.Blank, b[n]) >= 0 {
+		n++
+	}
+	if n > 0 {
+		c.r.Discard(n)
+	}
+	return b[n:]
 }
 
 // violation is the end of reading.

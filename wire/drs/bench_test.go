@@ -59,9 +59,10 @@ func BenchmarkEncode(b *testing.B) {
 	s := drs.New().NewSession(wiretest.NewHost("echo"), false)
 	framer := discardFramer{}
 	buf := make([]byte, 0, 1000)
+	var w transport.Writer
 	b.ReportAllocs()
 	for b.Loop() {
-		w := transport.NewWriter(framer, buf)
+		w.Reset(framer, buf)
 		if err := s.Encode(&w, &p); err != nil {
 			b.Fatal(err)
 		}

@@ -45,6 +45,7 @@ var (
 	errNoID      = errors.New("no id")
 	errNoRoom    = errors.New("no room")
 	errNotUTF8   = errors.New("not UTF-8")
+	errTextUTF8  = errors.New("text is not UTF-8")
 	errArguments = errors.New("several arguments")
 	errNoError   = errors.New("no error in it")
 	errWords     = errors.New("this wire has no words for it")

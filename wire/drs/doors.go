@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/polywire/polywire/internal/netdial"
-	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/transport/values"
 	"github.com/polywire/polywire/transport/websocket"
 	"github.com/polywire/polywire/wire"
@@ -40,11 +39,18 @@ func (p *Protocol) serveHTTP(host wire.Host, w http.ResponseWriter, r *http.Requ
 
 // serveStream makes a link of a connection. There is no opening.
 func (p *Protocol) serveStream(host wire.Host, nc net.Conn) error {
-	return host.Attach(wire.Link{Transport: p.overStream(host, nc), Session: p.NewSession(host, false)})
+	return host.Attach(p.overStream(host, nc, false))
 }
 
-func (p *Protocol) overStream(host wire.Host, nc net.Conn) transport.Conn {
-	return values.New(nc, &p.syntax, values.Options{MaxMessageBytes: host.Limits().MessageBytes})
+// overStream returns a link over a stream.
+func (p *Protocol) overStream(host wire.Host, nc net.Conn, dialled bool) wire.Link {
+	o := values.Options{MaxMessageBytes: host.Limits().MessageBytes}
+	session := p.NewSession(host, dialled)
+	if s, ok := session.(*jsonSession); ok {
+		s.scanner = new(scanner)
+		o.Scanner = s.scanner
+	}
+	return wire.Link{Transport: values.New(nc, &p.syntax, o), Session: session}
 }
 
 // Schemes returns the URL schemes that Dial takes: drs+tcp, drs+tls, drs+unix,
@@ -64,22 +70,19 @@ func (p *Protocol) Dial(ctx context.Context, host wire.Host, u *url.URL, o wire.
 	if name != p.name {
 		network = ""
 	}
-	var conn transport.Conn
 	switch network {
 	case "tcp", "tls", "unix":
 		nc, err := netdial.Connect(ctx, network, u, o)
 		if err != nil {
 			return wire.Link{}, err
 		}
-		conn = p.overStream(host, nc)
+		return p.overStream(host, nc, true), nil
 	case "ws", "wss":
 		ws, err := netdial.WebSocket(ctx, netdial.At(u, network, p.path), host.Limits(), o, websocket.DialOptions{})
 		if err != nil {
 			return wire.Link{}, err
 		}
-		conn = ws
-	default:
-		return wire.Link{}, fmt.Errorf("drs: scheme %q is none of %s", u.Scheme, strings.Join(p.Schemes(), ", "))
+		return wire.Link{Transport: ws, Session: p.NewSession(host, true)}, nil
 	}
-	return wire.Link{Transport: conn, Session: p.NewSession(host, true)}, nil
+	return wire.Link{}, fmt.Errorf("drs: scheme %q is none of %s", u.Scheme, strings.Join(p.Schemes(), ", "))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/internal/jsonscan"
+	"github.com/polywire/polywire/wire"
 )
 
 // jsonWords are commands in JSON.
@@ -113,6 +114,22 @@ func (jsonWords) payload(value []byte) codec.Payload {
 		return codec.Payload{}
 	}
 	return codec.Payload{Type: codec.TypeJSON, Data: value}
+}
+
+// appendJSONReply appends what appendJSON would of an answer that has come of
+// a handler.
+func appendJSONReply(b []byte, p *wire.Packet) ([]byte, error) {
+	b = append(b, '{')
+	if p.Key != "" {
+		b = jsonscan.AppendString(append(b, `"key":`...), p.Key)
+		b = append(b, ',')
+	}
+	b = append(b, `"action":"`+actionResponse+`"`...)
+	var err error
+	if !p.Payload.Empty() {
+		b, err = appendJSONValue(append(b, `,"body":`...), p.Payload)
+	}
+	return append(b, '}'), err
 }
 
 // appendJSON appends a command.

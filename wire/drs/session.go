@@ -3,6 +3,7 @@ package drs
 import (
 	"errors"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/transport"
@@ -28,7 +29,7 @@ func (p *Protocol) NewSession(host wire.Host, dialled bool) wire.Session {
 	if p.encoding == Msgpack {
 		return &msgpackSession{s}
 	}
-	return &jsonSession{s}
+	return &jsonSession{session: s}
 }
 
 // session is what sessions of both encodings have. Decode alone changes it.
@@ -41,7 +42,11 @@ type session struct {
 }
 
 // jsonSession speaks JSON.
-type jsonSession struct{ session }
+type jsonSession struct {
+	session
+
+	scanner *scanner // of a stream; nil on WebSockets
+}
 
 // Decode reads a command; its body stays in the frame.
 func (s *jsonSession) Decode(f transport.Frame, p *wire.Packet) (bool, error) {
@@ -49,8 +54,10 @@ func (s *jsonSession) Decode(f transport.Frame, p *wire.Packet) (bool, error) {
 		return false, malformed(errBinaryFrame)
 	}
 	var c command
-	if err := readJSON(f.Data, &c); err != nil {
-		return false, malformed(err)
+	if s.scanner == nil || !s.scanner.take(f.Data, &c) {
+		if err := readCommand(f.Data, &c); err != nil {
+			return false, malformed(err)
+		}
 	}
 	ok, err := s.packet(&c, jsonWords{}, p)
 	if err != nil {
@@ -62,6 +69,13 @@ func (s *jsonSession) Decode(f transport.Frame, p *wire.Packet) (bool, error) {
 // Encode writes a command as a text frame. Headers and the room of a message
 // are not said: DRS has no words for them.
 func (s *jsonSession) Encode(w *transport.Writer, p *wire.Packet) error {
+	if p.Type == wire.Reply && len(p.Args) == 0 && utf8.ValidString(p.Key) {
+		b, err := appendJSONReply(w.Begin(), p)
+		if err != nil {
+			return unsayable(p.Type, err)
+		}
+		return w.End(b, transport.Text)
+	}
 	y, err := sayingOf(p)
 	if err != nil {
 		return unsayable(p.Type, err)
