@@ -1,0 +1,67 @@
+package testenv
+
+import (
+	"flag"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Together lets n of the tests that call t.Parallel run at a time. It is for
+// the TestMain of packages whose tests wait, for outages, elections and delays:
+// the one for each processor that is usual leaves the machine idle there. With
+// -short, which is how the race detector runs, it is half of n. The flags
+// -parallel and -fuzz say more than it does.
+func Together(n int) {
+	flag.Parse()
+	said := false
+	flag.Visit(func(f *flag.Flag) { said = said || f.Name == "test.parallel" || f.Name == "test.fuzz" })
+	if testing.Short() {
+		n = max(1, n/2)
+	}
+	if !said {
+		_ = flag.Set("test.parallel", strconv.Itoa(n)) // the flag is there, and takes numbers
+	}
+}
+
+// Idle begins to look at the machine. Its result says how much of all
+// processors nobody has used since then, from 0 to 1: what must happen in time
+// can only be asked of a machine that has some left. Where there is no /proc,
+// and before the kernel has counted, it says 0.
+func Idle() func() float64 {
+	idle0, all0 := machineTime()
+	return func() float64 {
+		idle, all := machineTime()
+		if all <= all0 {
+			return 0
+		}
+		return (idle - idle0) / (all - all0)
+	}
+}
+
+func machineTime() (idle, all float64) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0
+	}
+	return timeOf(string(text))
+}
+
+// timeOf reads the first line of proc(5)'s stat, of all processors: user, nice,
+// system, idle, iowait, irq, softirq, steal. What comes behind is part of the
+// first two.
+func timeOf(stat string) (idle, all float64) {
+	line, _, _ := strings.Cut(stat, "\n")
+	fields := strings.Fields(line)
+	for i, f := range fields[min(1, len(fields)):min(9, len(fields))] {
+		n, err := strconv.ParseFloat(f, 64)
+		if err != nil {
+			return 0, 0
+		}
+		if all += n; i == 3 {
+			idle = n
+		}
+	}
+	return idle, all
+}
