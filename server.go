@@ -57,6 +57,7 @@ type Server struct {
 	aliases  aliases
 	formats  formats
 	counters counters
+	reports  reports
 	wheel    *wheel.Wheel
 	watch    *watch
 	handled  contextState // of contexts whose handler is done, and nobody had asked for more
@@ -79,6 +80,7 @@ func New(opts ...Option) (*Server, error) {
 		codes:     &codeTable{codes: make(map[string]uint32), kinds: make(map[uint32]string)},
 		watch:     newWatch(),
 		closed:    make(chan struct{}),
+		reports:   reports{bucket: bucket{tokens: reportBurst}},
 		listeners: listeners{opening: make(map[net.Conn]struct{})},
 	}
 	s.spaces.main = newNamespace(s, mainNamespace, manyShards)

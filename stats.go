@@ -297,18 +297,6 @@ func (s *Server) dropped(c *Conn, kind string, reason DropReason) {
 	}
 }
 
-// reportError hands an error that nobody waits for to the hooks and the log.
-func (s *Server) reportError(c *Conn, err error) {
-	if h := s.hooks.Error; h != nil {
-		h(c, err)
-	}
-	if c == nil {
-		s.cfg.logger.Error("polywire", "error", err)
-		return
-	}
-	s.cfg.logger.Error("polywire", "conn", c.ID(), "wire", c.Wire(), "error", err)
-}
-
 func (s *Server) workerStarts(l *link) {
 	if h := s.hooks.WorkerStart; h != nil {
 		h(&l.conn)

@@ -34,7 +34,7 @@ func (d *sideDescs) fill(m *Metrics, side string) {
 	d.bytesOut = m.desc(name("sent_bytes_total"), "Bytes written, with framing.", "wire")
 	d.dropped = m.desc(name("messages_dropped_total"), "Messages that could not be delivered, by reason.", "reason")
 	d.slow = m.desc(name("slow_consumers_total"), "Connections closed because the peer did not read what was sent to it.")
-	d.errors = m.desc(name("errors_total"), "Errors that nobody waited for; each has a line in the log.")
+	d.errors = m.desc(name("errors_total"), "Errors that nobody waited for; each has a line in the log, up to a thousand at once and a hundred a second.")
 	d.workers = m.desc(name("workers"), "Goroutines that handle messages beside the readers now.")
 	d.took = m.desc(name("handler_duration_seconds"), "How long handlers and middleware took, by kind.", "kind")
 	d.handled = m.desc(name("messages_handled_total"), "Messages handled, by kind and result: ok, error (a handler's answer), exception (a fault).", "kind", "result")
