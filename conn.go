@@ -261,7 +261,7 @@ func (c *Conn) Send(ctx context.Context, kind string, v any, opts ...SendOption)
 	out.deliver = func(ctx context.Context, out *Outgoing) error {
 		return c.transmit(ctx, out.Kind, out.Value, out.Header, o.flags)
 	}
-	return c.link.srv.sender.Send(ctx, out)
+	return c.link.srv.sender(ctx, out)
 }
 
 func (c *Conn) transmit(ctx context.Context, kind string, v any, header map[string]string, flags sendFlags) error {

@@ -70,7 +70,7 @@ func (c *Conn) request(ctx context.Context, p wire.Packet, v, out any, opts []Se
 		p.Kind, p.Header = o.Kind, o.Header
 		return c.askWith(ctx, p, o.Value, out, answer)
 	}
-	return c.link.srv.sender.Send(ctx, &Outgoing{Kind: p.Kind, Header: o.header, Value: v, conn: c, call: true, deliver: deliver})
+	return c.link.srv.sender(ctx, &Outgoing{Kind: p.Kind, Header: o.header, Value: v, conn: c, call: true, deliver: deliver})
 }
 
 func (c *Conn) askWith(ctx context.Context, p wire.Packet, v, out any, answer answerOptions) error {

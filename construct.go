@@ -44,7 +44,7 @@ func HandleNew[In, Out any](r Registrar, kind string, newIn func() *In, release 
 			release(in)
 		}
 	}
-	r.Handle(kind, HandlerFunc(func(ctx context.Context, m *Message) (any, error) {
+	r.Handle(kind, func(ctx context.Context, m *Message) (any, error) {
 		in := newIn()
 		err := m.Bind(in)
 		var out *Out
@@ -58,7 +58,7 @@ func HandleNew[In, Out any](r Registrar, kind string, newIn func() *In, release 
 			return nil, err
 		}
 		return out, nil
-	}))
+	})
 }
 
 // Rewrite replaces the first argument by a Go value, for the handlers behind a

@@ -73,7 +73,7 @@ func TestHandleNew(t *testing.T) {
 			inner := polywire.NewMux()
 			polywire.HandleNew(inner, "nested", nested.take, nested.put, func(_ context.Context, in *word) (*word, error) { return in, nil })
 			polywire.HandleNew(s, "nested", values.take, values.put, func(ctx context.Context, _ *word) (*word, error) {
-				out, err := inner.Handler().Handle(ctx, polywire.MessageFrom(ctx))
+				out, err := inner.Handler()(ctx, polywire.MessageFrom(ctx))
 				w, _ := out.(*word)
 				return w, err
 			})
@@ -192,7 +192,7 @@ func (upperPipe) Handler(next polywire.Handler) polywire.Handler {
 		if err := m.Rewrite(w); err != nil {
 			return nil, err
 		}
-		return next.Handle(ctx, m)
+		return next(ctx, m)
 	})
 }
 

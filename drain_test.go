@@ -88,10 +88,10 @@ func TestDrainMeanwhile(t *testing.T) {
 		release := make(chan struct{})
 		srv := newServer(t, func(s *polywire.Server) {
 			s.Handle("echo", handle(echo))
-			s.Handle("slow", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+			s.Handle("slow", func(context.Context, *polywire.Message) (any, error) {
 				<-release
 				return "done", nil
-			}))
+			})
 			s.HandleHTTP("/own", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 		}, polywire.WithWires(native.New()))
 		slow := connect(t, srv)

@@ -30,16 +30,16 @@ func pair(register func(srv *polywire.Server), opts ...polywire.Option) (srv *po
 // Kinds are exact names, beginnings, or all that is left.
 func ExampleServer_Handle() {
 	_, c, end := pair(func(srv *polywire.Server) {
-		srv.Handle("greet", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		srv.Handle("greet", func(_ context.Context, m *polywire.Message) (any, error) {
 			var name string
 			if err := m.Bind(&name); err != nil {
 				return nil, err // a bad_request, to the caller
 			}
 			return "hello " + name, nil
-		}))
-		srv.Handle("*", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		})
+		srv.Handle("*", func(_ context.Context, m *polywire.Message) (any, error) {
 			return nil, polywire.Errorf(polywire.CodeNotFound, "nobody knows %s", m.Kind())
-		}))
+		})
 	})
 	defer end()
 
@@ -59,14 +59,14 @@ func ExampleServer_Handle() {
 func ExampleErrorf() {
 	type Stock struct{ Left int }
 	_, c, end := pair(func(srv *polywire.Server) {
-		srv.Handle("buy", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+		srv.Handle("buy", func(context.Context, *polywire.Message) (any, error) {
 			err := polywire.Errorf("shop.sold_out", "only a few are left")
 			err.Details = Stock{Left: 3}
 			return nil, err
-		}))
-		srv.Handle("break", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+		})
+		srv.Handle("break", func(context.Context, *polywire.Message) (any, error) {
 			return nil, errors.New("password of the database: hunter2")
-		}))
+		})
 	})
 	defer end()
 
@@ -88,23 +88,23 @@ func ExampleConn_Call() {
 	srv, err := polywire.New(polywire.WithWires(native.New()))
 	check(err)
 	defer srv.Close()
-	srv.Handle("delete", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("delete", func(ctx context.Context, m *polywire.Message) (any, error) {
 		var sure bool
 		if err := m.Conn().Call(ctx, "sure?", m.Payload(), &sure); err != nil {
 			return nil, err
 		}
 		return map[bool]string{true: "deleted", false: "kept"}[sure], nil
-	}))
+	})
 
 	ctx := context.Background()
 	c, err := client.New(listen(srv))
 	check(err)
 	defer c.Close()
-	c.Handle("sure?", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	c.Handle("sure?", func(_ context.Context, m *polywire.Message) (any, error) {
 		var file string
 		err := m.Bind(&file)
 		return file != "novel.txt", err
-	}))
+	})
 	check(c.Connect(ctx))
 	for _, file := range []string{"draft.txt", "novel.txt"} {
 		var answer string
@@ -121,13 +121,13 @@ func ExampleArgs() {
 	srv, err := polywire.New(polywire.WithWires(socketio.New()))
 	check(err)
 	defer srv.Close()
-	srv.Handle("divide", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("divide", func(_ context.Context, m *polywire.Message) (any, error) {
 		var a, b int
 		if err := m.Bind(&a, &b); err != nil {
 			return nil, err
 		}
 		return polywire.Args{a / b, a % b}, nil
-	}))
+	})
 
 	ctx := context.Background()
 	c, err := client.Dial(ctx, "socketio+"+listen(srv))
@@ -142,7 +142,7 @@ func ExampleArgs() {
 // Steps of one handler tell each other something, and the first error ends it.
 func ExampleChain() {
 	type account struct{ name string }
-	find := polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	find := func(_ context.Context, m *polywire.Message) (any, error) {
 		var name string
 		if err := m.Bind(&name); err != nil {
 			return nil, err
@@ -152,10 +152,10 @@ func ExampleChain() {
 		}
 		m.SetValue("account", account{name})
 		return nil, nil
-	})
-	greet := polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	}
+	greet := func(_ context.Context, m *polywire.Message) (any, error) {
 		return "welcome " + m.Value("account").(account).name, nil
-	})
+	}
 	_, c, end := pair(func(srv *polywire.Server) { srv.Handle("enter", polywire.Chain(find, greet)) })
 	defer end()
 
@@ -194,8 +194,8 @@ func ExampleMessageFrom() {
 // Hooks watch, and change nothing.
 func ExampleHooks() {
 	_, c, end := pair(func(srv *polywire.Server) {
-		srv.Handle("add", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return 3, nil }))
-		srv.Handle("fall", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { panic("over") }))
+		srv.Handle("add", func(context.Context, *polywire.Message) (any, error) { return 3, nil })
+		srv.Handle("fall", func(context.Context, *polywire.Message) (any, error) { panic("over") })
 	}, polywire.WithHooks(polywire.Hooks{
 		Handled: func(m *polywire.Message, took time.Duration, _ any, err error) {
 			fmt.Printf("%s took less than an hour: %t, %q\n", m.Kind(), took < time.Hour, polywire.CodeOf(err))
@@ -214,9 +214,9 @@ func ExampleHooks() {
 // Without AnswerWithin the wait ends with the context, or after 30 s.
 func ExampleAnswerWithin() {
 	_, c, end := pair(func(srv *polywire.Server) {
-		srv.Handle("silence", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+		srv.Handle("silence", func(context.Context, *polywire.Message) (any, error) {
 			return polywire.NoReply(), nil
-		}))
+		})
 	})
 	defer end()
 
@@ -228,10 +228,10 @@ func ExampleAnswerWithin() {
 // Headers go both ways, on wires that carry them.
 func ExampleWithHeader() {
 	_, c, end := pair(func(srv *polywire.Server) {
-		srv.Handle("page", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		srv.Handle("page", func(_ context.Context, m *polywire.Message) (any, error) {
 			m.SetReplyHeader("language", m.Header("language"))
 			return "Moin", nil
-		}))
+		})
 	})
 	defer end()
 
@@ -251,7 +251,7 @@ func ExampleServer_HandleQueue() {
 	check(err)
 	defer srv.Close()
 	done := make(chan string)
-	srv.HandleQueue("mails", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.HandleQueue("mails", func(_ context.Context, m *polywire.Message) (any, error) {
 		if m.Delivery().Attempt == 1 {
 			return nil, errors.New("no connection to the mail server")
 		}
@@ -259,7 +259,7 @@ func ExampleServer_HandleQueue() {
 		err := m.Bind(&to)
 		done <- fmt.Sprintf("%s to %s, attempt %d", m.Kind(), to, m.Delivery().Attempt)
 		return nil, err
-	}), queue.HandleOptions{Backoff: queue.Backoff{Min: 10 * time.Millisecond}})
+	}, queue.HandleOptions{Backoff: queue.Backoff{Min: 10 * time.Millisecond}})
 	check(srv.Start())
 
 	check(broker.Publish(context.Background(), queue.Message{

@@ -19,9 +19,9 @@ func ExampleConn_Others() {
 	srv, err := polywire.New(polywire.WithWires(native.New()))
 	check(err)
 	defer srv.Close()
-	srv.Handle("chat.say", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("chat.say", func(ctx context.Context, m *polywire.Message) (any, error) {
 		return nil, m.Conn().Others("lobby").Send(ctx, "chat.said", m.Payload())
-	}))
+	})
 	url := listen(srv)
 
 	ctx := context.Background()
@@ -31,12 +31,12 @@ func ExampleConn_Others() {
 		c, err := client.Dial(ctx, url)
 		check(err)
 		defer c.Close()
-		c.Handle("chat.said", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		c.Handle("chat.said", func(_ context.Context, m *polywire.Message) (any, error) {
 			var text string
 			err := m.Bind(&text)
 			heard <- name + " heard " + text
 			return nil, err
-		}))
+		})
 		check(c.Subscribe(ctx, "lobby"))
 		if name == "ann" {
 			ann = c
@@ -60,12 +60,12 @@ func ExampleWithHistory() {
 	dial := func() *client.Client {
 		c, err := client.New(url)
 		check(err)
-		c.Handle("headline", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		c.Handle("headline", func(_ context.Context, m *polywire.Message) (any, error) {
 			var text string
 			err := m.Bind(&text)
 			heard <- text
 			return nil, err
-		}))
+		})
 		check(c.Connect(ctx))
 		return c
 	}
@@ -129,13 +129,13 @@ func ExampleTarget_Presence() {
 		}))
 	check(err)
 	defer srv.Close()
-	srv.Handle("mood", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("mood", func(_ context.Context, m *polywire.Message) (any, error) {
 		var mood string
 		if err := m.Bind(&mood); err != nil {
 			return nil, err
 		}
 		return nil, m.Conn().SetPresence(mood)
-	}))
+	})
 	url := listen(srv)
 
 	ctx := context.Background()
@@ -230,10 +230,10 @@ func ExampleWithCluster() {
 		c, err := client.Dial(ctx, listen(srv))
 		check(err)
 		defer c.Close()
-		c.Handle("hello", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+		c.Handle("hello", func(context.Context, *polywire.Message) (any, error) {
 			heard <- name
 			return nil, nil
-		}))
+		})
 		check(c.Subscribe(ctx, "lobby"))
 	}
 	check(servers[0].Room("lobby").Send(ctx, "hello", nil))

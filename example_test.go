@@ -30,13 +30,13 @@ func check(err error) {
 func Example() {
 	srv, err := polywire.New(polywire.WithWires(native.New()))
 	check(err)
-	srv.Handle("greet", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("greet", func(_ context.Context, m *polywire.Message) (any, error) {
 		var name string
 		if err := m.Bind(&name); err != nil {
 			return nil, err
 		}
 		return "hello " + name, nil
-	}))
+	})
 	url := listen(srv) // or http.ListenAndServe(":8080", srv), or srv.ListenAndServe("ws://:8080", "tcp://:7000")
 
 	ctx := context.Background()
@@ -64,7 +64,7 @@ func ExampleServer() {
 	)
 	check(err)
 	defer srv.Close()
-	srv.Handle("join", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("join", func(ctx context.Context, m *polywire.Message) (any, error) {
 		var room string
 		if err := m.Bind(&room); err != nil {
 			return nil, err
@@ -73,7 +73,7 @@ func ExampleServer() {
 			return nil, err
 		}
 		return m.Conn().Server().Room(room).Count(ctx)
-	}))
+	})
 	url := listen(srv)
 
 	ctx := context.Background()
@@ -135,13 +135,13 @@ func guests(srv *polywire.Server, names ...string) (heard chan string, leave fun
 	for _, name := range names {
 		c, err := client.New(url)
 		check(err)
-		c.Handle("name", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return name, nil }))
-		c.Handle("say", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		c.Handle("name", func(context.Context, *polywire.Message) (any, error) { return name, nil })
+		c.Handle("say", func(_ context.Context, m *polywire.Message) (any, error) {
 			var text string
 			err := m.Bind(&text)
 			heard <- name + " heard " + text
 			return nil, err
-		}))
+		})
 		check(c.Connect(context.Background()))
 		check(c.Subscribe(context.Background(), "party"))
 		check(c.Subscribe(context.Background(), name))
@@ -225,10 +225,10 @@ func ExampleTarget_Pick() {
 
 // A pattern of one's own: the last one who came.
 func ExamplePattern() {
-	newest := polywire.PatternFunc(func(members []polywire.Member) []polywire.Member {
+	newest := func(members []polywire.Member) []polywire.Member {
 		last := slices.MaxFunc(members, func(a, b polywire.Member) int { return a.OpenedAt().Compare(b.OpenedAt()) })
 		return []polywire.Member{last}
-	})
+	}
 	srv, err := polywire.New(polywire.WithWires(native.New()))
 	check(err)
 	defer srv.Close()
@@ -245,38 +245,38 @@ func ExamplePattern() {
 type trace struct{ name string }
 
 func (p trace) Handler(next polywire.Handler) polywire.Handler {
-	return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	return func(ctx context.Context, m *polywire.Message) (any, error) {
 		fmt.Printf("%s in:  %s\n", p.name, m.Payload().Data)
-		return next.Handle(ctx, m)
-	})
+		return next(ctx, m)
+	}
 }
 
 func (p trace) Sender(next polywire.Sender) polywire.Sender {
-	return polywire.SenderFunc(func(ctx context.Context, o *polywire.Outgoing) error {
+	return func(ctx context.Context, o *polywire.Outgoing) error {
 		fmt.Printf("%s out: %v\n", p.name, o.Value)
-		return next.Send(ctx, o)
-	})
+		return next(ctx, o)
+	}
 }
 
 // upper makes words loud on the way in, and quiet on the way out.
 type upper struct{}
 
 func (upper) Handler(next polywire.Handler) polywire.Handler {
-	return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	return func(ctx context.Context, m *polywire.Message) (any, error) {
 		p := m.Payload()
 		p.Data = []byte(strings.ToUpper(string(p.Data)))
 		m.SetPayload(p)
-		return next.Handle(ctx, m)
-	})
+		return next(ctx, m)
+	}
 }
 
 func (upper) Sender(next polywire.Sender) polywire.Sender {
-	return polywire.SenderFunc(func(ctx context.Context, o *polywire.Outgoing) error {
+	return func(ctx context.Context, o *polywire.Outgoing) error {
 		if word, ok := o.Value.(string); ok {
 			o.Value = strings.ToLower(word)
 		}
-		return next.Send(ctx, o)
-	})
+		return next(ctx, o)
+	}
 }
 
 // What comes in passes the pipes in the order of their registration, and what
@@ -286,14 +286,14 @@ func ExamplePipe() {
 	check(err)
 	defer srv.Close()
 	srv.Pipe(trace{"A"}, upper{}, trace{"C"})
-	srv.Handle("hello", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("hello", func(_ context.Context, m *polywire.Message) (any, error) {
 		var word string
 		if err := m.Bind(&word); err != nil {
 			return nil, err
 		}
 		fmt.Println("handler:", word)
 		return word + " WORLD", nil
-	}))
+	})
 
 	ctx := context.Background()
 	c, err := client.Dial(ctx, listen(srv))
@@ -315,18 +315,18 @@ func ExamplePipe() {
 func ExampleServer_Use() {
 	named := func(name string) polywire.Middleware {
 		return func(next polywire.Handler) polywire.Handler {
-			return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+			return func(ctx context.Context, m *polywire.Message) (any, error) {
 				fmt.Println(name, "before", m.Kind())
 				defer fmt.Println(name, "after", m.Kind())
-				return next.Handle(ctx, m)
-			})
+				return next(ctx, m)
+			}
 		}
 	}
 	srv, err := polywire.New(polywire.WithWires(native.New()))
 	check(err)
 	defer srv.Close()
 	srv.Use(named("outer"), named("inner"))
-	srv.Handle("ping", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return "pong", nil }))
+	srv.Handle("ping", func(context.Context, *polywire.Message) (any, error) { return "pong", nil })
 
 	ctx := context.Background()
 	c, err := client.Dial(ctx, listen(srv))
@@ -356,9 +356,9 @@ func ExampleWithAuth() {
 	)
 	check(err)
 	defer srv.Close()
-	srv.Handle("whoami", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("whoami", func(_ context.Context, m *polywire.Message) (any, error) {
 		return m.Conn().User(), nil
-	}))
+	})
 	url := listen(srv)
 
 	ctx := context.Background()
@@ -384,10 +384,10 @@ func ExampleWithAuth() {
 func ExampleMux() {
 	mux := polywire.NewMux()
 	for _, pattern := range []string{"chat.say", "chat.*", "chat.admin.*", "*"} {
-		mux.Handle(pattern, polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return pattern, nil }))
+		mux.Handle(pattern, func(context.Context, *polywire.Message) (any, error) { return pattern, nil })
 	}
 	for _, kind := range []string{"chat.say", "chat.leave", "chat.admin.ban", "weather"} {
-		picked, err := mux.Lookup(kind).Handle(context.Background(), nil)
+		picked, err := mux.Lookup(kind)(context.Background(), nil)
 		check(err)
 		fmt.Println(kind, "is for", picked)
 	}

@@ -2,23 +2,16 @@ package polywire
 
 import "context"
 
-// Handler answers messages. For a call, a returned error becomes the wire's
-// error form, [NoReply] sends nothing, and any other value is the reply: nil
-// an empty one, a [Payload] as it is, [Args] several arguments, anything else
-// encoded by the application's codecs. For a one-way message the value is ignored and an
-// error goes to the hooks and the log.
+// Handler answers messages: a function, or a method of a type with more to it.
+// For a call, a returned error becomes the wire's error form, [NoReply] sends
+// nothing, and any other value is the reply: nil an empty one, a [Payload] as it
+// is, [Args] several arguments, anything else encoded by the application's
+// codecs. For a one-way message the value is ignored and an error goes to the
+// hooks and the log.
 //
 // ctx ends when the time to handle is over, when the connection ends, and when
-// Handle returns.
-type Handler interface {
-	Handle(ctx context.Context, m *Message) (any, error)
-}
-
-// HandlerFunc is a function as a [Handler].
-type HandlerFunc func(ctx context.Context, m *Message) (any, error)
-
-// Handle calls f.
-func (f HandlerFunc) Handle(ctx context.Context, m *Message) (any, error) { return f(ctx, m) }
+// the handler returns.
+type Handler func(ctx context.Context, m *Message) (any, error)
 
 type noReply struct{}
 
@@ -40,21 +33,21 @@ type Middleware func(next Handler) Handler
 // they may tell each other something by (see [Message.SetValue]). The first
 // error ends it; the result is the last one's.
 func Chain(handlers ...Handler) Handler {
-	return HandlerFunc(func(ctx context.Context, m *Message) (result any, err error) {
+	return func(ctx context.Context, m *Message) (result any, err error) {
 		for _, h := range handlers {
-			if result, err = h.Handle(ctx, m); err != nil {
+			if result, err = h(ctx, m); err != nil {
 				return nil, err
 			}
 		}
 		return result, nil
-	})
+	}
 }
 
 // HandleFunc registers a typed handler: the payload is decoded into a new In,
 // and a payload that does not decode is refused with [CodeBadRequest]. A nil
 // Out is an empty reply. [MessageFrom] finds the message in ctx.
 func HandleFunc[In, Out any](r Registrar, kind string, f func(ctx context.Context, in *In) (*Out, error)) {
-	r.Handle(kind, HandlerFunc(func(ctx context.Context, m *Message) (any, error) {
+	r.Handle(kind, func(ctx context.Context, m *Message) (any, error) {
 		in := new(In)
 		if err := m.Bind(in); err != nil {
 			return nil, err
@@ -64,7 +57,7 @@ func HandleFunc[In, Out any](r Registrar, kind string, f func(ctx context.Contex
 			return nil, err
 		}
 		return out, nil
-	}))
+	})
 }
 
 // Registrar is what handlers are registered on: a [Server], a [Mux], a client.

@@ -18,7 +18,7 @@ import (
 )
 
 func handle(f func(ctx context.Context, m *polywire.Message) (any, error)) polywire.Handler {
-	return polywire.HandlerFunc(f)
+	return f
 }
 
 func echo(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }

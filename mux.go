@@ -109,13 +109,13 @@ func (m *Mux) Lookup(kind string) Handler {
 // Handler returns the mux as a [Handler]: that of the message's kind, or an
 // error with [CodeNotFound].
 func (m *Mux) Handler() Handler {
-	return HandlerFunc(func(ctx context.Context, msg *Message) (any, error) {
+	return func(ctx context.Context, msg *Message) (any, error) {
 		h := m.Lookup(msg.kind)
 		if h == nil {
 			e := Errorf(CodeNotFound, "no handler for kind %q", msg.kind)
 			e.fault = true
 			return nil, e
 		}
-		return h.Handle(ctx, msg)
-	})
+		return h(ctx, msg)
+	}
 }

@@ -29,7 +29,7 @@ func TestMuxPicks(t *testing.T) {
 		{"chat.say", "chat.say"}, {"chat.says", "chat.*"}, {"chat.", "chat.*"}, {"chat", "*"},
 		{"chat.admin.kick", "chat.admin.*"}, {"c", "c"}, {"", "*"}, {"*", "*"},
 	} {
-		got, err := m.Lookup(c.kind).Handle(t.Context(), nil)
+		got, err := m.Lookup(c.kind)(t.Context(), nil)
 		if got != c.want || err != nil {
 			t.Errorf("%q goes to %v, want %q", c.kind, got, c.want)
 		}

@@ -74,7 +74,7 @@ func TestNamespaces(t *testing.T) {
 			admin.Use(func(next polywire.Handler) polywire.Handler {
 				return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
 					note("admin handles %s", m.Kind())
-					return next.Handle(ctx, m)
+					return next(ctx, m)
 				})
 			})
 		}, polywire.WithHooks(polywire.Hooks{

@@ -16,10 +16,10 @@ import (
 func files(t *testing.T) (dial func(url string, w wire.Protocol) *client.Client) {
 	t.Helper()
 	srv := newServer(t, func(s *polywire.Server) {
-		s.Handle("join", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		s.Handle("join", func(_ context.Context, m *polywire.Message) (any, error) {
 			return nil, m.Conn().Join("files")
-		}))
-		s.Handle("upload", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+		})
+		s.Handle("upload", func(ctx context.Context, m *polywire.Message) (any, error) {
 			var u struct {
 				Name string `json:"name"`
 				Data []byte `json:"data"`
@@ -29,7 +29,7 @@ func files(t *testing.T) (dial func(url string, w wire.Protocol) *client.Client)
 			}
 			// As it came, and as a value of this side's.
 			return map[string]any{"of": u.Name, "copy": u.Data}, m.Conn().Others("files").Send(ctx, "uploaded", m.Payload())
-		}))
+		})
 	}, polywire.WithWires(native.New(), socketio.New()))
 	l := serve(t, srv, "ws")
 	return func(url string, w wire.Protocol) *client.Client {
@@ -67,12 +67,12 @@ func TestBytesInsideReachEveryWire(t *testing.T) {
 	for i := range members {
 		m := &members[i]
 		m.got = make(chan received, 1)
-		m.c.Handle("uploaded", polywire.HandlerFunc(func(_ context.Context, msg *polywire.Message) (any, error) {
+		m.c.Handle("uploaded", func(_ context.Context, msg *polywire.Message) (any, error) {
 			var v any
 			err := msg.Bind(&v)
 			m.got <- received{msg.Payload().Type, v}
 			return nil, err
-		}))
+		})
 		if err := m.c.Connect(t.Context()); err != nil {
 			t.Fatalf("%s: %v", m.name, err)
 		}

@@ -15,17 +15,9 @@ type Pipe interface {
 	Sender(next Sender) Sender
 }
 
-// Sender is a step on the way out.
-type Sender interface {
-	// Send passes the message on, changed or not, or refuses with an error.
-	Send(ctx context.Context, o *Outgoing) error
-}
-
-// SenderFunc is a function as a [Sender].
-type SenderFunc func(ctx context.Context, o *Outgoing) error
-
-// Send calls f.
-func (f SenderFunc) Send(ctx context.Context, o *Outgoing) error { return f(ctx, o) }
+// Sender is a step on the way out: it passes the message on, changed or not, or
+// refuses with an error.
+type Sender func(ctx context.Context, o *Outgoing) error
 
 // Outgoing is a message on its way out. A pipe may change the fields.
 type Outgoing struct {
@@ -138,5 +130,5 @@ func (s *Server) throughPipes(ctx context.Context, o *Outgoing, direct bool) err
 	if s.sender == nil || direct {
 		return o.deliver(ctx, o)
 	}
-	return s.sender.Send(ctx, o)
+	return s.sender(ctx, o)
 }

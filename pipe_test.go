@@ -43,12 +43,12 @@ type tracePipe struct {
 func (p tracePipe) Handler(next polywire.Handler) polywire.Handler {
 	return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
 		p.to.add("in %s", p.name)
-		return next.Handle(ctx, m)
+		return next(ctx, m)
 	})
 }
 
 func (p tracePipe) Sender(next polywire.Sender) polywire.Sender {
-	return polywire.SenderFunc(func(ctx context.Context, o *polywire.Outgoing) error {
+	return func(ctx context.Context, o *polywire.Outgoing) error {
 		if o.Kind == "forbidden" {
 			return polywire.Errorf(polywire.CodeForbidden, "not out of here")
 		}
@@ -56,8 +56,8 @@ func (p tracePipe) Sender(next polywire.Sender) polywire.Sender {
 		if s, ok := o.Value.(string); ok {
 			o.Value = s + p.name
 		}
-		return next.Send(ctx, o)
-	})
+		return next(ctx, o)
+	}
 }
 
 func TestPipesAndMiddleware(t *testing.T) {
@@ -68,7 +68,7 @@ func TestPipesAndMiddleware(t *testing.T) {
 				return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
 					j.add("middleware %s", m.Kind())
 					m.SetHeader("seen", "yes")
-					return next.Handle(ctx, m)
+					return next(ctx, m)
 				})
 			})
 			s.Pipe(tracePipe{"A", &j}, tracePipe{"B", &j}, tracePipe{"C", &j})

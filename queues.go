@@ -88,7 +88,7 @@ func (s *Server) deliver(ctx context.Context, h Handler, d *queue.Delivery) erro
 			hook(m, s.clock()-began, result, err)
 		}
 	}()
-	result, err = h.Handle(context.WithValue(ctx, messageKey{}, m), m)
+	result, err = h(context.WithValue(ctx, messageKey{}, m), m)
 	done = true
 	if hook := s.hooks.AfterRequest; hook != nil {
 		hook(m, result, err)

@@ -32,7 +32,7 @@ func TestHandleQueue(t *testing.T) {
 			s.Use(func(next polywire.Handler) polywire.Handler {
 				return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
 					seen <- m.Wire() + " " + m.From() + " " + m.Kind() + " " + m.Header("h")
-					return next.Handle(ctx, m)
+					return next(ctx, m)
 				})
 			})
 			s.HandleQueue("orders", handle(func(ctx context.Context, m *polywire.Message) (any, error) {

@@ -46,9 +46,9 @@ func (w *world) away() {
 	_ = srv.To("in", "out").Except("in").Send(ctx, "except", 1)
 	_ = srv.Room(w.id).Send(ctx, "own", 1)
 	_ = srv.All().Send(ctx, "volatile", 1, polywire.Volatile())
-	_ = srv.All().Pick(polywire.PatternFunc(func(members []polywire.Member) []polywire.Member {
+	_ = srv.All().Pick(func(members []polywire.Member) []polywire.Member {
 		return slices.DeleteFunc(members, func(m polywire.Member) bool { return m.ID() == w.id })
-	})).Send(ctx, "to another", 1)
+	}).Send(ctx, "to another", 1)
 	_ = srv.Namespace("/other").All().Send(ctx, "elsewhere", 1)
 }
 

@@ -126,7 +126,7 @@ func (s *Server) run(r *request) (result any, err error) {
 	if h := s.hooks.BeforeRequest; h != nil {
 		h(&r.Message)
 	}
-	result, err = r.conn.ns.handler.Handle(r.ctx, &r.Message)
+	result, err = r.conn.ns.handler(r.ctx, &r.Message)
 	if h := s.hooks.AfterRequest; h != nil {
 		h(&r.Message, result, err)
 	}
@@ -217,7 +217,7 @@ func (l *link) replyThroughPipes(r *request, result any) (err error) {
 		sent = true
 		return nil
 	}
-	return l.srv.sender.Send(r.ctx, out)
+	return l.srv.sender(r.ctx, out)
 }
 
 // sendReply transmits an answer. A value that panics when it is encoded is a fault.

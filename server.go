@@ -228,7 +228,7 @@ func (s *Server) prepare() error {
 		n.handler = s.wrapped(n)
 	}
 	if len(s.pipes) > 0 {
-		s.sender = SenderFunc(func(ctx context.Context, o *Outgoing) error { return o.deliver(ctx, o) })
+		s.sender = func(ctx context.Context, o *Outgoing) error { return o.deliver(ctx, o) }
 		for _, p := range s.pipes {
 			s.sender = p.Sender(s.sender)
 		}

@@ -114,7 +114,7 @@ func (t Target) Send(ctx context.Context, kind string, v any, opts ...SendOption
 
 func (t Target) sendThroughPipes(ctx context.Context, out *Outgoing, flags sendFlags) error {
 	out.deliver = func(ctx context.Context, out *Outgoing) error { return t.deliver(ctx, nil, out, flags) }
-	return t.srv.sender.Send(ctx, out)
+	return t.srv.sender(ctx, out)
 }
 
 // deliver sends to the members, on behalf of a peer if sender is one.
@@ -188,7 +188,7 @@ func (t Target) resolved(ctx context.Context) (Target, error) {
 	if !t.far() {
 		members := t.Conns()
 		if len(members) > 0 {
-			members = connsOfMembers(t.pattern.Pick(membersOf(members)))
+			members = connsOfMembers(t.pattern(membersOf(members)))
 		}
 		return t.srv.ToConns(members...), nil
 	}

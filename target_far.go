@@ -163,7 +163,7 @@ func (t Target) chosen(ctx context.Context) (here []*Conn, far []*farMember, err
 	if len(members) == 0 {
 		return nil, nil, nil
 	}
-	for _, m := range t.pattern.Pick(members) {
+	for _, m := range t.pattern(members) {
 		if m.conn != nil {
 			here = append(here, m.conn)
 		} else {

@@ -326,7 +326,7 @@ func pick(p polywire.Pattern, conns []*polywire.Conn) (picked []*polywire.Conn) 
 	for i, c := range conns {
 		members[i] = polywire.MemberOf(c)
 	}
-	for _, m := range p.Pick(members) {
+	for _, m := range p(members) {
 		picked = append(picked, m.Conn())
 	}
 	return picked

@@ -43,7 +43,7 @@ func (t *Tokens) Refresh(ctx context.Context, c *polywire.Conn, raw string) (*To
 
 // RefreshHandler returns the handler of [KindRefresh].
 func (t *Tokens) RefreshHandler() polywire.Handler {
-	return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	return func(ctx context.Context, m *polywire.Message) (any, error) {
 		v := t.now.Load()
 		raw, err := v.tokenIn(m)
 		if err != nil {
@@ -58,7 +58,7 @@ func (t *Tokens) RefreshHandler() polywire.Handler {
 			return Refreshed{}, nil
 		}
 		return Refreshed{&tok.Expires}, nil
-	})
+	}
 }
 
 // tokenIn returns the token that a message brings.

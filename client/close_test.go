@@ -177,7 +177,7 @@ func TestConnectAgain(t *testing.T) {
 		c.Use(func(next polywire.Handler) polywire.Handler {
 			return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
 				seen++
-				return next.Handle(ctx, m)
+				return next(ctx, m)
 			})
 		})
 		c.Handle("before", into(heard))

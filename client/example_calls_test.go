@@ -15,7 +15,7 @@ import (
 // The deadline of the context bounds a call; nothing is tried a second time.
 func ExampleClient_Call() {
 	srv, url := exampleServer(func(srv *polywire.Server) {
-		srv.Handle("add", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		srv.Handle("add", func(_ context.Context, m *polywire.Message) (any, error) {
 			var numbers []int
 			if err := m.Bind(&numbers); err != nil {
 				return nil, err
@@ -25,11 +25,11 @@ func ExampleClient_Call() {
 				sum += n
 			}
 			return sum, nil
-		}))
-		srv.Handle("ponder", polywire.HandlerFunc(func(ctx context.Context, _ *polywire.Message) (any, error) {
+		})
+		srv.Handle("ponder", func(ctx context.Context, _ *polywire.Message) (any, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}))
+		})
 	})
 	defer srv.Close()
 
@@ -52,9 +52,9 @@ func ExampleClient_Call() {
 // Credentials are asked for before each try to connect, so that they are of then.
 func ExampleWithCredentials() {
 	srv, url := exampleServer(func(srv *polywire.Server) {
-		srv.Handle("whoami", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		srv.Handle("whoami", func(_ context.Context, m *polywire.Message) (any, error) {
 			return m.Conn().User(), nil
-		}))
+		})
 	}, polywire.WithAuth(func(_ context.Context, h *polywire.Handshake) (*polywire.Identity, error) {
 		if !h.Hello {
 			return nil, polywire.ErrAwaitHello

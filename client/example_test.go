@@ -30,13 +30,13 @@ func check(err error) {
 
 func ExampleDial() {
 	srv, url := exampleServer(func(srv *polywire.Server) {
-		srv.Handle("greet", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		srv.Handle("greet", func(_ context.Context, m *polywire.Message) (any, error) {
 			var name string
 			if err := m.Bind(&name); err != nil {
 				return nil, err
 			}
 			return "hello " + name, nil
-		}))
+		})
 	})
 	defer srv.Close()
 
@@ -64,9 +64,9 @@ func ExampleClient_Handle() {
 	c, err := client.New(url)
 	check(err)
 	defer c.Close()
-	c.Handle("battery", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+	c.Handle("battery", func(context.Context, *polywire.Message) (any, error) {
 		return 87, nil
-	}))
+	})
 	ctx := context.Background()
 	check(c.Connect(ctx))
 
@@ -85,12 +85,12 @@ func ExampleClient_Subscribe() {
 	check(err)
 	defer c.Close()
 	heard := make(chan string)
-	c.Handle("weather", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	c.Handle("weather", func(_ context.Context, m *polywire.Message) (any, error) {
 		var text string
 		err := m.Bind(&text)
 		heard <- m.Room() + ": " + text
 		return nil, err
-	}))
+	})
 	check(c.Subscribe(ctx, "hamburg"))
 	check(c.Publish(ctx, "hamburg", "weather", "rain"))
 	fmt.Println(<-heard)

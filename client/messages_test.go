@@ -156,18 +156,18 @@ type tracePipe struct {
 func (p tracePipe) Handler(next polywire.Handler) polywire.Handler {
 	return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
 		*p.log = append(*p.log, p.name+" in")
-		return next.Handle(ctx, m)
+		return next(ctx, m)
 	})
 }
 
 func (p tracePipe) Sender(next polywire.Sender) polywire.Sender {
-	return polywire.SenderFunc(func(ctx context.Context, o *polywire.Outgoing) error {
+	return func(ctx context.Context, o *polywire.Outgoing) error {
 		*p.log = append(*p.log, p.name+" out")
 		if o.Kind == "stop" {
 			return errStopped
 		}
-		return next.Send(ctx, o)
-	})
+		return next(ctx, o)
+	}
 }
 
 var errStopped = errors.New("the pipe does not let it through")
@@ -178,7 +178,7 @@ func TestMiddlewareAndPipes(t *testing.T) {
 		return func(next polywire.Handler) polywire.Handler {
 			return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
 				log = append(log, name)
-				return next.Handle(ctx, m)
+				return next(ctx, m)
 			})
 		}
 	}

@@ -475,7 +475,7 @@ func TestStreamsRecover(t *testing.T) {
 				defer c.Close()
 				c.Handle("news", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
 					places <- m.Position()
-					return into(news).Handle(ctx, m)
+					return into(news)(ctx, m)
 				}))
 				connect(t, c)
 				receive(t, e.connects)

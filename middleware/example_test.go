@@ -22,11 +22,11 @@ func Example() {
 		}),
 		middleware.Timeout(10*time.Millisecond),
 	)
-	srv.Handle("fall", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { panic("no ground") }))
-	srv.Handle("wait", polywire.HandlerFunc(func(ctx context.Context, _ *polywire.Message) (any, error) {
+	srv.Handle("fall", func(context.Context, *polywire.Message) (any, error) { panic("no ground") })
+	srv.Handle("wait", func(ctx context.Context, _ *polywire.Message) (any, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
-	}))
+	})
 	l := transporttest.NewListener()
 	go srv.Serve(l, "tcp") // until the server is closed
 	defer srv.Close()

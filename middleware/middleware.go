@@ -16,7 +16,7 @@ import (
 // The core survives panics without it; use it to decide what becomes of them.
 func Recover(report func(ctx context.Context, m *polywire.Message, value any, stack []byte)) polywire.Middleware {
 	return func(next polywire.Handler) polywire.Handler {
-		return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (result any, err error) {
+		return func(ctx context.Context, m *polywire.Message) (result any, err error) {
 			defer func() {
 				if p := recover(); p != nil {
 					if report != nil {
@@ -25,8 +25,8 @@ func Recover(report func(ctx context.Context, m *polywire.Message, value any, st
 					result, err = nil, polywire.Errorf(polywire.CodeInternal, "internal error")
 				}
 			}()
-			return next.Handle(ctx, m)
-		})
+			return next(ctx, m)
+		}
 	}
 }
 
@@ -35,9 +35,9 @@ func Recover(report func(ctx context.Context, m *polywire.Message, value any, st
 func Log(logger *slog.Logger) polywire.Middleware {
 	base := time.Now() // the time since then costs a third of a time.Time
 	return func(next polywire.Handler) polywire.Handler {
-		return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+		return func(ctx context.Context, m *polywire.Message) (any, error) {
 			start := time.Since(base)
-			result, err := next.Handle(ctx, m)
+			result, err := next(ctx, m)
 			level := slog.LevelDebug
 			if err != nil {
 				level = slog.LevelInfo
@@ -46,7 +46,7 @@ func Log(logger *slog.Logger) polywire.Middleware {
 				logMessage(ctx, logger, level, m, time.Since(base)-start, err)
 			}
 			return result, err
-		})
+		}
 	}
 }
 
@@ -77,10 +77,10 @@ func logMessage(ctx context.Context, logger *slog.Logger, level slog.Level, m *p
 // timeout.
 func Timeout(d time.Duration) polywire.Middleware {
 	return func(next polywire.Handler) polywire.Handler {
-		return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+		return func(ctx context.Context, m *polywire.Message) (any, error) {
 			ctx, cancel := context.WithTimeout(ctx, d)
 			defer cancel()
-			return next.Handle(ctx, m)
-		})
+			return next(ctx, m)
+		}
 	}
 }

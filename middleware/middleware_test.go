@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // call sends one call of kind "k" through mw to h, in a bubble's own server.
-func call(t *testing.T, h polywire.HandlerFunc, mw ...polywire.Middleware) error {
+func call(t *testing.T, h polywire.Handler, mw ...polywire.Middleware) error {
 	t.Helper()
 	srv := polywiretest.New(t)
 	srv.Use(mw...)

@@ -110,7 +110,7 @@ func (s *Server) Dial(opts ...Option) (*Client, error) {
 		c.Handle(pattern, h)
 	}
 	if _, all := o.handlers["*"]; !all {
-		c.Handle("*", polywire.HandlerFunc(c.inbox.take))
+		c.Handle("*", c.inbox.take)
 	}
 	s.t.Cleanup(func() { _ = c.Close() }) // what of it matters, the server's end tells
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

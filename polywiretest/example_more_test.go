@@ -32,13 +32,13 @@ func ExampleExpectDone() {
 
 	broker := polywiretest.Queues(t, queue.Options{})
 	srv := polywiretest.New(t, polywire.WithQueues(broker))
-	srv.HandleQueue("mails", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.HandleQueue("mails", func(_ context.Context, m *polywire.Message) (any, error) {
 		fmt.Println("sent", m.Kind())
 		return nil, nil
-	}), queue.HandleOptions{})
-	srv.Handle("register", polywire.HandlerFunc(func(ctx context.Context, _ *polywire.Message) (any, error) {
+	}, queue.HandleOptions{})
+	srv.Handle("register", func(ctx context.Context, _ *polywire.Message) (any, error) {
 		return nil, broker.Publish(ctx, queue.Message{Queue: "mails", Kind: "mail.welcome"})
-	}))
+	})
 
 	srv.Client().MustCall("register", nil, nil)
 	polywiretest.ExpectDone(t, broker, "mails")

@@ -14,12 +14,12 @@ func Example() {
 	defer end()
 
 	srv := polywiretest.New(t)
-	srv.Handle("say", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("say", func(ctx context.Context, m *polywire.Message) (any, error) {
 		if m.Conn().User() == "" {
 			return nil, polywire.Errorf(polywire.CodeUnauthorized, "who are you?")
 		}
 		return "said", srv.Room("chat").Send(ctx, "said", m.Conn().User()+": hello")
-	}))
+	})
 
 	ana := srv.Client(polywiretest.As("ana"))
 	eve := srv.Client(polywiretest.Over("socketio+ws"))

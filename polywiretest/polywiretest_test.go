@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func handler(f func(ctx context.Context, m *polywire.Message) (any, error)) polywire.Handler {
-	return polywire.HandlerFunc(f)
+	return f
 }
 
 // register is a program's: a chat.

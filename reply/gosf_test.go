@@ -26,10 +26,10 @@ func gosf(t *testing.T) (address string) {
 	polywire.HandleFunc(srv, "echo", func(_ context.Context, in *reply.Message) (*reply.Message, error) {
 		return reply.Success(in.Text), nil
 	})
-	srv.Handle("quiet", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+	srv.Handle("quiet", func(context.Context, *polywire.Message) (any, error) {
 		var none *reply.Message
 		return none, nil
-	}))
+	})
 	l, scheme, err := srv.Listen("http://127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

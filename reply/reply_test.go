@@ -72,10 +72,10 @@ func request(t *testing.T, m *reply.Message, payload any) (answer *reply.Message
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		srv := polywiretest.New(t, polywire.WithCodecs(codec.JSON{}, msgpack.Codec{}))
-		srv.Handle("k", polywire.HandlerFunc(func(_ context.Context, request *polywire.Message) (any, error) {
+		srv.Handle("k", func(_ context.Context, request *polywire.Message) (any, error) {
 			answer, _ = m.Answer(request).(*reply.Message)
 			return nil, nil
-		}))
+		})
 		srv.Client().MustCall("k", payload, nil)
 	})
 	return answer

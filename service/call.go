@@ -141,7 +141,7 @@ func pickBy(p polywire.Pattern, links []link, asks bool) (link, error) {
 		for i, l := range left {
 			members[i] = polywire.MemberOf(l.conn)
 		}
-		picked := p.Pick(members)
+		picked := p(members)
 		if len(picked) == 0 {
 			return link{}, polywire.ErrNoConnections
 		}

@@ -32,13 +32,13 @@ func program(register func(srv *polywire.Server)) (url string, end func()) {
 // Other programs by name; each has some connections to each address.
 func ExampleRegistry_Register() {
 	url, end := program(func(srv *polywire.Server) {
-		srv.Handle("user.name", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		srv.Handle("user.name", func(_ context.Context, m *polywire.Message) (any, error) {
 			var id int
 			if err := m.Bind(&id); err != nil {
 				return nil, err
 			}
 			return map[int]string{1: "ann", 2: "bob"}[id], nil
-		}))
+		})
 	})
 	defer end()
 
@@ -65,12 +65,12 @@ func ExampleRegistry_Register() {
 func ExampleWithRetry() {
 	var calls atomic.Int32
 	url, end := program(func(srv *polywire.Server) {
-		srv.Handle("*", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		srv.Handle("*", func(_ context.Context, m *polywire.Message) (any, error) {
 			if calls.Add(1)%2 == 1 {
 				return nil, polywire.Errorf(polywire.CodeUnavailable, "starting")
 			}
 			return m.Kind() + " done", nil
-		}))
+		})
 	})
 	defer end()
 

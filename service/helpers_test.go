@@ -135,7 +135,7 @@ func (n *network) connected(urls []string, opts ...service.Option) *service.Serv
 }
 
 func handle(f func(ctx context.Context, m *polywire.Message) (any, error)) polywire.Handler {
-	return polywire.HandlerFunc(f)
+	return f
 }
 
 // who calls kind who and returns the answer.

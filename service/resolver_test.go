@@ -144,9 +144,9 @@ func TestDNS(t *testing.T) {
 			t.Errorf("calls went to %v", found)
 		}
 		// What is on its way to an address that goes is answered; then it is left.
-		answered := s.Go(t.Context(), "never", nil, nil, service.Pick(polywire.PatternFunc(func(all []polywire.Member) []polywire.Member {
+		answered := s.Go(t.Context(), "never", nil, nil, service.Pick(func(all []polywire.Member) []polywire.Member {
 			return all[:1] // of the first address by name
-		})))
+		}))
 		synctest.Wait()
 		z.set("users", "10.0.0.2")
 		<-time.After(time.Second)

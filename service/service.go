@@ -207,12 +207,12 @@ func (s *Service) Handle(pattern string, h polywire.Handler) {
 func (s *Service) HandleOnce(pattern string, h polywire.Handler) { s.Handle(pattern, s.once(h)) }
 
 func (s *Service) once(h polywire.Handler) polywire.Handler {
-	return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	return func(ctx context.Context, m *polywire.Message) (any, error) {
 		if !m.IsCall() && !s.first(m.Conn()) {
 			return polywire.NoReply(), nil
 		}
-		return h.Handle(ctx, m)
-	})
+		return h(ctx, m)
+	}
 }
 
 // first reports whether a connection is the first open one to its address.

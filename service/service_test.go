@@ -157,7 +157,7 @@ func TestCallsAreSpread(t *testing.T) {
 		if len(hosts) != 2 {
 			t.Errorf("all keys went to %v", hosts)
 		}
-		none := polywire.PatternFunc(func([]polywire.Member) []polywire.Member { return nil })
+		none := func([]polywire.Member) []polywire.Member { return nil }
 		if err := s.Call(t.Context(), "who", nil, nil, service.Pick(none)); !errors.Is(err, polywire.ErrNoConnections) {
 			t.Errorf("a pattern that picks nobody: %v", err)
 		}

@@ -56,11 +56,11 @@ answered with itself, and anybody may broadcast.
 			if err != nil {
 				return err
 			}
-			srv.Handle("echo", polywire.HandlerFunc(echo))
-			srv.Handle(string(new(wrapperspb.BytesValue).ProtoReflect().Descriptor().FullName()), polywire.HandlerFunc(echo))
-			srv.Handle("broadcast", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+			srv.Handle("echo", echo)
+			srv.Handle(string(new(wrapperspb.BytesValue).ProtoReflect().Descriptor().FullName()), echo)
+			srv.Handle("broadcast", func(ctx context.Context, m *polywire.Message) (any, error) {
 				return nil, srv.All().Send(ctx, "news", m.Payload())
-			}))
+			})
 			return prof.during(c.Context(), func(ctx context.Context) error {
 				return f.run(ctx, srv, course{ready: func(urls []string) {
 					for _, u := range urls {

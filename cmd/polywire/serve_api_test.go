@@ -42,10 +42,10 @@ func participant(t *testing.T, url, room string) (*client.Client, <-chan string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Handle("*", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	c.Handle("*", func(_ context.Context, m *polywire.Message) (any, error) {
 		got <- m.Kind() + " " + string(m.Payload().Data)
 		return nil, nil
-	}))
+	})
 	if err := c.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -42,16 +42,16 @@ func (f *backendRules) check(queues *queueRules, hooks *webhookRules) error {
 	}
 	kinds := polywire.NewMux()
 	for _, own := range ownKinds() {
-		kinds.Handle(own, polywire.HandlerFunc(echo))
+		kinds.Handle(own, echo)
 	}
 	for _, r := range queues.takes {
-		kinds.Handle(r.pattern, polywire.HandlerFunc(echo))
+		kinds.Handle(r.pattern, echo)
 	}
 	for _, pattern := range hooks.out {
-		kinds.Handle(pattern, polywire.HandlerFunc(echo))
+		kinds.Handle(pattern, echo)
 	}
 	for _, pattern := range f.kinds {
-		if kinds.Handle(pattern, polywire.HandlerFunc(echo)); kinds.Err() != nil {
+		if kinds.Handle(pattern, echo); kinds.Err() != nil {
 			return fmt.Errorf("--backend-kind %q: %w", pattern, kinds.Err())
 		}
 	}

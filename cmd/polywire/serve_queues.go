@@ -68,10 +68,10 @@ func (f *queueRules) check(c *clusterFlags) error {
 func (f *queueRules) checkTwice() error {
 	kinds := polywire.NewMux()
 	for _, own := range ownKinds() {
-		kinds.Handle(own, polywire.HandlerFunc(echo))
+		kinds.Handle(own, echo)
 	}
 	for _, r := range f.takes {
-		if kinds.Handle(r.pattern, polywire.HandlerFunc(echo)); kinds.Err() != nil {
+		if kinds.Handle(r.pattern, echo); kinds.Err() != nil {
 			return fmt.Errorf("--queue-in %q: %w", r.pattern+"="+r.queue, kinds.Err())
 		}
 	}
@@ -108,7 +108,7 @@ func buildTake(pairs []config.Pair) (takeRule, error) {
 		return r, err
 	}
 	kinds := polywire.NewMux()
-	kinds.Handle(r.pattern, polywire.HandlerFunc(echo))
+	kinds.Handle(r.pattern, echo)
 	return r, kinds.Err()
 }
 
@@ -228,14 +228,14 @@ func queueLog(logger *slog.Logger) queue.Hooks {
 // handle puts the rules into effect.
 func (f *queueRules) handle(srv *polywire.Server) {
 	for _, r := range f.takes {
-		srv.Handle(r.pattern, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+		srv.Handle(r.pattern, func(ctx context.Context, m *polywire.Message) (any, error) {
 			return r.take(ctx, srv.Queues(), m, f.wait)
-		}))
+		})
 	}
 	for _, r := range f.sends {
-		srv.HandleQueue(r.queue, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+		srv.HandleQueue(r.queue, func(ctx context.Context, m *polywire.Message) (any, error) {
 			return nil, r.send(ctx, srv, m)
-		}), r.options)
+		}, r.options)
 	}
 }
 

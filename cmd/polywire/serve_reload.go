@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/auth"
 	"github.com/polywire/polywire/cmd/polywire/internal/backend"
 	"github.com/polywire/polywire/cmd/polywire/internal/config"
@@ -204,7 +203,7 @@ func (r *running) changeBackend(b *backing) {
 	for _, pattern := range b.kinds {
 		if !slices.Contains(r.asked, pattern) {
 			r.asked = append(r.asked, pattern)
-			r.srv.Handle(pattern, polywire.HandlerFunc(r.doors.answer))
+			r.srv.Handle(pattern, r.doors.answer)
 		}
 	}
 	var before *backing

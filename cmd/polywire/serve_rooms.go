@@ -116,7 +116,7 @@ func setHistory(h *polywire.History, name, value string) (err error) {
 // handleRooms lets clients ask who is in a room into which they could come,
 // and say something of themselves in it.
 func handleRooms(srv *polywire.Server, allowed func(ctx context.Context, c *polywire.Conn, room string) error) {
-	srv.Handle(kindPresence, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	srv.Handle(kindPresence, func(ctx context.Context, m *polywire.Message) (any, error) {
 		var room string
 		if err := m.Bind(&room); err != nil {
 			return nil, err
@@ -138,8 +138,8 @@ func handleRooms(srv *polywire.Server, allowed func(ctx context.Context, c *poly
 			who = []polywire.Presence{}
 		}
 		return who, nil
-	}))
-	srv.Handle(kindPresenceSet, polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	})
+	srv.Handle(kindPresenceSet, func(_ context.Context, m *polywire.Message) (any, error) {
 		var value json.RawMessage
 		if err := m.Bind(&value); err != nil {
 			return nil, err
@@ -148,5 +148,5 @@ func handleRooms(srv *polywire.Server, allowed func(ctx context.Context, c *poly
 			return nil, m.Conn().SetPresence(nil)
 		}
 		return nil, m.Conn().SetPresence(value)
-	}))
+	})
 }

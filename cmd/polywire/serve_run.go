@@ -175,10 +175,10 @@ func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
 func (r *running) handle() error {
 	srv, f := r.srv, r.f
 	srv.Hook(middleware.LogHooks(r.logger))
-	srv.Handle(kindEcho, polywire.HandlerFunc(echo))
-	srv.Handle(kindTime, polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+	srv.Handle(kindEcho, echo)
+	srv.Handle(kindTime, func(context.Context, *polywire.Message) (any, error) {
 		return time.Now().UTC(), nil
-	}))
+	})
 	handleRooms(srv, r.doors.subscribe)
 	f.handle(srv)
 	f.hooks.handle(srv, r.sender)
@@ -186,7 +186,7 @@ func (r *running) handle() error {
 		r.asked = slices.Sorted(slices.Values(b.kinds))
 	}
 	for _, pattern := range r.asked {
-		srv.Handle(pattern, polywire.HandlerFunc(r.doors.answer))
+		srv.Handle(pattern, r.doors.answer)
 	}
 	if r.app != nil {
 		r.app.register(srv)

@@ -77,13 +77,13 @@ func (f *webhookRules) check(c *clusterFlags, queues *queueRules) error {
 func (f *webhookRules) checkOut(queues *queueRules) error {
 	kinds := polywire.NewMux()
 	for _, own := range ownKinds() {
-		kinds.Handle(own, polywire.HandlerFunc(echo))
+		kinds.Handle(own, echo)
 	}
 	for _, r := range queues.takes {
-		kinds.Handle(r.pattern, polywire.HandlerFunc(echo))
+		kinds.Handle(r.pattern, echo)
 	}
 	for _, pattern := range f.out {
-		if kinds.Handle(pattern, polywire.HandlerFunc(echo)); kinds.Err() != nil {
+		if kinds.Handle(pattern, echo); kinds.Err() != nil {
 			return fmt.Errorf("--webhook-out %q: %w", pattern, kinds.Err())
 		}
 	}
@@ -214,9 +214,9 @@ func (s *sender) close(within time.Duration) error {
 // handle puts the rules into effect.
 func (f *webhookRules) handle(srv *polywire.Server, s *sender) {
 	for _, pattern := range f.out {
-		srv.Handle(pattern, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+		srv.Handle(pattern, func(ctx context.Context, m *polywire.Message) (any, error) {
 			return s.publish(ctx, m)
-		}))
+		})
 	}
 	if s != nil && s.api != nil {
 		srv.HandleHTTP(webhookAPIPath+"/", http.StripPrefix(webhookAPIPath, s.api))

@@ -48,7 +48,7 @@ func (f *peerFlags) subscribe(c *cobra.Command, rooms []string, count int) error
 	var mu sync.Mutex
 	left := count
 	enough := make(chan struct{})
-	printed := polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	printed := func(_ context.Context, m *polywire.Message) (any, error) {
 		text, err := cli.PayloadJSON(m.Payload())
 		if err != nil {
 			return nil, err
@@ -69,7 +69,7 @@ func (f *peerFlags) subscribe(c *cobra.Command, rooms []string, count int) error
 			close(enough)
 		}
 		return nil, nil
-	})
+	}
 	asked := strings.Join(rooms, ", ")
 	rooms, err := f.askFor(rooms)
 	if err != nil {

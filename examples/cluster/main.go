@@ -160,13 +160,13 @@ func newNode(nats *natsembed.Server, name string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv.Handle("name", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("name", func(_ context.Context, m *polywire.Message) (any, error) {
 		var name string
 		if err := m.Bind(&name); err != nil {
 			return nil, err
 		}
 		return nil, m.Conn().SetPresence(name)
-	}))
+	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -204,12 +204,12 @@ func newClient(ctx context.Context, n *node, name string) (*visitor, error) {
 		return nil, err
 	}
 	v.Client = c
-	c.Handle("said", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	c.Handle("said", func(_ context.Context, m *polywire.Message) (any, error) {
 		var text string
 		err := m.Bind(&text)
 		v.heard <- text
 		return nil, err
-	}))
+	})
 	if err := c.Connect(ctx); err != nil {
 		return nil, err
 	}
@@ -227,12 +227,12 @@ func newVisitor(ctx context.Context, n *node, name string) (*visitor, error) {
 // watch lets it hear who comes and goes, too.
 func (v *visitor) watch() {
 	for kind, what := range map[string]string{polywire.PresenceJoined: "has come", polywire.PresenceLeft: "has left"} {
-		v.Handle(kind, polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		v.Handle(kind, func(_ context.Context, m *polywire.Message) (any, error) {
 			var p polywire.Presence
 			err := m.Bind(&p)
 			v.heard <- fmt.Sprintf("%s %s", p.Value, what)
 			return nil, err
-		}))
+		})
 	}
 }
 

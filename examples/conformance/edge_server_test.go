@@ -172,9 +172,9 @@ func TestUpgradeTimeout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.Handle(echoKind, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	srv.Handle(echoKind, func(ctx context.Context, m *polywire.Message) (any, error) {
 		return nil, m.Conn().Send(ctx, echoKind, m.Payload())
-	}))
+	})
 	p := listenTo(t, srv, "/engine.io/")
 	for range 2 {
 		s := p.poll()

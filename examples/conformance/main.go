@@ -81,9 +81,9 @@ func newServer(eio3 bool, pingTimeout time.Duration, more ...polywire.Option) (*
 	if err != nil {
 		return nil, err
 	}
-	echoes.Handle(echoKind, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	echoes.Handle(echoKind, func(ctx context.Context, m *polywire.Message) (any, error) {
 		return nil, m.Conn().Send(ctx, echoKind, m.Payload())
-	}))
+	})
 
 	srv, err := polywire.New(append(append(limits(pingTimeout), more...),
 		polywire.WithWires(socketio.New(socketio.WithEngine(engine))),
@@ -101,12 +101,12 @@ func newServer(eio3 bool, pingTimeout time.Duration, more ...polywire.Option) (*
 	srv.HandleHTTP("/engine.io/", echoes)
 	srv.Namespace("/").Admit(keepAuth)
 	srv.Namespace("/custom").Admit(keepAuth)
-	srv.Handle("message", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("message", func(ctx context.Context, m *polywire.Message) (any, error) {
 		return nil, m.Conn().Send(ctx, "message-back", arguments(m))
-	}))
-	srv.Handle("message-with-ack", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	})
+	srv.Handle("message-with-ack", func(_ context.Context, m *polywire.Message) (any, error) {
 		return arguments(m), nil
-	}))
+	})
 	return srv, nil
 }
 

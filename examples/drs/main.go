@@ -49,9 +49,9 @@ func run(ctx context.Context, out io.Writer, dir string) (err error) {
 		heard <- (*in)["this"]
 		return nil, nil
 	})
-	a.Handle("myAction", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	a.Handle("myAction", func(_ context.Context, m *polywire.Message) (any, error) {
 		return m.Payload(), nil
-	}))
+	})
 
 	b, err := start(words)
 	if err != nil {
@@ -64,12 +64,12 @@ func run(ctx context.Context, out io.Writer, dir string) (err error) {
 	}
 	defer toLetters.Close() //nolint:errcheck // over either way
 	// Functions for one action run in order, and may leave each other something.
-	b.Handle("words.join", polywire.Chain(polywire.HandlerFunc(split), polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	b.Handle("words.join", polywire.Chain(split, func(ctx context.Context, m *polywire.Message) (any, error) {
 		text, _ := m.Value("text").(string)
 		var upper string
 		err := toLetters.Call(ctx, "letters.upper", text, &upper)
 		return upper, err
-	})))
+	}))
 
 	toWords, err := dial(ctx, words)
 	if err != nil {

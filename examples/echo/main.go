@@ -40,9 +40,9 @@ func run(ctx context.Context, out io.Writer) error {
 	defer srv.Close() //nolint:errcheck // over either way
 
 	// An answer is any value; a payload goes back as it came, whatever it is.
-	srv.Handle("echo", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) {
 		return m.Payload(), nil
-	}))
+	})
 	// A typed handler gets its argument decoded.
 	polywire.HandleFunc(srv, "join", func(_ context.Context, in *Words) (*Joined, error) {
 		if len(in.Words) == 0 {

@@ -42,10 +42,10 @@ const (
 // traced is a middleware that says what passes it.
 func traced(out io.Writer, name string) polywire.Middleware {
 	return func(next polywire.Handler) polywire.Handler {
-		return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+		return func(ctx context.Context, m *polywire.Message) (any, error) {
 			fmt.Fprintf(out, "%s: received message of kind: %q\n", name, m.Kind())
-			return next.Handle(ctx, m)
-		})
+			return next(ctx, m)
+		}
 	}
 }
 
@@ -64,7 +64,7 @@ func newServer(out io.Writer) (*polywire.Server, error) {
 		middleware.Recover(func(_ context.Context, _ *polywire.Message, v any, _ []byte) { fmt.Fprintln(out, "panic detected:", v) }),
 		traced(out, "Middleware1"), traced(out, "Middleware2"),
 	)
-	srv.Handle(messageV1, polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.Handle(messageV1, func(_ context.Context, m *polywire.Message) (any, error) {
 		var in wrapperspb.StringValue
 		if err := m.Bind(&in); err != nil {
 			return nil, err
@@ -78,7 +78,7 @@ func newServer(out io.Writer) (*polywire.Server, error) {
 		}
 		m.SetReplyHeader("status", "OK")
 		return wrapperspb.Bool(true), nil
-	}))
+	})
 	// More logic in the same port.
 	srv.HandleHTTP("/health", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok")) // the client may be gone

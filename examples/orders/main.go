@@ -106,7 +106,7 @@ func openShop(ctx context.Context, customers webhook.ClientOptions) (s *shop, er
 	}
 	polywire.HandleFunc(s.srv, "login", s.login)
 	polywire.HandleFunc(s.srv, "payment.approved", s.approved)
-	s.srv.HandleQueue(invoices, polywire.HandlerFunc(s.makeInvoice), queue.HandleOptions{})
+	s.srv.HandleQueue(invoices, s.makeInvoice, queue.HandleOptions{})
 	return s, nil
 }
 

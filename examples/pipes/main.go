@@ -59,22 +59,22 @@ type Trace struct {
 
 // Handler says what comes in.
 func (a Trace) Handler(next polywire.Handler) polywire.Handler {
-	return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	return func(ctx context.Context, m *polywire.Message) (any, error) {
 		var v Message
 		if err := m.Bind(&v); err != nil {
 			return nil, err
 		}
 		fmt.Fprintf(a.Out, "%s Trace.Handle: %#v\n", a.Name, &v)
-		return next.Handle(ctx, m)
-	})
+		return next(ctx, m)
+	}
 }
 
 // Sender says what goes out.
 func (a Trace) Sender(next polywire.Sender) polywire.Sender {
-	return polywire.SenderFunc(func(ctx context.Context, o *polywire.Outgoing) error {
+	return func(ctx context.Context, o *polywire.Outgoing) error {
 		fmt.Fprintf(a.Out, "%s Trace.Send: %#v\n", a.Name, o.Value)
-		return next.Send(ctx, o)
-	})
+		return next(ctx, o)
+	}
 }
 
 // Upper is a pipe that puts words that come in into upper case.
@@ -85,7 +85,7 @@ type Upper struct {
 
 // Handler changes the word.
 func (a Upper) Handler(next polywire.Handler) polywire.Handler {
-	return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	return func(ctx context.Context, m *polywire.Message) (any, error) {
 		var v Message
 		if err := m.Bind(&v); err != nil {
 			return nil, err
@@ -95,16 +95,16 @@ func (a Upper) Handler(next polywire.Handler) polywire.Handler {
 		if err := m.Rewrite(v); err != nil {
 			return nil, err
 		}
-		return next.Handle(ctx, m)
-	})
+		return next(ctx, m)
+	}
 }
 
 // Sender leaves what goes out as it is.
 func (a Upper) Sender(next polywire.Sender) polywire.Sender {
-	return polywire.SenderFunc(func(ctx context.Context, o *polywire.Outgoing) error {
+	return func(ctx context.Context, o *polywire.Outgoing) error {
 		fmt.Fprintf(a.Out, "%s Upper.Send: %#v\n", a.Name, o.Value)
-		return next.Send(ctx, o)
-	})
+		return next(ctx, o)
+	}
 }
 
 // newServer returns a server that sends each word to everybody, with another one.

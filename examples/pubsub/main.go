@@ -97,14 +97,14 @@ func newServer(out io.Writer) (*polywire.Server, error) {
 		return nil, err
 	}
 	srv.Use(func(next polywire.Handler) polywire.Handler {
-		return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+		return func(ctx context.Context, m *polywire.Message) (any, error) {
 			fmt.Fprintf(out, "%s asks for the %s\n", m.Conn().User(), m.Kind())
-			return next.Handle(ctx, m)
-		})
+			return next(ctx, m)
+		}
 	})
-	srv.Handle("audience", polywire.HandlerFunc(func(ctx context.Context, _ *polywire.Message) (any, error) {
+	srv.Handle("audience", func(ctx context.Context, _ *polywire.Message) (any, error) {
 		return srv.Room(room).Count(ctx)
-	}))
+	})
 	return srv, nil
 }
 

@@ -89,7 +89,7 @@ func shop(ctx context.Context, dir string, w *worker, visit func(url string) err
 	defer func() { err = errors.Join(err, srv.Shutdown(context.WithoutCancel(ctx))) }()
 	polywire.HandleFunc(srv, "print", take)
 	if w != nil {
-		srv.HandleQueue("orders", w, queue.HandleOptions{Backoff: queue.Backoff{Min: 20 * time.Millisecond}})
+		srv.HandleQueue("orders", w.print, queue.HandleOptions{Backoff: queue.Backoff{Min: 20 * time.Millisecond}})
 	}
 	l, scheme, err := srv.Listen("ws://127.0.0.1:0")
 	if err != nil {
@@ -116,13 +116,13 @@ func take(ctx context.Context, o *Order) (*Receipt, error) {
 	return &Receipt{ID: id}, nil
 }
 
-// worker prints.
+// worker prints orders.
 type worker struct{ begin <-chan struct{} }
 
 var errJam = errors.New("the paper jams")
 
-// Handle gets an order again after an error, and has done it when it returns nil.
-func (w *worker) Handle(ctx context.Context, m *polywire.Message) (any, error) {
+// print gets an order again after an error, and has done it when it returns nil.
+func (w *worker) print(ctx context.Context, m *polywire.Message) (any, error) {
 	select {
 	case <-w.begin:
 	case <-ctx.Done():

@@ -57,8 +57,8 @@ func NewHouse(opts ...polywire.Option) (*House, error) {
 	}
 	h := &House{srv: srv, lots: make(map[string]*lot)}
 	polywire.HandleFunc(srv, "lot.open", h.open)
-	srv.Handle("lot.bid", polywire.HandlerFunc(h.bid))
-	srv.HandleQueue(invoices, polywire.HandlerFunc(h.invoice), queue.HandleOptions{})
+	srv.Handle("lot.bid", h.bid)
+	srv.HandleQueue(invoices, h.invoice, queue.HandleOptions{})
 	return h, nil
 }
 

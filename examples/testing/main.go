@@ -58,12 +58,12 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	}
 	defer ana.Close() //nolint:errcheck // over either way
 	invoiced := make(chan string, 1)
-	ana.Handle("invoice", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	ana.Handle("invoice", func(_ context.Context, m *polywire.Message) (any, error) {
 		var text string
 		err := m.Bind(&text)
 		invoiced <- text
 		return nil, err
-	}))
+	})
 	if err := ana.Call(ctx, "lot.open", Lot{Name: "chair", Minimum: 10, Lasts: time.Minute}, nil); err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func handle(n *polywire.Namespace) {
 		},
 		"*": caught,
 	} {
-		n.Handle(kind, polywire.HandlerFunc(h))
+		n.Handle(kind, h)
 	}
 	sends(n)
 }
@@ -90,7 +90,7 @@ func sends(n *polywire.Namespace) {
 			return m.Conn().Namespace().All().ExceptConns(m.Conn())
 		}),
 	} {
-		n.Handle(kind, polywire.HandlerFunc(h))
+		n.Handle(kind, h)
 	}
 }
 

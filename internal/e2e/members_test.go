@@ -57,12 +57,12 @@ func hall(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.Handle("ready", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("ready", func(ctx context.Context, m *polywire.Message) (any, error) {
 		return nil, m.Conn().Send(ctx, "ready", nil) // its Connect hook has run: it is in the hall
-	}))
-	srv.Handle("*", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	})
+	srv.Handle("*", func(ctx context.Context, m *polywire.Message) (any, error) {
 		return nil, m.Conn().Others("hall").Send(ctx, m.Kind(), m.Payload())
-	}))
+	})
 	return serveFiles(t, srv)
 }
 
@@ -143,22 +143,22 @@ func protobufMember(ctx context.Context, t *testing.T, address string) member {
 		t.Fatal(err)
 	}
 	heard := make(chan string, 16)
-	c.Handle(kindText, polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	c.Handle(kindText, func(_ context.Context, m *polywire.Message) (any, error) {
 		var s structpb.Struct
 		if err := m.Bind(&s); err != nil {
 			t.Error(err)
 		}
 		heard <- fmt.Sprintf("Struct %v: %v", s.GetFields()["from"].GetStringValue(), s.GetFields()["text"].GetStringValue())
 		return nil, nil
-	}))
-	c.Handle("ready", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+	})
+	c.Handle("ready", func(context.Context, *polywire.Message) (any, error) {
 		heard <- "ready"
 		return nil, nil
-	}))
-	c.Handle("picture", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	})
+	c.Handle("picture", func(_ context.Context, m *polywire.Message) (any, error) {
 		heard <- fmt.Sprintf("%s %v", m.Payload().Type, m.Payload().Data)
 		return nil, nil
-	}))
+	})
 	if err := c.Connect(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -67,9 +67,9 @@ func room(t *testing.T) (srv *polywire.Server, at places, joined <-chan string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.Handle(kindString, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	srv.Handle(kindString, func(ctx context.Context, m *polywire.Message) (any, error) {
 		return nil, m.Conn().Others("room").Send(ctx, m.Kind(), m.Payload())
-	}))
+	})
 	served := make(chan error, 2)
 	listen := func(scheme string) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -194,10 +194,10 @@ func goGuest(t *testing.T, name, url string, w wire.Protocol, show func(m *polyw
 		t.Fatal(err)
 	}
 	heard := make(chan string, 16)
-	c.Handle("*", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	c.Handle("*", func(_ context.Context, m *polywire.Message) (any, error) {
 		heard <- m.Kind() + " " + show(m)
 		return nil, nil
-	}))
+	})
 	if err := c.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}

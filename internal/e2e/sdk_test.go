@@ -65,7 +65,7 @@ func (s *sdkServer) open() error {
 
 func handleSDK(srv *polywire.Server) {
 	handler := func(f func(ctx context.Context, m *polywire.Message) (any, error)) polywire.Handler {
-		return polywire.HandlerFunc(f)
+		return f
 	}
 	srv.Handle("echo", handler(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
 	srv.Handle("never", handler(func(ctx context.Context, _ *polywire.Message) (any, error) {

@@ -104,13 +104,13 @@ func TestServiceOnNode(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.Handle("name", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return "caller ", nil }))
-			s.HandleOnce("news", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+			s.Handle("name", func(context.Context, *polywire.Message) (any, error) { return "caller ", nil })
+			s.HandleOnce("news", func(_ context.Context, m *polywire.Message) (any, error) {
 				var text string
 				err := m.Bind(&text)
 				heard <- text
 				return nil, err
-			}))
+			})
 			if err := s.Connect(t.Context()); err != nil {
 				t.Fatal(err)
 			}

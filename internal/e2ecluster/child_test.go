@@ -141,12 +141,12 @@ func server(name string, connect natscluster.Options, opts ...polywire.Option) (
 	if err != nil {
 		return nil, err
 	}
-	srv.Handle(kindText, polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	srv.Handle(kindText, func(ctx context.Context, m *polywire.Message) (any, error) {
 		return nil, m.Conn().Others(mixed).Send(ctx, m.Kind(), m.Payload())
-	}))
-	srv.Handle("who", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	})
+	srv.Handle("who", func(ctx context.Context, m *polywire.Message) (any, error) {
 		return srv.Room(hall).Presence(ctx)
-	}))
+	})
 	return srv, nil
 }
 

@@ -69,7 +69,7 @@ func enter(t *testing.T, n *process, w way) *member {
 		t.Fatal(err)
 	}
 	m.client = c
-	c.Handle(kindText, polywire.HandlerFunc(func(_ context.Context, msg *polywire.Message) (any, error) {
+	c.Handle(kindText, func(_ context.Context, msg *polywire.Message) (any, error) {
 		var text wrapperspb.StringValue
 		if err := msg.Bind(&text); err != nil {
 			return nil, err
@@ -78,7 +78,7 @@ func enter(t *testing.T, n *process, w way) *member {
 		defer m.mu.Unlock()
 		m.heard = append(m.heard, text.GetValue())
 		return nil, nil
-	}))
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := c.Connect(ctx); err != nil {

@@ -33,7 +33,7 @@ func look(t *testing.T, n *process, dial client.Option) *onlooker {
 	}
 	o.client = c
 	note := func(there bool) polywire.Handler {
-		return polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		return func(_ context.Context, m *polywire.Message) (any, error) {
 			var p polywire.Presence
 			if err := m.Bind(&p); err != nil {
 				return nil, err
@@ -46,7 +46,7 @@ func look(t *testing.T, n *process, dial client.Option) *onlooker {
 				delete(o.told, p.ID)
 			}
 			return nil, nil
-		})
+		}
 	}
 	c.Handle(polywire.PresenceJoined, note(true))
 	c.Handle(polywire.PresenceLeft, note(false))

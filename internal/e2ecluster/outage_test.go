@@ -85,14 +85,14 @@ func openStation(t *testing.T, name, nats string) *station {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.member.Handle("n", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	s.member.Handle("n", func(_ context.Context, m *polywire.Message) (any, error) {
 		var n int
 		err := m.Bind(&n)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.heard[m.Room()] = append(s.heard[m.Room()], n)
 		return nil, err
-	}))
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := errors.Join(s.member.Connect(ctx), s.member.Subscribe(ctx, plain), s.member.Subscribe(ctx, kept)); err != nil {

@@ -65,7 +65,7 @@ func (s *swarm) connect(ctx context.Context, c *cluster, n *process, i int) erro
 		return err
 	}
 	s.clients[i] = cl
-	cl.Handle("count", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	cl.Handle("count", func(_ context.Context, m *polywire.Message) (any, error) {
 		var n int64
 		if err := m.Bind(&n); err != nil {
 			return nil, err
@@ -74,7 +74,7 @@ func (s *swarm) connect(ctx context.Context, c *cluster, n *process, i int) erro
 			s.wrong.Add(1)
 		}
 		return nil, nil
-	}))
+	})
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := cl.Connect(ctx); err != nil {

@@ -79,10 +79,10 @@ func subscribe(t *testing.T, c *cluster, l *ledger, n *process, name, kind, url 
 	if err != nil {
 		t.Fatal(err)
 	}
-	cl.Handle("note", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	cl.Handle("note", func(_ context.Context, m *polywire.Message) (any, error) {
 		l.hears(name, m.Payload().Data)
 		return nil, nil
-	}))
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := cl.Connect(ctx); err != nil {

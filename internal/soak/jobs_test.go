@@ -168,7 +168,7 @@ func drown(ctx context.Context, s *server, w way, flood *client.Client, wave []b
 		return err
 	}
 	defer c.Close()
-	c.Handle("*", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
+	c.Handle("*", func(context.Context, *polywire.Message) (any, error) { return nil, nil })
 	if err := errors.Join(c.Connect(ctx), c.Subscribe(ctx, roomFlood)); err != nil {
 		return err
 	}

@@ -102,7 +102,7 @@ func listen(t *testing.T, l *ledger, p promise, w way, room, kind string) *clien
 		},
 		Error: func(err error) { t.Logf("%s: %v", name, err) },
 	}))
-	c.Handle(kind, polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	c.Handle(kind, func(_ context.Context, m *polywire.Message) (any, error) {
 		data := m.Payload().Data
 		if kind == kindText {
 			var v wrapperspb.StringValue
@@ -114,7 +114,7 @@ func listen(t *testing.T, l *ledger, p promise, w way, room, kind string) *clien
 		}
 		l.hears(name, m.Conn().ID(), data)
 		return nil, nil
-	}))
+	})
 	connect(t, w, c)
 	if w.wire.Name() == "sse" {
 		return c

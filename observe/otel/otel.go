@@ -159,7 +159,7 @@ var _ polywire.Pipe = (*Tracing)(nil)
 
 // Handler implements [polywire.Pipe]: a span for each message that is handled.
 func (t *Tracing) Handler(next polywire.Handler) polywire.Handler {
-	return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (result any, err error) {
+	return func(ctx context.Context, m *polywire.Message) (result any, err error) {
 		ctx, span := t.tracer.Start(t.parent(ctx, m.Headers()), received(m), trace.WithSpanKind(kindOf(m)), trace.WithAttributes(about(m)...))
 		defer span.End()
 		done := false
@@ -169,10 +169,10 @@ func (t *Tracing) Handler(next polywire.Handler) polywire.Handler {
 			}
 			note(span, err)
 		}()
-		result, err = next.Handle(ctx, m)
+		result, err = next(ctx, m)
 		done = true
 		return result, err
-	})
+	}
 }
 
 var errPanicked = errors.New("the handler panicked")
@@ -209,9 +209,9 @@ func about(m *polywire.Message) []attribute.KeyValue {
 // Sender implements [polywire.Pipe]: a span for each call, message to a peer,
 // and message to rooms or everybody. What it sends has the trace in its headers.
 func (t *Tracing) Sender(next polywire.Sender) polywire.Sender {
-	return polywire.SenderFunc(func(ctx context.Context, o *polywire.Outgoing) error {
+	return func(ctx context.Context, o *polywire.Outgoing) error {
 		if o.IsReply() { // it is a part of the handling
-			return next.Send(ctx, o)
+			return next(ctx, o)
 		}
 		kind := short(o.Kind)
 		verb, as := "send ", trace.SpanKindProducer
@@ -233,10 +233,10 @@ func (t *Tracing) Sender(next polywire.Sender) polywire.Sender {
 		ctx, span := t.tracer.Start(t.parent(ctx, o.Header), verb+kind, trace.WithSpanKind(as), trace.WithAttributes(attrs...))
 		defer span.End()
 		o.Header = t.inject(ctx, o.Header)
-		err := next.Send(ctx, o)
+		err := next(ctx, o)
 		note(span, err)
 		return err
-	})
+	}
 }
 
 // hop makes a span of a message's way from another node. It begins at that

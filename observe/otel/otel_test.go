@@ -79,7 +79,7 @@ func dial(t *testing.T, url string, opts ...client.Option) *client.Client {
 }
 
 func handle(f func(context.Context, *polywire.Message) (any, error)) polywire.Handler {
-	return polywire.HandlerFunc(f)
+	return f
 }
 
 // webhooks is a dispatcher with one endpoint that answers.

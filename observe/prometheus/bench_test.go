@@ -35,7 +35,7 @@ func newEchoes(b *testing.B, opts ...polywire.Option) *echoes {
 	if err != nil {
 		b.Fatal(err)
 	}
-	srv.Handle("echo", polywire.HandlerFunc(echo))
+	srv.Handle("echo", echo)
 	l, scheme, err := srv.Listen("tcp://127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)

@@ -289,7 +289,7 @@ func (pipe) Handler(next polywire.Handler) polywire.Handler { return next }
 
 func (p pipe) Sender(next polywire.Sender) polywire.Sender {
 	s := p.s
-	return polywire.SenderFunc(func(ctx context.Context, o *polywire.Outgoing) error {
+	return func(ctx context.Context, o *polywire.Outgoing) error {
 		if name := s.m.o.FlightHeader; name != "" && !s.isServer && !o.IsReply() {
 			o.Header = maps.Clone(o.Header)
 			if o.Header == nil {
@@ -298,7 +298,7 @@ func (p pipe) Sender(next polywire.Sender) polywire.Sender {
 			o.Header[name] = strconv.FormatInt(time.Now().UnixMicro(), 10)
 		}
 		began := time.Now()
-		err := next.Send(ctx, o)
+		err := next(ctx, o)
 		times := s.sends.get(o.Kind)
 		h := times.sends
 		if o.IsCall() {
@@ -306,5 +306,5 @@ func (p pipe) Sender(next polywire.Sender) polywire.Sender {
 		}
 		h.observe(shard(), int64(time.Since(began)))
 		return err
-	})
+	}
 }

@@ -65,7 +65,7 @@ func (w *world) serve(handlers map[string]handlerFunc, opts ...polywire.Option) 
 		w.t.Fatal(err)
 	}
 	for kind, h := range handlers {
-		srv.Handle(kind, polywire.HandlerFunc(h))
+		srv.Handle(kind, h)
 	}
 	l, scheme, err := srv.Listen("tcp://127.0.0.1:0")
 	if err != nil {
@@ -116,7 +116,7 @@ func (w *world) exercise() {
 	second, url2 := w.serve(handlers, in...)
 	c, c2 := w.dial(url), w.dial(url2)
 	got := make(chan string, 100)
-	c2.Handle("news", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) { got <- m.Kind(); return nil, nil }))
+	c2.Handle("news", func(_ context.Context, m *polywire.Message) (any, error) { got <- m.Kind(); return nil, nil })
 	testenv.Eventually(t, patience, "the nodes know each other", func() bool { return len(first.Nodes().List()) == 2 && len(second.Nodes().List()) == 2 })
 	for _, kind := range []string{"echo", "fails", "breaks", "unheard"} {
 		_ = c.Call(ctx, kind, "hello", nil) // what comes of it is counted

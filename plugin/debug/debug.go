@@ -154,7 +154,7 @@ func (p *Plugin) Counts() Counts {
 
 // watch is the middleware.
 func (p *Plugin) watch(next polywire.Handler) polywire.Handler {
-	return polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (result any, err error) {
+	return func(ctx context.Context, m *polywire.Message) (result any, err error) {
 		began, size, done := time.Now(), m.Size(), false
 		defer func() { // also when the handler panics, which goes on
 			took, o := time.Since(began), exception
@@ -164,10 +164,10 @@ func (p *Plugin) watch(next polywire.Handler) polywire.Handler {
 			p.count(m.Kind(), size, took, o, unhandled(err))
 			p.log(ctx, m, size, took, o, result, err)
 		}()
-		result, err = next.Handle(ctx, m)
+		result, err = next(ctx, m)
 		done = true
 		return result, err
-	})
+	}
 }
 
 // outcomeOf tells a handler's error from a fault, as the core does for the wire.

@@ -73,9 +73,9 @@ func newServer(t *testing.T, p polywire.Plugin) *polywire.Server {
 		"many.*": func() (any, error) { return nil, nil },
 	}
 	for pattern, answer := range answers {
-		srv.Handle(pattern, polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return answer() }))
+		srv.Handle(pattern, func(context.Context, *polywire.Message) (any, error) { return answer() })
 	}
-	srv.Handle("echo", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
+	srv.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil })
 	return srv
 }
 

@@ -82,11 +82,11 @@ func newSite(t *testing.T, opts ...polywire.Option) *site {
 // A client and a server of ours over everything.
 func TestRoundTrips(t *testing.T) {
 	s := newSite(t)
-	s.Handle("ask back", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+	s.Handle("ask back", func(ctx context.Context, m *polywire.Message) (any, error) {
 		var n int
 		err := m.Conn().Call(ctx, "double", m.Payload(), &n)
 		return n, err
-	}))
+	})
 	if len(s.urls) != 10 {
 		t.Fatal(s.urls)
 	}
@@ -99,11 +99,11 @@ func TestRoundTrips(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			c.Handle("double", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+			c.Handle("double", func(_ context.Context, m *polywire.Message) (any, error) {
 				var n int
 				err := m.Bind(&n)
 				return 2 * n, err
-			}))
+			})
 			in := map[string]any{"text": strings.Repeat("žluťoučký 馬\n\"", 5000), "list": []any{true, nil}}
 			var out map[string]any
 			if err := c.Call(t.Context(), "echo", in, &out); err != nil || out["text"] != in["text"] {

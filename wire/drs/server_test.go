@@ -22,24 +22,24 @@ import (
 
 // handle registers what the scripts ask for.
 func handle(srv polywire.Registrar) {
-	srv.Handle("echo", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
-	srv.Handle("nothing", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
-	srv.Handle("taken", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+	srv.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil })
+	srv.Handle("nothing", func(context.Context, *polywire.Message) (any, error) { return nil, nil })
+	srv.Handle("taken", func(context.Context, *polywire.Message) (any, error) {
 		return nil, &polywire.Error{Code: polywire.CodeConflict, Message: "taken", Details: map[string]int{"by": 7}}
-	}))
-	srv.Handle("fails", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+	})
+	srv.Handle("fails", func(context.Context, *polywire.Message) (any, error) {
 		return nil, errors.New("a secret of the server's")
-	}))
-	srv.Handle("panics", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { panic("ouch") }))
-	set := polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	})
+	srv.Handle("panics", func(context.Context, *polywire.Message) (any, error) { panic("ouch") })
+	set := func(_ context.Context, m *polywire.Message) (any, error) {
 		m.SetValue("n", 20)
 		return "not the last", nil
-	})
-	get := polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) { return m.Value("n").(int) + 1, nil })
+	}
+	get := func(_ context.Context, m *polywire.Message) (any, error) { return m.Value("n").(int) + 1, nil }
 	srv.Handle("chain", polywire.Chain(set, get))
-	srv.Handle("arguments", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+	srv.Handle("arguments", func(context.Context, *polywire.Message) (any, error) {
 		return polywire.Args{1, "two", nil}, nil
-	}))
+	})
 }
 
 // server serves DRS in memory until the test is over.
@@ -384,12 +384,12 @@ func TestRooms(t *testing.T) {
 			}
 			defer c.Close()
 			got := make(chan string, 10)
-			c.Handle("*", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+			c.Handle("*", func(_ context.Context, m *polywire.Message) (any, error) {
 				var s string
 				err := m.Bind(&s)
 				got <- m.Kind() + " " + s
 				return nil, err
-			}))
+			})
 			for _, do := range []func() error{
 				func() error { return c.Subscribe(t.Context(), "r") },
 				func() error { return c.Publish(t.Context(), "r", "published", "p") },

@@ -44,11 +44,11 @@ func TestRoundTrips(t *testing.T) {
 			t.Fatal(err)
 		}
 		handle(srv)
-		srv.Handle("google.protobuf.Empty", polywire.HandlerFunc(func(ctx context.Context, m *polywire.Message) (any, error) {
+		srv.Handle("google.protobuf.Empty", func(ctx context.Context, m *polywire.Message) (any, error) {
 			var n wrapperspb.StringValue
 			err := m.Conn().Call(ctx, kindNumber, wrapperspb.Int32(21), &n)
 			return &n, err
-		}))
+		})
 		for _, scheme := range []string{"ws", "wss"} {
 			l, _, err := srv.Listen(scheme + "://127.0.0.1:0")
 			if err != nil {
@@ -76,10 +76,10 @@ func roundTrips(t *testing.T, url string, w wire.Protocol, config *tls.Config) {
 	defer c.Close()
 	handle(c)
 	got := make(chan string, 10)
-	c.Handle("*", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	c.Handle("*", func(_ context.Context, m *polywire.Message) (any, error) {
 		got <- m.Kind() + " " + m.Header("k")
 		return nil, nil
-	}))
+	})
 	long := wrapperspb.String(strings.Repeat("žluťoučký 馬\n\"", 5000))
 	var out wrapperspb.StringValue
 	if err := c.Call(t.Context(), kindText, long, &out); err != nil || out.GetValue() != long.GetValue() {
@@ -145,10 +145,10 @@ func TestRoomOfTwoWires(t *testing.T) {
 		}
 		defer c.Close()
 		got := make(chan string, 10)
-		c.Handle("*", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		c.Handle("*", func(_ context.Context, m *polywire.Message) (any, error) {
 			got <- m.Kind() + " " + string(m.Payload().Data)
 			return nil, nil
-		}))
+		})
 		if err := c.Subscribe(t.Context(), "topic.a"); err != nil {
 			t.Fatal(err)
 		}

@@ -49,27 +49,27 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func codecs() polywire.Option { return polywire.WithCodecs(codec.JSON{}, protobuf.Codec{}) }
 
 func handle(r polywire.Registrar) {
-	r.Handle(kindText, polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	r.Handle(kindText, func(_ context.Context, m *polywire.Message) (any, error) {
 		if v := m.Header("copied"); v != "" {
 			m.SetReplyHeader("copy", v)
 		}
 		return m.Payload(), nil
-	}))
-	r.Handle(kindNumber, polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	})
+	r.Handle(kindNumber, func(_ context.Context, m *polywire.Message) (any, error) {
 		var n wrapperspb.Int32Value
 		if err := m.Bind(&n); err != nil {
 			return nil, err
 		}
 		m.SetReplyHeader("status", "OK")
 		return wrapperspb.String(strings.Repeat("x", int(n.GetValue()))), nil
-	}))
-	r.Handle(kindNothing, polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
-	r.Handle(kindTaken, polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+	})
+	r.Handle(kindNothing, func(context.Context, *polywire.Message) (any, error) { return nil, nil })
+	r.Handle(kindTaken, func(context.Context, *polywire.Message) (any, error) {
 		return nil, polywire.Errorf(polywire.CodeConflict, "taken")
-	}))
-	r.Handle(kindSecret, polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+	})
+	r.Handle(kindSecret, func(context.Context, *polywire.Message) (any, error) {
 		return nil, errors.New("a secret of the server's")
-	}))
+	})
 }
 
 // free lets clients do what they like with rooms.

@@ -288,12 +288,12 @@ func TestRawServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newRawSite(t, "goomerang+ws://server", "/ws")
 		got := make(chan string, 10)
-		s.Handle(kindText, polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		s.Handle(kindText, func(_ context.Context, m *polywire.Message) (any, error) {
 			var v wrapperspb.StringValue
 			err := m.Bind(&v)
 			got <- v.GetValue() + " " + m.Header("k")
 			return nil, err
-		}))
+		})
 
 		s.do("send", func(ctx context.Context) error {
 			return s.Send(ctx, kindText, wrapperspb.String("hi"), polywire.WithHeader("k", "v"))

@@ -119,7 +119,7 @@ func adding(t *testing.T, o ...polywire.Option) *polywire.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.Handle("add", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("add", func(_ context.Context, m *polywire.Message) (any, error) {
 		var in []int
 		if err := m.Bind(&in); err != nil {
 			return nil, err
@@ -129,10 +129,10 @@ func adding(t *testing.T, o ...polywire.Option) *polywire.Server {
 			sum += n
 		}
 		return sum, nil
-	}))
-	srv.Handle("type", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	})
+	srv.Handle("type", func(_ context.Context, m *polywire.Message) (any, error) {
 		return m.Payload().Type, nil
-	}))
+	})
 	return srv
 }
 
@@ -184,14 +184,14 @@ func TestUpgradeClientBytes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.Handle("now", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+			c.Handle("now", func(_ context.Context, m *polywire.Message) (any, error) {
 				var v bool
 				err := m.Bind(&v)
 				if v {
 					messages <- "true"
 				}
 				return nil, err
-			}))
+			})
 			if err := c.Connect(t.Context()); err != nil {
 				t.Fatal(err)
 			}

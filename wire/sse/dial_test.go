@@ -58,10 +58,10 @@ func listen(t *testing.T, l *transporttest.Listener, url string, opts ...client.
 		t.Fatal(err)
 	}
 	events := make(chan event, 100)
-	c.Handle("*", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+	c.Handle("*", func(_ context.Context, m *polywire.Message) (any, error) {
 		events <- event{m.Room(), m.Kind(), string(m.Payload().Data)}
 		return nil, nil
-	}))
+	})
 	t.Cleanup(func() { c.Close() })
 	return c, events
 }

@@ -18,7 +18,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.Handle("echo", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
+	srv.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil })
 	ln, scheme, err := srv.Listen("tcp://127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -72,25 +72,25 @@ func TestCall(t *testing.T) {
 	over := make(chan struct{})
 	defer close(over)
 	w.connect("ada", func(c *client.Client) {
-		c.Handle("sum", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+		c.Handle("sum", func(_ context.Context, m *polywire.Message) (any, error) {
 			var n []int
 			err := m.Bind(&n)
 			return map[string]int{"sum": n[0] + n[1]}, err
-		}))
-		c.Handle("raw", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return []byte{0, 255}, nil }))
-		c.Handle("nothing", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
-		c.Handle("late", polywire.HandlerFunc(func(ctx context.Context, _ *polywire.Message) (any, error) {
+		})
+		c.Handle("raw", func(context.Context, *polywire.Message) (any, error) { return []byte{0, 255}, nil })
+		c.Handle("nothing", func(context.Context, *polywire.Message) (any, error) { return nil, nil })
+		c.Handle("late", func(ctx context.Context, _ *polywire.Message) (any, error) {
 			select {
 			case <-ctx.Done():
 			case <-over:
 			}
 			return polywire.NoReply(), nil
-		}))
+		})
 	})
 	w.connect("bob", func(c *client.Client) {
-		c.Handle("sum", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+		c.Handle("sum", func(context.Context, *polywire.Message) (any, error) {
 			return nil, polywire.Errorf("bored", "not <today>")
-		}))
+		})
 	})
 	type answer struct {
 		Connection, Node string

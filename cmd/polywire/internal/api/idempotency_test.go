@@ -65,11 +65,11 @@ func TestIdempotencyInProgress(t *testing.T) {
 	w := newWorld(t, worldOptions{})
 	asked, answer := make(chan struct{}), make(chan struct{})
 	w.connect("ada", func(c *client.Client) {
-		c.Handle("slow", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+		c.Handle("slow", func(context.Context, *polywire.Message) (any, error) {
 			close(asked)
 			<-answer
 			return 42, nil
-		}))
+		})
 	})
 	const body = `{"kind":"slow","timeout":"60s"}`
 	key := with(idempotencyHeader, "k")

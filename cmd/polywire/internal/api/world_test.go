@@ -319,10 +319,10 @@ func (w *world) refused(code problemCode, method, path, body string, changes ...
 type messages chan string
 
 func (m messages) handle(c *client.Client) {
-	c.Handle("*", polywire.HandlerFunc(func(_ context.Context, msg *polywire.Message) (any, error) {
+	c.Handle("*", func(_ context.Context, msg *polywire.Message) (any, error) {
 		m <- fmt.Sprintf("%s %s %s", msg.Kind(), msg.Payload().Data, msg.Header("h"))
 		return nil, nil
-	}))
+	})
 }
 
 func (m messages) want(t *testing.T, want string) {

@@ -126,7 +126,7 @@ func newWorld(t *testing.T, change func(*Options), opts ...polywire.Option) *wor
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.srv.Handle("ask.*", polywire.HandlerFunc(w.b.Handle))
+	w.srv.Handle("ask.*", w.b.Handle)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()

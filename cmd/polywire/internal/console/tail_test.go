@@ -131,12 +131,12 @@ func TestTail(t *testing.T) {
 func TestTailHides(t *testing.T) {
 	w := newWorld(t, worldOptions{token: token, prepare: func(srv *polywire.Server) {
 		for _, kind := range []string{auth.KindRefresh, polywire.KindHello} {
-			srv.Handle(kind, polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) {
+			srv.Handle(kind, func(_ context.Context, m *polywire.Message) (any, error) {
 				if m.Payload().Type == codec.TypeBytes {
 					return nil, polywire.Errorf(polywire.CodeUnauthorized, "%s is no token", m.Payload().Data)
 				}
 				return m.Payload(), nil
-			}))
+			})
 		}
 	}})
 	s := w.open("?tail=1", bearer)

@@ -93,10 +93,10 @@ func newWorld(t *testing.T, o worldOptions) *world {
 	if w.srv, err = polywire.New(append(opts, o.options...)...); err != nil {
 		t.Fatal(err)
 	}
-	w.srv.Handle("echo", polywire.HandlerFunc(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
-	w.srv.Handle("fail", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) {
+	w.srv.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil })
+	w.srv.Handle("fail", func(context.Context, *polywire.Message) (any, error) {
 		return nil, polywire.Errorf(polywire.CodeForbidden, "not for you")
-	}))
+	})
 	if o.prepare != nil {
 		o.prepare(w.srv)
 	}

@@ -37,7 +37,7 @@ func runBot(ctx context.Context, chat *Chat, url string) error {
 	}
 	b := &bot{cl}
 	polywire.HandleFunc(cl, "chat.said", b.said)
-	cl.Handle("chat.*", polywire.HandlerFunc(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
+	cl.Handle("chat.*", func(context.Context, *polywire.Message) (any, error) { return nil, nil })
 	if err := cl.Connect(ctx); err != nil {
 		return err
 	}
