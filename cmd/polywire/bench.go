@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/internal/load"
 	"github.com/polywire/polywire/middleware"
 )
@@ -23,8 +24,6 @@ func newBench() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure a server",
-		Args:  cobra.NoArgs, // an unknown subcommand is a mistake, not a call for help
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newBenchServe(), newBenchRun())
 	return c
@@ -43,7 +42,7 @@ payload to everybody. On Goomerang's wire a google.protobuf.BytesValue is
 answered with itself, and anybody may broadcast.
 
   polywire bench serve --listen 127.0.0.1:8080 --listen tcp://127.0.0.1:7000`,
-		Args: cobra.NoArgs,
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, _ []string) error {
 			logger, _ := f.logger(c.ErrOrStderr())
 			options := append(baseOptions(logger), polywire.WithBroadcastPolicy(
@@ -102,7 +101,7 @@ read from its process. Against our own counterpart:
   polywire bench run echo --wire socketio-polling --conns 200 --pid $!
 
 Only servers on this machine are driven, unless --remote is given.`,
-		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := cfg.Mode.UnmarshalText([]byte(args[0])); err != nil {
 				return err

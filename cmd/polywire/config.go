@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/spf13/cobra"
 )
 
@@ -30,8 +31,6 @@ file. docs/configuration.md lists them all.
   polywire config check polywire.yaml
   polywire config show polywire.yaml
   polywire serve --config polywire.yaml`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newConfigCheck(), newConfigShow(), newConfigDefault(), newConfigReference())
 	return c
@@ -41,7 +40,7 @@ file. docs/configuration.md lists them all.
 func withSettings(c *cobra.Command, do func(c *cobra.Command, f *serveFlags) error) *cobra.Command {
 	f := newServeFlags()
 	f.register(c)
-	c.Args = cobra.MaximumNArgs(1)
+	c.Args = cli.Args
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			if f.file != "" {
@@ -110,7 +109,7 @@ func newConfigDefault() *cobra.Command {
 commented out: take the # away from those that are to be different.
 
   polywire config default > polywire.yaml`,
-		Args: cobra.NoArgs,
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, _ []string) error {
 			fmt.Fprint(c.OutOrStdout(), "# Settings of polywire serve. Take the # away from a line to change it.\n"+
 				"# Flags and variables of the environment are stronger: docs/configuration.md.\n\n")
@@ -126,7 +125,7 @@ func newConfigReference() *cobra.Command {
 		Use:    "reference",
 		Short:  "Write docs/configuration.md",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   cli.Args,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if file == "" {
 				_, err := c.OutOrStdout().Write(reference())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/cmd/polywire/internal/config"
 	"github.com/polywire/polywire/cmd/polywire/internal/demo"
 )
@@ -66,7 +67,7 @@ for messages of the kinds order.*, a queue for those of job.*, the console. It
 keeps what it has in a temporary directory, and forgets it at the end.
 
 docs/quickstart.md goes through all of it.`,
-		Args: cobra.NoArgs,
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, _ []string) error { return runDemo(c, own) },
 	}
 	own.RegisterOnly(c.Flags())

@@ -259,7 +259,7 @@ func TestDocumentRules(t *testing.T) {
 		"polywire queue lst":                                  "polywire queue has no command lst",
 		"go run ./cmd/polywire demo   # a chat":               "",
 		"A=b C='d e' polywire serve --nosuch":                 "unknown flag: --nosuch",
-		"echo '[1]' | polywire call":                          "accepts between 1 and 2",
+		"echo '[1]' | polywire call":                          "KIND is missing",
 		"polywire queue publish orders --lines < x.ndjson":    "",
 		"polywire bench run echo --pid $!":                    "",
 		"polywire serve --drain soon":                         "want a time",

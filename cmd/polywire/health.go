@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -30,7 +31,7 @@ health check.
 
   polywire health --config /etc/polywire/polywire.yaml
   polywire health --admin 127.0.0.1:9090 --live`,
-		Args: cobra.NoArgs,
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := f.load(); err != nil {
 				return err

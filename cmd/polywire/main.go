@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/cmd/polywire/internal/queuecmd"
 	"github.com/polywire/polywire/cmd/polywire/internal/webhookcmd"
 	"github.com/polywire/polywire/queue"
@@ -49,7 +50,7 @@ Then watch it from a second terminal, and speak from a third:
 		SilenceErrors: true,
 	}
 	root.AddCommand(newServe(), newConfig(), newHealth(), newTop(), newDemo(), newPub(), newSub(), newCall(), webhookcmd.New(), queuecmd.New(), newBench(), newVersion())
-	nameNear(root)
+	cli.Explain(root)
 	return root
 }
 

@@ -53,6 +53,9 @@ func (f *peerFlags) dial(ctx context.Context, opts ...client.Option) (*client.Cl
 
 // client makes what is to be connected.
 func (f *peerFlags) client(opts ...client.Option) (*client.Client, error) {
+	if f.timeout <= 0 {
+		return nil, fmt.Errorf("--timeout %v: want more than nothing", f.timeout)
+	}
 	if !strings.Contains(f.url, "://") {
 		f.url = "ws://" + f.url
 	}
@@ -88,7 +91,7 @@ The payload is an argument or comes from standard input.
   echo '[1,2,3]' | polywire call echo --url tcp://127.0.0.1:7000
 
 An error from the server is printed with its code, and the exit status is 1.`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			v, err := cli.Payload(c, args, 1)
 			if err != nil {
@@ -120,9 +123,9 @@ func newPub() *cobra.Command {
   polywire pub --all headline '"hello"'`,
 		Args: func(c *cobra.Command, args []string) error {
 			if everybody {
-				return cobra.RangeArgs(1, 2)(c, args)
+				return cli.ArgsAs("KIND [JSON | -] --all", c, args)
 			}
-			return cobra.RangeArgs(2, 3)(c, args)
+			return cli.Args(c, args)
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			room := ""

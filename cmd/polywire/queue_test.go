@@ -126,7 +126,7 @@ func (p *place) kills(name string, n int64) {
 }
 
 func TestQueueJetStream(t *testing.T) { commands(t, natsPlace(t)) }
-func TestQueueRabbitMQ(t *testing.T)  { commands(t, rabbitPlace(t)) }
+func TestQueueRabbitMQ(t *testing.T)  { t.Parallel(); commands(t, rabbitPlace(t)) }
 
 // commands goes through all of them.
 func commands(t *testing.T, p *place) {
@@ -384,7 +384,7 @@ func TestQueueWrongInput(t *testing.T) {
 		{"ls --amqp amqp://me:secret@127.0.0.1:1 --timeout 300ms", "", "not available"},
 		{"ls --nats nats://a --prefix a.b", "", "prefix"},
 		{"ls \x01", "", "queue name"},
-		{"publish", "", "accepts between 1 and 2 arg"},
+		{"publish", "", "QUEUE is missing"},
 		{"publish q {", "", "the payload is not JSON"},
 		{"publish q", "{", "the payload is not JSON"},
 		{"publish \x01 1", "", "queue name"},
@@ -394,16 +394,16 @@ func TestQueueWrongInput(t *testing.T) {
 		{"publish q 1 --header x", "", "want name=value"},
 		{"publish q 1 --lines", "", "from standard input"},
 		{"publish q 1 --timeout 100ms", "", "not available"},
-		{"tail", "", "accepts 1 arg"},
+		{"tail", "", "QUEUE is missing"},
 		{"tail \x01", "", "queue name"},
 		{"tail q --limit -1", "", "0 or more"},
 		{"tail q --follow --data-dir x", "", "nobody publishes"},
-		{"dead ls", "", "accepts 1 arg"},
+		{"dead ls", "", "QUEUE is missing"},
 		{"dead ls q --limit 0", "", "want 1 to 1000"},
 		{"dead ls q --reason boredom", "", "want discarded, attempts, lost or broker"},
 		{"dead ls q --since yesterday", "", "how long ago"},
 		{"dead ls q --until -5m", "", "how long ago"},
-		{"dead read q", "", "accepts 2 arg"},
+		{"dead read q", "", "ID is missing"},
 		{"dead read \x01 i", "", "queue name"},
 		{"replay q", "", "which ones?"},
 		{"replay q i --all", "", "no ids and no filters"},
@@ -411,7 +411,7 @@ func TestQueueWrongInput(t *testing.T) {
 		{"replay q --all --rate NaN", "", "0 or more"},
 		{"replay q --all --limit -1", "", "0 or more"},
 		{"replay q --reason x", "", "want discarded"},
-		{"purge", "", "requires at least 1 arg"},
+		{"purge", "", "QUEUE is missing"},
 		{"purge q i", "", "say --dead"},
 		{"purge q --kind k", "", "say --dead"},
 		{"purge q --dead --since x", "", "how long ago"},

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/cmd/polywire/internal/cli"
 	"github.com/polywire/polywire/cmd/polywire/internal/config"
 )
 
@@ -114,7 +115,7 @@ API, and come in, verified, to a room or a queue.
   polywire serve --webhook-in '/hooks/payments=room:payments,secret=env:PAYMENTS_SECRET'
 
 Ends on SIGINT and SIGTERM, after telling every peer.`,
-		Args: cobra.NoArgs,
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, _ []string) error { return f.serve(c) },
 	}
 	f.register(c)

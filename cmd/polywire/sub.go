@@ -36,8 +36,13 @@ itself; that, and that it listens, it says on standard error.
   polywire sub news
   polywire sub lobby support --url tcp://127.0.0.1:7000 --count 10
   polywire sub news --url sse+http://127.0.0.1:8080`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(c *cobra.Command, rooms []string) error { return f.subscribe(c, rooms, count) },
+		Args: cli.Args,
+		RunE: func(c *cobra.Command, rooms []string) error {
+			if count < 0 {
+				return fmt.Errorf("--count %d: want 0 or more", count)
+			}
+			return f.subscribe(c, rooms, count)
+		},
 	}
 	f.register(c)
 	c.Flags().IntVarP(&count, "count", "n", 0, "end after so many messages; 0 is never")

@@ -42,7 +42,7 @@ Ends with q or Ctrl-C; s sorts the connections by what they send, get, have
 queued, or how long they are quiet. While the server is away it says so, and
 goes on. Into a file or a pipe it writes a line for each second. With NO_COLOR
 in the environment there are no colours.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := f.load(); err != nil {
 				return err

@@ -30,7 +30,7 @@ func TestTopOnce(t *testing.T) {
 		{"", "--admin says where"},
 		{"nonsense", "host:port"},
 		{at + " --every 1ms", "at least 100ms"},
-		{at + " more", "accepts at most 1 arg"},
+		{at + " more", `"more" is one argument too many`},
 	} {
 		if _, _, err := run(t, "", append([]string{"top"}, strings.Fields(c.args)...)...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("polywire top %s: %v, want %q", c.args, err, c.want)

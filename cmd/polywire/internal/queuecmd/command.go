@@ -42,8 +42,6 @@ itself; give it a --nats-listen, and say that to --nats here.
 
 Exit status: 0 when all was done, 2 when there is no such queue or dead letter,
 1 after any other error. Answers go to standard output, all else to standard error.`,
-		Args: cobra.NoArgs, // an unknown subcommand is a mistake, not a call for help
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newList(), newPublish(), newTail(), newDead(), newReplay(), newPurge())
 	return c

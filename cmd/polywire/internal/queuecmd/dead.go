@@ -55,8 +55,6 @@ func newDead() *cobra.Command {
 
 On RabbitMQ a command that looks at dead letters has them in hand until it ends:
 two of them at a time see a part each.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newDeadList(), newDeadRead())
 	return c
@@ -84,7 +82,7 @@ error, or as "next" in JSON. It goes into --after.
 
   polywire queue dead ls orders --nats nats://127.0.0.1:4222
   polywire queue dead ls orders --since 2h --error timeout --json`,
-		Args: cobra.ExactArgs(1),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			if limit < 1 || limit > queue.MaxPage {
 				return fmt.Errorf("--limit %d: want 1 to %d", limit, queue.MaxPage)
@@ -159,7 +157,7 @@ func newDeadRead() *cobra.Command {
 stack of where it failed.
 
   polywire queue dead read orders 0190f3c2-... --nats nats://127.0.0.1:4222`,
-		Args: cobra.ExactArgs(2),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := queue.CheckQueue(args[0]); err != nil {
 				return err

@@ -53,7 +53,7 @@ ids nightly-1, nightly-2 and so on.
   polywire queue publish orders '{"n": 1}' --kind order.new --nats nats://127.0.0.1:4222
   polywire queue publish mails '"hello"' --delay 5m --header traceparent=00-...-01
   polywire queue publish orders --lines < orders.ndjson`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: cli.Args,
 		RunE: f.run,
 	}
 	f.register(c)

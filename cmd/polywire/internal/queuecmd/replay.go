@@ -32,7 +32,7 @@ removed when the queue has the message again; what dies meanwhile is left alone.
   polywire queue replay orders 0190f3c2-... --nats nats://127.0.0.1:4222
   polywire queue replay orders --error timeout --since 2h --rate 20
   polywire queue replay orders --all --limit 1000 --json`,
-		Args: cobra.MinimumNArgs(1),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			switch picked := len(args) > 1 || pick.given(); {
 			case !picked && !all:
@@ -78,7 +78,7 @@ What workers have in hand stays. It asks first, unless --yes is given.
 
   polywire queue purge orders --nats nats://127.0.0.1:4222
   polywire queue purge orders --dead --until 720h --yes`,
-		Args: cobra.MinimumNArgs(1),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			if !dead && (len(args) > 1 || pick.given()) {
 				return errors.New("ids and filters are for dead letters: say --dead")

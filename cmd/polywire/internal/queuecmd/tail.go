@@ -39,7 +39,7 @@ again whenever that changes.
 
   polywire queue tail orders --nats nats://127.0.0.1:4222 --limit 10
   polywire queue tail orders --follow --json`,
-		Args: cobra.ExactArgs(1),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := queue.CheckQueue(args[0]); err != nil {
 				return err

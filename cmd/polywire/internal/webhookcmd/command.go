@@ -57,7 +57,6 @@ For those who write a receiver, without any server:
 
   polywire webhook listen --secret env:SECRET --status 500,200
   polywire webhook verify request.txt --secret env:SECRET`,
-		Args: cobra.NoArgs,
 	}
 	flags := c.PersistentFlags()
 	flags.StringVar(&f.nats, "nats", "", "`URL` of the NATS server that keeps the webhooks, or several with commas ("+cli.EnvNATS+");\n"+

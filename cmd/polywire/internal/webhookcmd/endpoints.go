@@ -20,7 +20,6 @@ func newEndpoints(f *placeFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "endpoints",
 		Short: "Manage who gets events",
-		Args:  cobra.NoArgs,
 	}
 	c.AddCommand(newEndpointsAdd(f), newEndpointsList(f), newEndpointsRotate(f),
 		newEndpointsSwitch(f, "disable"), newEndpointsSwitch(f, "enable"), newEndpointsRemove(f))
@@ -51,7 +50,7 @@ know.
   polywire webhook endpoints add https://customer.example/hook --type 'order.*'
   polywire webhook endpoints add https://customer.example/hook --type '*' --ordered --schedule 0s,10s,1m,1h --header 'X-Tenant: 7'
   polywire webhook endpoints add http://127.0.0.1:8787/ --type '*' --allow-http --allow-network 127.0.0.1/32`,
-		Args: exactlyOne("URL"),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			a.endpoint.URL = args[0]
 			return a.add(c)
@@ -75,16 +74,6 @@ know.
 	flags.BoolVar(&e.Disabled, "disabled", false, "begin disabled")
 	a.Reach.Register(flags)
 	return c
-}
-
-// exactlyOne takes one argument, and says which is wanted.
-func exactlyOne(what string) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if len(args) != 1 {
-			return fmt.Errorf("want %s, and there are %d arguments\n\n%s --help says more", what, len(args), c.CommandPath())
-		}
-		return nil
-	}
 }
 
 func (a *addFlags) complete() (err error) {
@@ -169,7 +158,7 @@ func newEndpointsList(f *placeFlags) *cobra.Command {
 		Use:     "ls [ID]",
 		Aliases: []string{"list"},
 		Short:   "List the endpoints, or show one",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.with(c, nil, func(ctx context.Context, w *opened) error {
 				if len(args) == 1 {
@@ -218,7 +207,7 @@ func newEndpointsSwitch(f *placeFlags, verb string) *cobra.Command {
 	short := map[string]string{"disable": "Keep events from an endpoint", "enable": "Let an endpoint get events again, from now on"}
 	var reason string
 	c := &cobra.Command{
-		Use: verb + " ID", Short: short[verb], Args: exactlyOne("the ID of an endpoint"),
+		Use: verb + " ID", Short: short[verb], Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.with(c, nil, func(ctx context.Context, w *opened) error {
 				change := func() error { return w.Disable(ctx, args[0], reason) }
@@ -258,7 +247,7 @@ so in the format gost, whose receivers need to know the new one before.
 
   polywire webhook endpoints rotate ep_...
   polywire webhook endpoints rotate ep_... --grace 0s`,
-		Args: exactlyOne("the ID of an endpoint"),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if secret != "" {
 				if r.Secret, err = cli.ReadSecret(secret); err != nil {
@@ -289,7 +278,7 @@ func newEndpointsRemove(f *placeFlags) *cobra.Command {
 		Use:     "rm ID",
 		Aliases: []string{"remove"},
 		Short:   "Remove an endpoint; what waits for it is given up",
-		Args:    exactlyOne("the ID of an endpoint"),
+		Args:    cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.with(c, nil, func(ctx context.Context, w *opened) error {
 				if err := w.Remove(ctx, args[0]); err != nil {

@@ -49,7 +49,7 @@ with --status: several are given in turn, and the last one stays.
   polywire webhook listen --secret env:SECRET
   polywire webhook listen --status 503,503,200 --header 'Retry-After: 2'
   polywire webhook listen --delay 30s --count 1`,
-		Args: cobra.NoArgs,
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, _ []string) error { return l.listen(c) },
 	}
 	flags := c.Flags()

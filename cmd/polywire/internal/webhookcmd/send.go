@@ -26,13 +26,13 @@ func newSend(f *placeFlags) *cobra.Command {
 	var e webhookapi.Event
 	var at string
 	c := &cobra.Command{
-		Use:   "send TYPE [JSON]",
+		Use:   "send TYPE [JSON | -]",
 		Short: "Publish an event",
 		Long: `Publish an event. It returns when every delivery is durable. JSON is the event's
 data; - reads it from standard input.
 
   polywire webhook send order.paid '{"order": 7}'`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			e.Type = args[0]
 			if len(args) == 2 {
@@ -111,7 +111,7 @@ body of the answer; the last one, or --try.
   polywire webhook attempts ep_...
   polywire webhook attempts --event msg_...
   polywire webhook attempts ep_... --event msg_... --try 1`,
-		Args: cobra.MaximumNArgs(1),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			endpoint := ""
 			if len(args) == 1 {
@@ -262,7 +262,7 @@ queued until then is delivered.
   polywire webhook replay ep_... msg_...
   polywire webhook replay ep_... --failed-since 24h --rate 10
   polywire webhook replay --types 'order.*' --since 2026-01-02T00:00:00Z --until 2026-01-03T00:00:00Z`,
-		Args: cobra.MaximumNArgs(2),
+		Args: cli.Args,
 		RunE: r.run,
 	}
 	flags := c.Flags()

@@ -80,7 +80,7 @@ came. It ends with an error if the message is not right.
   polywire webhook verify request.txt --secret env:SECRET
   polywire webhook verify body.json --secret file:secret.txt --header 'webhook-id: msg_1' \
       --header 'webhook-timestamp: 1700000000' --header 'webhook-signature: v1,...'`,
-		Args: cobra.MaximumNArgs(1),
+		Args: cli.Args,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(v.secrets) == 0 {
 				return errors.New("--secret says what to verify with: env:NAME, file:PATH, or a public key")

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"errors"
@@ -11,12 +11,12 @@ import (
 	"github.com/polywire/polywire/cmd/polywire/internal/config"
 )
 
-// nameNear has a command, and all below it, say what an unknown subcommand
-// or flag could have meant.
-func nameNear(c *cobra.Command) {
+// Explain has a command, and all below it, say what is wrong with a flag, and
+// what an unknown subcommand or flag could have meant.
+func Explain(c *cobra.Command) {
 	c.SetFlagErrorFunc(flagError)
 	for _, sub := range c.Commands() {
-		nameNear(sub)
+		Explain(sub)
 	}
 	if c.HasSubCommands() { // an unknown subcommand is a mistake, not a call for help
 		c.Args = wantSubcommand
@@ -43,7 +43,8 @@ func wantSubcommand(c *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %.100q for %q%s\n\n%s --help says more", args[0], c.CommandPath(), hint, c.CommandPath())
 }
 
-// flagError adds to what is wrong with a flag which one could have been meant.
+// flagError says what is wrong with a flag, and of one that is unknown which
+// could have been meant.
 func flagError(c *cobra.Command, err error) error {
 	hint := ""
 	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {
@@ -55,7 +56,28 @@ func flagError(c *cobra.Command, err error) error {
 			hint = "; did you mean --" + near + "?"
 		}
 	}
+	if wrong := (*pflag.InvalidValueError)(nil); errors.As(err, &wrong) {
+		err = fmt.Errorf("--%s %.100q: %s", wrong.GetFlag().Name, wrong.GetValue(), wantedValue(wrong))
+	}
 	return fmt.Errorf("%w%s\n\n%s --help says more", err, hint, c.CommandPath())
+}
+
+// wantedValue says what a flag takes. Flags with types of their own say so
+// themselves.
+func wantedValue(err *pflag.InvalidValueError) string {
+	switch err.GetFlag().Value.Type() {
+	case "bool":
+		return "want true or false"
+	case "int", "int64":
+		return "want a whole number"
+	case "intSlice":
+		return "want whole numbers, with commas between them"
+	case "float64":
+		return "want a number"
+	case "duration":
+		return "want a time with its unit, as 500ms, 10s or 5m"
+	}
+	return err.Unwrap().Error()
 }
 
 // nearFlag returns the flag of a command that a name could have meant; a
