@@ -1,6 +1,7 @@
 # Everything that CI runs is a target here. `make` alone lists them.
 
 GO        ?= go
+FUZZ      ?= ./...
 FUZZTIME  ?= 5s
 BENCH     ?= .
 BENCHTIME ?= 1s
@@ -56,8 +57,8 @@ race: ## all Go tests with the race detector, the long ones shorter
 soak: ## every wire at once on bad networks, for SOAK (30m)
 	SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run TestSoak ./internal/soak
 
-fuzz: ## every fuzz target for FUZZTIME (5s)
-	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+fuzz: ## every fuzz target of FUZZ (./...) for FUZZTIME (5s)
+	FUZZ='$(FUZZ)' FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 bench: ## the Go benchmarks; BENCH=regexp BENCHTIME=1s
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem ./...
