@@ -99,3 +99,20 @@ func (s *Server) bindAll(first Payload, rest []Payload, out into) error {
 	}
 	return nil
 }
+
+// bindArgs decodes the arguments of a message for its handler.
+func (s *Server) bindArgs(kind string, first Payload, rest []Payload, into []any) error {
+	for i, v := range into {
+		p := first
+		if i > 0 {
+			if i > len(rest) {
+				return nil
+			}
+			p = rest[i-1]
+		}
+		if err := s.cfg.codecs.Unmarshal(p, v); err != nil {
+			return &Error{Code: CodeBadRequest, Message: fmt.Sprintf("argument %d of %q: %v", i+1, kind, err)}
+		}
+	}
+	return nil
+}

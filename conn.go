@@ -171,7 +171,7 @@ func (c *Conn) SetValue(key, value any) {
 }
 
 // QueuedBytes returns how much waits to be written to the peer.
-func (c *Conn) QueuedBytes() int { return int(c.link.out.queued.Load()) }
+func (c *Conn) QueuedBytes() int64 { return c.link.out.queued.Load() }
 
 // Err returns why the connection has ended or is ending, a *[CloseError], nil
 // while it is open.

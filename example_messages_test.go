@@ -197,7 +197,7 @@ func ExampleHooks() {
 		srv.Handle("add", func(context.Context, *polywire.Message) (any, error) { return 3, nil })
 		srv.Handle("fall", func(context.Context, *polywire.Message) (any, error) { panic("over") })
 	}, polywire.WithHooks(polywire.Hooks{
-		Handled: func(m *polywire.Message, took time.Duration, _ any, err error) {
+		AfterHandle: func(m *polywire.Message, took time.Duration, _ any, err error) {
 			fmt.Printf("%s took less than an hour: %t, %q\n", m.Kind(), took < time.Hour, polywire.CodeOf(err))
 		},
 	}))
@@ -211,8 +211,8 @@ func ExampleHooks() {
 	// fall took less than an hour: true, "internal"
 }
 
-// Without AnswerWithin the wait ends with the context, or after 30 s.
-func ExampleAnswerWithin() {
+// Without Timeout the wait ends with the context, or after 30 s.
+func ExampleTimeout() {
 	_, c, end := pair(func(srv *polywire.Server) {
 		srv.Handle("silence", func(context.Context, *polywire.Message) (any, error) {
 			return polywire.NoReply(), nil
@@ -220,7 +220,7 @@ func ExampleAnswerWithin() {
 	})
 	defer end()
 
-	err := c.Call(context.Background(), "silence", nil, nil, polywire.AnswerWithin(time.Millisecond))
+	err := c.Call(context.Background(), "silence", nil, nil, polywire.Timeout(time.Millisecond))
 	fmt.Println(errors.Is(err, context.DeadlineExceeded), polywire.CodeOf(err))
 	// Output: true deadline_exceeded
 }

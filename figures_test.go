@@ -44,12 +44,12 @@ func (t *told) take() string {
 	return strings.Join(all, "; ")
 }
 
-func TestHookHandled(t *testing.T) {
+func TestHookAfterHandle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newQueues(t)
 		one, two := &told{}, &told{}
 		observe := func(to *told) polywire.Hooks {
-			return polywire.Hooks{Handled: func(m *polywire.Message, took time.Duration, result any, err error) {
+			return polywire.Hooks{AfterHandle: func(m *polywire.Message, took time.Duration, result any, err error) {
 				text := fmt.Sprint(err)
 				to.add("%s %s %s %v %.20s", m.Wire(), m.Kind(), took, result, text)
 			}}

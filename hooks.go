@@ -27,15 +27,13 @@ type Hooks struct {
 	// Disconnect is called when a connection has ended and left its rooms.
 	Disconnect func(c *Conn, why *CloseError)
 
-	// BeforeRequest is called before the middleware sees a message, one-way or call.
-	BeforeRequest func(m *Message)
-	// AfterRequest is called when the handler and all middleware returned.
-	AfterRequest func(m *Message, result any, err error)
-	// Handled is AfterRequest with how long the handler and all middleware took,
-	// and is called after a panic, too: err says so then. Of small messages that
+	// BeforeHandle is called before the middleware sees a message, one-way or call.
+	BeforeHandle func(m *Message)
+	// AfterHandle is called when the handler and all middleware returned, with how
+	// long they took; after a panic, too: err says so then. Of small messages that
 	// come together each begins where the one before was done: took has the
 	// microsecond in between, and what hooks like this one did there.
-	Handled func(m *Message, took time.Duration, result any, err error)
+	AfterHandle func(m *Message, took time.Duration, result any, err error)
 	// Sent is called when a message, a call or its answer is in the outboxes of its
 	// receivers: how many of one form, and the bytes for each, with the framing.
 	// An answer has the call's kind, and none where it is an error.
@@ -156,9 +154,8 @@ func mergeHooks(all []Hooks) Hooks {
 		}
 	}
 	if len(all) > 1 { // what each message passes goes without reflection
-		merged.BeforeRequest = each1(all, func(h *Hooks) func(*Message) { return h.BeforeRequest })
-		merged.AfterRequest = each3(all, func(h *Hooks) func(*Message, any, error) { return h.AfterRequest })
-		merged.Handled = each4(all, func(h *Hooks) func(*Message, time.Duration, any, error) { return h.Handled })
+		merged.BeforeHandle = each1(all, func(h *Hooks) func(*Message) { return h.BeforeHandle })
+		merged.AfterHandle = each4(all, func(h *Hooks) func(*Message, time.Duration, any, error) { return h.AfterHandle })
 		merged.Sent = each3(all, func(h *Hooks) func(string, int, int) { return h.Sent })
 		merged.BeforeReply = each3(all, func(h *Hooks) func(*Message, any, error) { return h.BeforeReply })
 		merged.AfterReply = each3(all, func(h *Hooks) func(*Message, any, error) { return h.AfterReply })

@@ -46,7 +46,7 @@ func TestHandledOfBatch(t *testing.T) {
 					}
 					s.Handle("large", handle(func(context.Context, *polywire.Message) (any, error) { return slowText{pause}, nil }))
 				}, unlogged(), polywire.WithHooks(hooks, polywire.Hooks{
-					Handled: func(m *polywire.Message, took time.Duration, _ any, _ error) { said.add("%d %s", m.ID(), took) },
+					AfterHandle: func(m *polywire.Message, took time.Duration, _ any, _ error) { said.add("%d %s", m.ID(), took) },
 				}))
 				p := connect(t, srv)
 				p.send(call(1, "none", "x"), call(2, "three", "x"), call(3, "four", "x"), wire.Packet{Type: wire.Ping, ID: 9})

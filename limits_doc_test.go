@@ -38,7 +38,7 @@ func TestDocumentedDefaults(t *testing.T) {
 		"WithWriteTimeout":     seconds(c.WriteTimeout),
 		"WithHandlerTimeout":   seconds(c.HandlerTimeout),
 		"WithCloseTimeout":     seconds(c.CloseTimeout),
-		"WithInboxMessages":            count(c.InboxMessages),
+		"WithInboxMessages":    count(c.InboxMessages),
 		"WithMaxOpenCalls":     count(c.MaxOpenCalls),
 		"WithMaxRoomNameBytes": count(c.MaxRoomNameBytes),
 		"WithMaxSubscriptions": count(c.MaxSubscriptions),

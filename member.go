@@ -29,7 +29,7 @@ type memberInfo struct {
 	Rooms     []string                   `json:"rooms,omitempty"`
 	Values    map[string]json.RawMessage `json:"values,omitempty"`
 	OpenCalls int                        `json:"open_calls,omitempty"`
-	Queued    int                        `json:"queued,omitempty"`
+	Queued    int64                      `json:"queued,omitempty"`
 }
 
 // MemberOf returns a connection as a [Member], for patterns that are tried out.
@@ -136,7 +136,7 @@ func (m Member) openCalls() int {
 	return m.far.about.OpenCalls
 }
 
-func (m Member) queuedBytes() int {
+func (m Member) queuedBytes() int64 {
 	if m.conn != nil {
 		return m.conn.QueuedBytes()
 	}

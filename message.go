@@ -1,7 +1,6 @@
 package polywire
 
 import (
-	"fmt"
 	"maps"
 
 	"github.com/polywire/polywire/codec"
@@ -159,19 +158,7 @@ func (m *Message) Args() []Payload {
 // type. Pointers beyond the last argument are left alone. The error is an
 // *[Error] with [CodeBadRequest], for the handler to return.
 func (m *Message) Bind(into ...any) error {
-	for i, v := range into {
-		p := m.payload
-		if i > 0 {
-			if i > len(m.args) {
-				return nil
-			}
-			p = m.args[i-1]
-		}
-		if err := m.Server().cfg.codecs.Unmarshal(p, v); err != nil {
-			return &Error{Code: CodeBadRequest, Message: fmt.Sprintf("argument %d of %q: %v", i+1, m.kind, err)}
-		}
-	}
-	return nil
+	return m.Server().bindArgs(m.kind, m.payload, m.args, into)
 }
 
 // allArgs returns the arguments as they are sent on.

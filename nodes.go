@@ -92,8 +92,10 @@ type NodeMessage struct {
 // Payload returns the first argument, as it came.
 func (m *NodeMessage) Payload() Payload { return m.payload }
 
-// Bind decodes the argument into v; with [Into], several.
-func (m *NodeMessage) Bind(v any) error { return m.srv.bindReply(m.payload, m.args, v) }
+// Bind decodes the arguments in order into the pointers; see [Message.Bind].
+func (m *NodeMessage) Bind(into ...any) error {
+	return m.srv.bindArgs(m.Kind, m.payload, m.args, into)
+}
 
 // NodeHandler answers messages of other nodes.
 type NodeHandler func(ctx context.Context, m *NodeMessage) (any, error)

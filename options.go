@@ -27,44 +27,44 @@ func (f optionFunc) apply(c *config) error { return f(c) }
 // Configuration is a server's bounds in plain data, as hooks and consoles show
 // them. The zero value of a field is never its default: see each option.
 type Configuration struct {
-	MaxMessageBytes       int           // an inbound message
-	MaxFragments          int           // of one message; 0: no limit
-	MaxSendBytes          int           // an outbound message; 0: no limit
-	SendBufferBytes       int           // what a write buffer begins with
-	OutboxBytes           int           // queued to one connection
-	TotalOutboxBytes      int64         // queued to all connections
-	InboxMessages         int           // read but not yet handled, of one connection
-	MaxOpenCalls          int           // to one connection
-	HandshakeTimeout      time.Duration // from accept to the end of the opening
-	AuthTimeout           time.Duration // from the opening to the identity
-	ExpiryGrace           time.Duration // from the identity's end to the connection's
-	HeartbeatInterval     time.Duration // quiet time before a ping
-	HeartbeatTimeout      time.Duration // time to answer it
-	HandlerTimeout        time.Duration // time to handle a message
-	WriteTimeout          time.Duration // time that one write may be stuck
-	CloseTimeout          time.Duration // time to wait for the peer's close
-	SleepAfter            time.Duration // quiet time before the goroutine goes
-	Concurrency           int           // messages of one connection at once
-	MaxRoomNameBytes      int           // of a room
-	MaxSubscriptions      int           // rooms that a peer joined itself
-	MaxNamespaces         int           // connections on one link
-	MaxConnecting         int           // of them, waiting to be let in
-	MaxOpening            int           // links that are nobody's yet; 0: no limit
-	MessageRate           float64       // messages of one link a second; 0: no limit
-	MessageBurst          int           // messages at once, over that rate
-	UserMessageRate       float64       // messages of one user a second; 0: no limit
-	UserMessageBurst      int           // messages at once, over that rate
-	AcceptRate            float64       // connections a second; 0: no limit
-	AcceptBurst           int           // connections at once, over that rate
+	MaxMessageBytes          int           // an inbound message
+	MaxFragments             int           // of one message; 0: no limit
+	MaxSendBytes             int           // an outbound message; 0: no limit
+	SendBufferBytes          int           // what a write buffer begins with
+	OutboxBytes              int           // queued to one connection
+	TotalOutboxBytes         int64         // queued to all connections
+	InboxMessages            int           // read but not yet handled, of one connection
+	MaxOpenCalls             int           // to one connection
+	HandshakeTimeout         time.Duration // from accept to the end of the opening
+	AuthTimeout              time.Duration // from the opening to the identity
+	ExpiryGrace              time.Duration // from the identity's end to the connection's
+	HeartbeatInterval        time.Duration // quiet time before a ping
+	HeartbeatTimeout         time.Duration // time to answer it
+	HandlerTimeout           time.Duration // time to handle a message
+	WriteTimeout             time.Duration // time that one write may be stuck
+	CloseTimeout             time.Duration // time to wait for the peer's close
+	SleepAfter               time.Duration // quiet time before the goroutine goes
+	Concurrency              int           // messages of one connection at once
+	MaxRoomNameBytes         int           // of a room
+	MaxSubscriptions         int           // rooms that a peer joined itself
+	MaxNamespaces            int           // connections on one link
+	MaxConnecting            int           // of them, waiting to be let in
+	MaxOpening               int           // links that are nobody's yet; 0: no limit
+	MessageRate              float64       // messages of one link a second; 0: no limit
+	MessageBurst             int           // messages at once, over that rate
+	UserMessageRate          float64       // messages of one user a second; 0: no limit
+	UserMessageBurst         int           // messages at once, over that rate
+	AcceptRate               float64       // connections a second; 0: no limit
+	AcceptBurst              int           // connections at once, over that rate
 	AcceptRatePerAddress     float64       // connections of one address a second; 0: no limit
 	AcceptBurstPerAddress    int           // connections at once, over that rate
-	EndpointReplies       bool          // see WithEndpointReplies
-	MaxConnections        int           // 0: no limit
+	EndpointReplies          bool          // see WithEndpointReplies
+	MaxConnections           int           // 0: no limit
 	MaxConnectionsPerAddress int           // 0: no limit
-	MaxConnectionsPerUser int           // 0: no limit
-	RetryAfter            time.Duration // in the refusal of a connection over the limit
-	Wires                 []string      // names
-	ContentTypes          []string      // of the codecs
+	MaxConnectionsPerUser    int           // 0: no limit
+	RetryAfter               time.Duration // in the refusal of a connection over the limit
+	Wires                    []string      // names
+	ContentTypes             []string      // of the codecs
 }
 
 type config struct {

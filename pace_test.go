@@ -187,10 +187,10 @@ func TestEndpointReplies(t *testing.T) {
 			s.Handle("e", handle(func(context.Context, *polywire.Message) (any, error) { note("controller"); return copied{"re:"}, nil }))
 			s.Handle("none", handle(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
 		}, polywire.WithEndpointReplies(), polywire.WithHooks(polywire.Hooks{
-			BeforeRequest: func(*polywire.Message) { note("before-request") },
-			AfterRequest:  func(*polywire.Message, any, error) { note("after-request") },
-			BeforeReply:   func(*polywire.Message, any, error) { note("before-response") },
-			AfterReply:    func(*polywire.Message, any, error) { note("after-response") },
+			BeforeHandle: func(*polywire.Message) { note("before-handle") },
+			AfterHandle:  func(*polywire.Message, time.Duration, any, error) { note("after-handle") },
+			BeforeReply:  func(*polywire.Message, any, error) { note("before-response") },
+			AfterReply:   func(*polywire.Message, any, error) { note("after-response") },
 		}))
 		p := connect(t, srv)
 		defer p.end()
@@ -204,7 +204,7 @@ func TestEndpointReplies(t *testing.T) {
 				t.Errorf("got %s, want %s", got, want)
 			}
 		}
-		order := []string{"before-request", "controller", "after-request", "before-response", "after-response"}
+		order := []string{"before-handle", "controller", "after-handle", "before-response", "after-response"}
 		if len(seen) < 10 || !slices.Equal(seen[:10], append(order, order...)) {
 			t.Errorf("hooks: %v", seen)
 		}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/wire"
@@ -119,12 +120,14 @@ func TestHooksInOrder(t *testing.T) {
 		var j journal
 		hooks := func(n string) polywire.Hooks {
 			return polywire.Hooks{
-				Status:              func(from, to polywire.State) { j.add("%s status %v %v", n, from, to) },
-				Configuration:       func(c polywire.Configuration) { j.add("%s configuration %d", n, c.Concurrency) },
-				Connect:             func(*polywire.Conn) { j.add("%s connect", n) },
-				Disconnect:          func(_ *polywire.Conn, w *polywire.CloseError) { j.add("%s disconnect %d", n, w.Code) },
-				BeforeRequest:       func(m *polywire.Message) { j.add("%s before request %s", n, m.Kind()) },
-				AfterRequest:        func(_ *polywire.Message, r any, err error) { j.add("%s after request %v %v", n, r, err) },
+				Status:        func(from, to polywire.State) { j.add("%s status %v %v", n, from, to) },
+				Configuration: func(c polywire.Configuration) { j.add("%s configuration %d", n, c.Concurrency) },
+				Connect:       func(*polywire.Conn) { j.add("%s connect", n) },
+				Disconnect:    func(_ *polywire.Conn, w *polywire.CloseError) { j.add("%s disconnect %d", n, w.Code) },
+				BeforeHandle:  func(m *polywire.Message) { j.add("%s before handle %s", n, m.Kind()) },
+				AfterHandle: func(_ *polywire.Message, _ time.Duration, r any, err error) {
+					j.add("%s after handle %v %v", n, r, err)
+				},
 				BeforeReply:         func(_ *polywire.Message, r any, _ error) { j.add("%s before reply %v", n, r) },
 				AfterReply:          func(_ *polywire.Message, r any, _ error) { j.add("%s after reply %v", n, r) },
 				BeforeBroadcast:     func(b *polywire.Broadcast) { j.add("%s before broadcast %s %v", n, b.Kind, b.Rooms) },
@@ -158,7 +161,7 @@ func TestHooksInOrder(t *testing.T) {
 		p := connect(t, srv)
 		check("connect", "connect")
 		p.send(call(1, "echo", ""))
-		check("call", "before request echo", "after request r <nil>", "before reply r", "after reply r")
+		check("call", "before handle echo", "after handle r <nil>", "before reply r", "after reply r")
 		p.send(wire.Packet{Type: wire.Subscribe, ID: 2, Room: "a"})
 		check("subscribe", "subscribe a <nil>", "before reply <nil>", "after reply <nil>")
 		p.send(wire.Packet{Type: wire.Publish, Room: "a", Kind: "k"})

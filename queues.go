@@ -73,7 +73,7 @@ func (s *Server) deliver(ctx context.Context, h Handler, d *queue.Delivery) erro
 	if m.kind == "" {
 		m.kind = d.Queue
 	}
-	if hook := s.hooks.BeforeRequest; hook != nil {
+	if hook := s.hooks.BeforeHandle; hook != nil {
 		hook(m)
 	}
 	began := s.clock()
@@ -81,7 +81,7 @@ func (s *Server) deliver(ctx context.Context, h Handler, d *queue.Delivery) erro
 	var result any
 	var err error
 	defer func() { // also when it panics, which the broker takes care of
-		if hook := s.hooks.Handled; hook != nil {
+		if hook := s.hooks.AfterHandle; hook != nil {
 			if !done {
 				err = errPanicked
 			}
@@ -90,8 +90,5 @@ func (s *Server) deliver(ctx context.Context, h Handler, d *queue.Delivery) erro
 	}()
 	result, err = h(context.WithValue(ctx, messageKey{}, m), m)
 	done = true
-	if hook := s.hooks.AfterRequest; hook != nil {
-		hook(m, result, err)
-	}
 	return err
 }

@@ -91,7 +91,7 @@ func (l *link) serve(r *request) {
 
 // invoke runs what the request asks for, and tells how it went.
 func (s *Server) invoke(r *request) (result any, err error) {
-	h := s.hooks.Handled
+	h := s.hooks.AfterHandle
 	if h == nil || r.kind == "" || r.op != wire.Message && r.op != wire.Call {
 		return s.run(r)
 	}
@@ -123,14 +123,10 @@ func (s *Server) run(r *request) (result any, err error) {
 	if r.kind == "" {
 		return nil, Errorf(CodeNotFound, "a message without a known kind")
 	}
-	if h := s.hooks.BeforeRequest; h != nil {
+	if h := s.hooks.BeforeHandle; h != nil {
 		h(&r.Message)
 	}
-	result, err = r.conn.ns.handler(r.ctx, &r.Message)
-	if h := s.hooks.AfterRequest; h != nil {
-		h(&r.Message, result, err)
-	}
-	return result, err
+	return r.conn.ns.handler(r.ctx, &r.Message)
 }
 
 // panickedIn is the error of an application's function that panicked.

@@ -136,11 +136,13 @@ func (t *Tokens) Options() []polywire.Option {
 	return []polywire.Option{polywire.WithAuth(t.Authenticate), polywire.WithPlugins(t)}
 }
 
-// Close lets go of the keys, where no server does.
-func (t *Tokens) Close() {
+// Close lets go of the keys, where no server does. The error is always nil; it is
+// there for io.Closer.
+func (t *Tokens) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.now.Load().keys.close()
+	return nil
 }
 
 // Authenticate is the [polywire.Authenticator]: an identity with the token's user

@@ -123,7 +123,7 @@ func tokens(t *testing.T, keys auth.Keys, o auth.Options) *auth.Tokens {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(got.Close)
+	t.Cleanup(func() { _ = got.Close() })
 	return got
 }
 

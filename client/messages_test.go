@@ -282,7 +282,7 @@ func TestHelloThatCannotBeSent(t *testing.T) {
 }
 
 // The wait for an answer ends to the millisecond, and the earlier of the two bounds wins.
-func TestAnswerWithin(t *testing.T) {
+func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
 		n.serve("tcp", func(s *polywire.Server) {
@@ -305,13 +305,13 @@ func TestAnswerWithin(t *testing.T) {
 				ctx, cancel = context.WithTimeout(ctx, tt.deadline)
 			}
 			start := time.Now()
-			err := c.Call(ctx, "never", nil, nil, polywire.AnswerWithin(tt.within))
+			err := c.Call(ctx, "never", nil, nil, polywire.Timeout(tt.within))
 			if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took != tt.want {
 				t.Errorf("within %v, deadline %v: %v after %v", tt.within, tt.deadline, err, took)
 			}
 			cancel()
 			var out string
-			if err := c.Call(t.Context(), "echo", "hi", &out, polywire.AnswerWithin(time.Second)); err != nil || out != "hi" {
+			if err := c.Call(t.Context(), "echo", "hi", &out, polywire.Timeout(time.Second)); err != nil || out != "hi" {
 				t.Errorf("a call that is answered: %q, %v", out, err)
 			}
 		}
@@ -319,7 +319,7 @@ func TestAnswerWithin(t *testing.T) {
 }
 
 // The bound holds, too, for a call that waits until the server reads.
-func TestAnswerWithinWhileNobodyReads(t *testing.T) {
+func TestTimeoutWhileNobodyReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
 		hold := make(chan struct{})
@@ -335,7 +335,7 @@ func TestAnswerWithinWhileNobodyReads(t *testing.T) {
 		}
 		synctest.Wait()
 		start := time.Now()
-		err := c.Call(t.Context(), "hold", nil, nil, polywire.AnswerWithin(2*time.Second))
+		err := c.Call(t.Context(), "hold", nil, nil, polywire.Timeout(2*time.Second))
 		if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took != 2*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}

@@ -55,7 +55,7 @@ func Log(logger *slog.Logger) polywire.Middleware {
 // and what panicked has a line, too.
 func LogHooks(logger *slog.Logger) polywire.Hooks {
 	ctx, h := context.Background(), logger.Handler()
-	return polywire.Hooks{Handled: func(m *polywire.Message, took time.Duration, _ any, err error) {
+	return polywire.Hooks{AfterHandle: func(m *polywire.Message, took time.Duration, _ any, err error) {
 		level := slog.LevelDebug
 		if err != nil {
 			level = slog.LevelInfo

@@ -228,7 +228,7 @@ func (s *Service) retried(ctx context.Context, kind string, v, out any, o callOp
 		defer cancel()
 	}
 	o.timeout = s.cfg.retry.PerTry
-	o.send[0] = polywire.AnswerWithin(o.timeout)
+	o.send[0] = polywire.Timeout(o.timeout)
 	var last error
 	tries := 0
 	err := s.cfg.retry.executor.WithContext(ctx).Run(func() error {

@@ -206,7 +206,7 @@ func TestRetry(t *testing.T) {
 		}{
 			{"not idempotent", "never", nil, nil, 1, 2 * time.Second},
 			{"hangs", "never", nil, []polywire.SendOption{service.Idempotent()}, 3, 1900 * time.Millisecond},
-			{"hangs longer than all", "never", nil, []polywire.SendOption{service.Idempotent(), service.Timeout(700 * time.Millisecond)}, 2, 700 * time.Millisecond},
+			{"hangs longer than all", "never", nil, []polywire.SendOption{service.Idempotent(), polywire.Timeout(700 * time.Millisecond)}, 2, 700 * time.Millisecond},
 			{"unavailable, by kind", "fail", polywire.CodeUnavailable, nil, 3, time.Second},
 			{"too many requests", "fail", polywire.CodeTooManyRequests, nil, 3, time.Second},
 			{"a fault", "fail", polywire.CodeInternal, nil, 1, 0},

@@ -54,8 +54,8 @@ func WithConnections(n int) Option {
 	})
 }
 
-// WithTimeout bounds every call, all its tries together, unless [Timeout] says
-// otherwise for one; an earlier deadline of the context wins. Default 2 s.
+// WithTimeout bounds every call, all its tries together, unless [polywire.Timeout]
+// says otherwise for one; an earlier deadline of the context wins. Default 2 s.
 func WithTimeout(d time.Duration) Option {
 	return optionFunc(func(c *config) error {
 		if d <= 0 {
@@ -155,12 +155,6 @@ type callOptions struct {
 	send       []polywire.SendOption
 }
 
-// Timeout bounds one call in place of [WithTimeout]. Not positive: as long as
-// the context says, and where that says nothing 30 s.
-func Timeout(d time.Duration) polywire.SendOption {
-	return callOption{polywire.AnswerWithin(d), func(o *callOptions) { o.timeout = d }}
-}
-
 // Idempotent says that this call may be handled twice without harm, so that
 // [WithRetry] holds for it.
 func Idempotent() polywire.SendOption {
@@ -181,12 +175,15 @@ func (s *Service) options(opts []polywire.SendOption) callOptions {
 	o := callOptions{timeout: s.cfg.timeout, pattern: s.cfg.pattern, send: make([]polywire.SendOption, 0, len(opts)+1)}
 	o.send = append(o.send, nil) // the timeout's place
 	for _, opt := range opts {
-		if own, ok := opt.(callOption); ok {
-			own.set(&o)
-			continue
+		switch opt := opt.(type) {
+		case callOption:
+			opt.set(&o)
+		case interface{ CallTimeout() time.Duration }:
+			o.timeout = opt.CallTimeout()
+		default:
+			o.send = append(o.send, opt)
 		}
-		o.send = append(o.send, opt)
 	}
-	o.send[0] = polywire.AnswerWithin(o.timeout)
+	o.send[0] = polywire.Timeout(o.timeout)
 	return o
 }

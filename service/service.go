@@ -176,7 +176,7 @@ func newService(name string, urls []string, opts []Option) (*Service, error) {
 	}
 	s := &Service{
 		name: name, cfg: cfg, handlers: cfg.handlers,
-		bound: []polywire.SendOption{polywire.AnswerWithin(cfg.timeout)},
+		bound: []polywire.SendOption{polywire.Timeout(cfg.timeout)},
 	}
 	s.links.Store(new([]link))
 	return s, nil

@@ -206,8 +206,8 @@ func TestTimeouts(t *testing.T) {
 			{"the context's is later", s, time.Minute, nil, 2 * time.Second},
 			{"the context's is earlier", s, time.Second, nil, time.Second},
 			{"the service's own", short, time.Minute, nil, 300 * time.Millisecond},
-			{"the call's own", short, time.Minute, []polywire.SendOption{service.Timeout(5 * time.Second)}, 5 * time.Second},
-			{"only the context's", s, 10 * time.Second, []polywire.SendOption{service.Timeout(0)}, 10 * time.Second},
+			{"the call's own", short, time.Minute, []polywire.SendOption{polywire.Timeout(5 * time.Second)}, 5 * time.Second},
+			{"only the context's", s, 10 * time.Second, []polywire.SendOption{polywire.Timeout(0)}, 10 * time.Second},
 		} {
 			ctx, cancel := t.Context(), context.CancelFunc(func() {})
 			if tt.deadline > 0 {
@@ -299,7 +299,7 @@ func TestCallsWaitForTheFirstConnection(t *testing.T) {
 		go s.Connect(t.Context())
 		synctest.Wait()
 		start = time.Now()
-		err := s.Call(t.Context(), "who", nil, nil, service.Timeout(500*time.Millisecond))
+		err := s.Call(t.Context(), "who", nil, nil, polywire.Timeout(500*time.Millisecond))
 		if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took != 500*time.Millisecond {
 			t.Errorf("%v after %v", err, took)
 		}

@@ -97,8 +97,12 @@ func NewClient(o ClientOptions) (*Client, error) {
 	return &Client{c, o.UserAgent}, nil
 }
 
-// Close closes idle connections. Deliveries in flight go on.
-func (c *Client) Close() { c.http.Close() }
+// Close closes idle connections. Deliveries in flight go on. The error is always
+// nil; it is there for io.Closer.
+func (c *Client) Close() error {
+	c.http.Close()
+	return nil
+}
 
 // Destination is an endpoint made ready for deliveries. It is immutable and
 // safe for concurrent use.

@@ -33,7 +33,7 @@ func newClient(t testing.TB, o ClientOptions) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Close)
+	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
@@ -322,7 +322,7 @@ func TestUnreachable(t *testing.T) {
 		"no such name":        {t.Context(), noDNS, "http://receiver.example", ClassDNS},
 		"unknown certificate": {t.Context(), inside, untrusted.URL, ClassTLS},
 		"no TLS":              {t.Context(), inside, strings.Replace(plain.URL, "http", "https", 1), ClassTLS},
-		"canceled":           {cancelled, inside, plain.URL, ClassCanceled},
+		"canceled":            {cancelled, inside, plain.URL, ClassCanceled},
 		"the caller's time":   {late, inside, hanging.URL, ClassCanceled},
 	} {
 		a := prepare(t, newClient(t, tt.o), endpoint(t, tt.url)).Deliver(tt.ctx, "a", "a", []byte("{}"), 1)

@@ -88,7 +88,7 @@ func Send(ctx context.Context, url, secret, event string, data any, o ...ClientO
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.http.Close()
 	return c.Send(ctx, url, secret, event, data)
 }
 
@@ -99,7 +99,7 @@ func DispatchWithRetry(ctx context.Context, url, secret, event string, data any,
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.http.Close()
 	return c.DispatchWithRetry(ctx, url, secret, event, data)
 }
 

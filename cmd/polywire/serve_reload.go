@@ -68,7 +68,7 @@ func (r *running) change(ctx context.Context) error {
 		return err
 	}
 	if o := next.auth.opened; o != nil {
-		defer o.Tokens.Close() // what is not taken over
+		defer o.Tokens.Close() //nolint:errcheck // what is not taken over; it has no error
 	}
 	if err := r.restartOnly(next); err != nil {
 		return next.set.Explain(err)

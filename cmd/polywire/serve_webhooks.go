@@ -66,7 +66,7 @@ func (f *webhookRules) check(c *clusterFlags, queues *queueRules) error {
 	if err != nil {
 		return err
 	}
-	client.Close() // it was for the check
+	_ = client.Close() // it was for the check
 	if err := f.checkOut(queues); err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (s *sender) close(within time.Duration) error {
 		s.conn.Close()
 	}
 	if s.client != nil {
-		s.client.Close()
+		errs = append(errs, s.client.Close())
 	}
 	return errors.Join(errs...)
 }

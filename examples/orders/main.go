@@ -162,7 +162,7 @@ func (s *shop) close() error {
 		errs = append(errs, s.broker.Shutdown(ctx))
 	}
 	if s.client != nil {
-		s.client.Close()
+		errs = append(errs, s.client.Close())
 	}
 	if s.conn != nil {
 		s.conn.Close()

@@ -116,7 +116,7 @@ func TestServiceOnNode(t *testing.T) {
 			}
 			talkToNode(t, s, heard)
 
-			err = s.Call(t.Context(), "hang", nil, nil, service.Timeout(100*time.Millisecond))
+			err = s.Call(t.Context(), "hang", nil, nil, polywire.Timeout(100*time.Millisecond))
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("a call that hangs: %v", err)
 			}

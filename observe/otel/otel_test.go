@@ -93,7 +93,7 @@ func webhooks(t *testing.T, tr *otel.Tracing, b *queue.Broker) *dispatch.Dispatc
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(sender.Close)
+	t.Cleanup(func() { _ = sender.Close() })
 	store := dispatch.NewMemory(dispatch.MemoryOptions{})
 	d, err := dispatch.New(t.Context(), dispatch.Options{
 		Broker: b, Client: sender, Endpoints: store.Endpoints, Events: store.Events, Attempts: store.Attempts,

@@ -108,7 +108,7 @@ func (s *side) hooks() polywire.Hooks {
 	h := polywire.Hooks{
 		Configuration: func(c polywire.Configuration) { s.concurrency.Store(int64(c.Concurrency)) },
 		Disconnect:    s.disconnected,
-		Handled:       s.handled,
+		AfterHandle:   s.handled,
 		Sent: func(kind string, receivers, bytes int) {
 			s.sent.get(kind).observeN(shard(), int64(bytes), receivers)
 		},

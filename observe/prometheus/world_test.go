@@ -188,7 +188,7 @@ func (w *world) webhooks() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(sender.Close)
+	t.Cleanup(func() { _ = sender.Close() })
 	hooks := w.m.Webhooks()
 	store := dispatch.NewMemory(dispatch.MemoryOptions{})
 	d, err := dispatch.New(ctx, dispatch.Options{

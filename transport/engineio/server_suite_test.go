@@ -113,10 +113,10 @@ func TestServerConformance(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			row.dial.MaxMessageBytes = row.limit
 			open := pairs(t, Options{MaxPayloadBytes: 2*row.limit + 100}, row.dial, row.limit)
-			transporttest.Run(t, open, transporttest.Features{
+			transporttest.Run(t, transporttest.Features{
 				MaxMessageBytes: row.limit, SharedFormat: true,
 				NoControl: true, NoCloseFrame: true, WholeFrames: true,
-			})
+			}, open)
 		})
 	}
 }

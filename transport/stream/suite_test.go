@@ -18,7 +18,7 @@ func TestConformance(t *testing.T) {
 					o := stream.Options{MaxMessageBytes: max}
 					return stream.New(client, o), stream.New(server, o)
 				}
-				transporttest.Run(t, open, transporttest.Features{MaxMessageBytes: max, SharedFormat: true})
+				transporttest.Run(t, transporttest.Features{MaxMessageBytes: max, SharedFormat: true}, open)
 			})
 		}
 	}

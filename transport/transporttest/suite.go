@@ -43,7 +43,7 @@ func (f Features) limit() int {
 // of [transport.Sleeper] if it is one. It calls open for each of its checks,
 // in both directions; open returns two connected ends, which are closed
 // afterwards, and fails t if it cannot.
-func Run(t *testing.T, open func(t *testing.T) (a, b transport.Conn), f Features) {
+func Run(t *testing.T, f Features, open func(t *testing.T) (a, b transport.Conn)) {
 	t.Helper()
 	for _, c := range checks() {
 		t.Run(c.name, func(t *testing.T) {

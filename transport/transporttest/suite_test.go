@@ -24,9 +24,9 @@ func TestPipe(t *testing.T) {
 					SharedFormat:    true,
 					Synctest:        bubble,
 				}
-				transporttest.Run(t, func(*testing.T) (a, b transport.Conn) {
+				transporttest.Run(t, features, func(*testing.T) (a, b transport.Conn) {
 					return transporttest.Pipe(tt.options)
-				}, features)
+				})
 			})
 		}
 	}

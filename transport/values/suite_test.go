@@ -115,10 +115,10 @@ func TestConformance(t *testing.T) {
 				}
 				return box(client), box(server)
 			}
-			transporttest.Run(t, open, transporttest.Features{
+			transporttest.Run(t, transporttest.Features{
 				MaxMessageBytes: row.limit, SharedFormat: true, NoControl: true, NoCloseFrame: true,
 				WholeFrames: row.syntax != &text, // a part of MessagePack may end like a close frame
-			})
+			}, open)
 		})
 	}
 }

@@ -27,7 +27,7 @@ func TestConformance(t *testing.T) {
 				ao.Compression, do.Compression = &Compression{MinBytes: 20}, &Compression{MinBytes: -1}
 			}
 			open := func(t *testing.T) (a, b transport.Conn) { return link(t, row.secure, ao, do) }
-			transporttest.Run(t, open, transporttest.Features{MaxMessageBytes: row.limit, SharedFormat: true})
+			transporttest.Run(t, transporttest.Features{MaxMessageBytes: row.limit, SharedFormat: true}, open)
 		})
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/polywire/polywire/webhook"
 )
 
-var errClosing = errors.New("webhook: the dispatcher is being closed")
+var errClosing = errors.New("dispatch: the dispatcher is being closed")
 
 // deliver is the handler of the queues that all endpoints share: it makes one
 // attempt, or puts the message back if the endpoint takes no more for now.
@@ -135,7 +135,7 @@ func (d *Dispatcher) settle(ctx context.Context, t *target, del *delivery, a web
 		m := next.message(d.queueName(queueLate))
 		m.Delay = wait
 		if err := d.o.Broker.Publish(ctx, m); err != nil {
-			return fmt.Errorf("webhook: the next try could not be queued: %w", err)
+			return fmt.Errorf("dispatch: the next try could not be queued: %w", err)
 		}
 	}
 	return d.note(ctx, t, e)
@@ -156,7 +156,7 @@ func (d *Dispatcher) note(ctx context.Context, t *target, e Entry) error {
 	d.stats.logFailed.Add(1)
 	d.hooks.LogFailed(e, err)
 	if e.State == StateFailed || e.State == StateDropped {
-		return queue.Discard(fmt.Errorf("webhook: %s, and that could not be kept: %w", e.State, err))
+		return queue.Discard(fmt.Errorf("dispatch: %s, and that could not be kept: %w", e.State, err))
 	}
 	return nil
 }
@@ -305,7 +305,7 @@ func (d *Dispatcher) resume(ctx context.Context, del *delivery) (due time.Time, 
 	defer cancel()
 	entries, err := d.o.Attempts.Of(ctx, del.event.ID, del.event.Accepted)
 	if err != nil {
-		d.hooks.Trouble(fmt.Errorf("webhook: the attempts of an ordered delivery: %w", err)) // they begin anew
+		d.hooks.Trouble(fmt.Errorf("dispatch: the attempts of an ordered delivery: %w", err)) // they begin anew
 		return time.Time{}, false
 	}
 	for _, e := range entries {

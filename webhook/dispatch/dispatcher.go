@@ -94,7 +94,7 @@ func start(ctx context.Context, o Options, send sender) (*Dispatcher, error) {
 	if err != nil {
 		d.cancel()
 		d.wg.Wait()
-		return nil, fmt.Errorf("webhook: the dispatcher cannot start: %w", err)
+		return nil, fmt.Errorf("dispatch: the dispatcher cannot start: %w", err)
 	}
 	d.wg.Go(d.keepHealth)
 	return d, nil
@@ -176,7 +176,7 @@ func (d *Dispatcher) watch(ready func()) {
 		if d.ctx.Err() != nil {
 			return
 		}
-		err = fmt.Errorf("webhook: watching the endpoints: %w", err)
+		err = fmt.Errorf("dispatch: watching the endpoints: %w", err)
 		d.noteWatch(err)
 		d.hooks.Trouble(err)
 		sleep(d.ctx, watchWait)

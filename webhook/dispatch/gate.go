@@ -156,7 +156,7 @@ type pass struct {
 // delivery is to wait in the other queue, whose deliveries are patient.
 type parkedError struct{ wait time.Duration }
 
-func (parkedError) Error() string { return "webhook: the endpoint takes no more for now" }
+func (parkedError) Error() string { return "dispatch: the endpoint takes no more for now" }
 
 // enter waits for the right to an attempt. A parkedError says when to ask again, other
 // errors are ctx's.

@@ -163,7 +163,7 @@ func (d *Dispatcher) save(ctx context.Context, t *target) {
 		t.health.dirty = t.health.dirty || h.dirty
 		t.health.tell = cmp.Or(t.health.tell, h.tell)
 		t.mu.Unlock()
-		d.hooks.Trouble(fmt.Errorf("webhook: the state of endpoint %q could not be saved: %w", t.id, err))
+		d.hooks.Trouble(fmt.Errorf("dispatch: the state of endpoint %q could not be saved: %w", t.id, err))
 	}
 }
 

@@ -127,7 +127,7 @@ func (m *MemoryEndpoints) Watch(ctx context.Context, f func(Change)) error {
 		m.mu.Lock()
 		if !first && m.dropped > seen {
 			m.mu.Unlock()
-			return errors.New("webhook: the watch fell behind")
+			return errors.New("dispatch: the watch fell behind")
 		}
 		changed := m.changed
 		news := m.news(seen, first)

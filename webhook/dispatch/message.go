@@ -98,7 +98,7 @@ func traceOf(header map[string]string) map[string]string {
 }
 
 // errMessage says that a message of our queues is not one of ours.
-var errMessage = errors.New("webhook: the message is not a delivery")
+var errMessage = errors.New("dispatch: the message is not a delivery")
 
 // parseDelivery is the way back.
 func parseDelivery(m *queue.Message) (*delivery, error) {

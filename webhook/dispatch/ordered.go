@@ -71,7 +71,7 @@ func (d *Dispatcher) changeOrdered(name string, q *ownQueue) {
 		}
 		handled = handled || want && err == nil
 		if err != nil {
-			d.hooks.Trouble(fmt.Errorf("webhook: the queue of an ordered endpoint: %w", err))
+			d.hooks.Trouble(fmt.Errorf("dispatch: the queue of an ordered endpoint: %w", err))
 		}
 	}
 }

@@ -109,7 +109,7 @@ func (d *Dispatcher) publish(ctx context.Context, s Stored, ts []*target, replay
 	return nil
 }
 
-func unsure(err error) error { return fmt.Errorf("webhook: the event may not be accepted: %w", err) }
+func unsure(err error) error { return fmt.Errorf("dispatch: the event may not be accepted: %w", err) }
 
 // keep gives an event to its store.
 func (d *Dispatcher) keep(ctx context.Context, s Stored) error {

@@ -15,16 +15,16 @@ import (
 // Errors; test for them with errors.Is.
 var (
 	// ErrNotFound says that there is no such endpoint or event.
-	ErrNotFound = errors.New("webhook: not found")
+	ErrNotFound = errors.New("dispatch: not found")
 	// ErrConflict says that somebody else has changed the endpoint meanwhile, or
 	// that one with this id is there already.
-	ErrConflict = errors.New("webhook: the endpoint was changed by somebody else")
+	ErrConflict = errors.New("dispatch: the endpoint was changed by somebody else")
 	// ErrInvalid says that an argument or an option cannot be used.
-	ErrInvalid = errors.New("webhook: invalid")
+	ErrInvalid = errors.New("dispatch: invalid")
 	// ErrFull says that there is no room for more events. Nothing became of this one.
-	ErrFull = errors.New("webhook: there is no room for more events")
+	ErrFull = errors.New("dispatch: there is no room for more events")
 	// ErrClosed says that the dispatcher has been closed.
-	ErrClosed = errors.New("webhook: the dispatcher is closed")
+	ErrClosed = errors.New("dispatch: the dispatcher is closed")
 )
 
 // Endpoints keeps endpoints. Methods may be called by many goroutines at once.

@@ -23,7 +23,7 @@ func (s *Endpoints) Load(ctx context.Context, id string) (dispatch.Record, error
 		return dispatch.Record{}, dispatch.ErrNotFound
 	}
 	if err != nil {
-		return dispatch.Record{}, fmt.Errorf("webhook: the endpoint cannot be read: %w", err)
+		return dispatch.Record{}, fmt.Errorf("natsstore: the endpoint cannot be read: %w", err)
 	}
 	return record(e)
 }
@@ -46,7 +46,7 @@ func record(e jetstream.KeyValueEntry) (dispatch.Record, error) {
 		return dispatch.Record{}, err
 	}
 	if escape(r.Endpoint.ID) != e.Key() {
-		return dispatch.Record{}, fmt.Errorf("webhook: the endpoint under key %.100q is another one", e.Key())
+		return dispatch.Record{}, fmt.Errorf("natsstore: the endpoint under key %.100q is another one", e.Key())
 	}
 	r.Revision = e.Revision()
 	return r, nil
@@ -78,7 +78,7 @@ func conflict(err error) error {
 		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant) {
 		return dispatch.ErrConflict
 	}
-	return fmt.Errorf("webhook: the endpoint cannot be saved: %w", err)
+	return fmt.Errorf("natsstore: the endpoint cannot be saved: %w", err)
 }
 
 // Delete implements dispatch.Endpoints.
@@ -87,7 +87,7 @@ func (s *Endpoints) Delete(ctx context.Context, id string, revision uint64) erro
 	case errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrInvalidKey):
 		return dispatch.ErrNotFound
 	case err != nil:
-		return fmt.Errorf("webhook: the endpoint cannot be read: %w", err)
+		return fmt.Errorf("natsstore: the endpoint cannot be read: %w", err)
 	}
 	if err := s.kv.Purge(ctx, escape(id), jetstream.LastRevision(revision)); err != nil {
 		return conflict(err)
@@ -110,7 +110,7 @@ func (s *Endpoints) Watch(ctx context.Context, f func(dispatch.Change)) error {
 		case e, open := <-w.Updates():
 			switch {
 			case !open:
-				return errors.Join(ctx.Err(), errors.New("webhook: the watch of the bucket has ended"))
+				return errors.Join(ctx.Err(), errors.New("natsstore: the watch of the bucket has ended"))
 			case e == nil:
 				f(dispatch.Change{})
 			default:

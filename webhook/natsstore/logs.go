@@ -42,7 +42,7 @@ func (s *Events) Append(ctx context.Context, e dispatch.Stored) error {
 		return fmt.Errorf("%w: %w", dispatch.ErrFull, err)
 	}
 	if err != nil {
-		return fmt.Errorf("webhook: the event cannot be kept: %w", err)
+		return fmt.Errorf("natsstore: the event cannot be kept: %w", err)
 	}
 	return nil
 }
@@ -77,7 +77,7 @@ func (s *Events) Load(ctx context.Context, id string, near time.Time) (dispatch.
 	}
 	switch {
 	case err != nil:
-		return dispatch.Stored{}, fmt.Errorf("webhook: the event cannot be read: %w", err)
+		return dispatch.Stored{}, fmt.Errorf("natsstore: the event cannot be read: %w", err)
 	case found == nil:
 		return dispatch.Stored{}, fmt.Errorf("%w: event %.255q", dispatch.ErrNotFound, id)
 	}
@@ -101,7 +101,7 @@ func (s *Events) Scan(ctx context.Context, pattern string, since, until time.Tim
 		return visit(e)
 	})
 	if err != nil {
-		return fmt.Errorf("webhook: the events cannot be read: %w", err)
+		return fmt.Errorf("natsstore: the events cannot be read: %w", err)
 	}
 	return nil
 }
@@ -116,11 +116,11 @@ var _ dispatch.Attempts = (*Attempts)(nil)
 func (s *Attempts) Append(ctx context.Context, e dispatch.Entry) error {
 	data, err := appendEntry(make([]byte, 0, 512), e)
 	if err != nil {
-		return fmt.Errorf("webhook: the attempt cannot be encoded: %w", err)
+		return fmt.Errorf("natsstore: the attempt cannot be encoded: %w", err)
 	}
 	subject := s.prefix + escape(e.Endpoint) + "." + drawer(e.Attempt.ID)
 	if err := s.append(ctx, &nats.Msg{Subject: subject, Data: data}); err != nil {
-		return fmt.Errorf("webhook: the attempt cannot be kept: %w", err)
+		return fmt.Errorf("natsstore: the attempt cannot be kept: %w", err)
 	}
 	return nil
 }
@@ -146,7 +146,7 @@ func (s *Attempts) Newest(ctx context.Context, endpoint, before string, limit in
 	}
 	ms, more, err := s.newest(ctx, filter, seq, limit)
 	if err != nil {
-		return dispatch.Page{}, fmt.Errorf("webhook: the attempts cannot be read: %w", err)
+		return dispatch.Page{}, fmt.Errorf("natsstore: the attempts cannot be read: %w", err)
 	}
 	var p dispatch.Page
 	for _, m := range ms {
@@ -175,7 +175,7 @@ func (s *Attempts) Of(ctx context.Context, event string, near time.Time) ([]disp
 		return len(all) < dispatch.MaxPage
 	})
 	if err != nil {
-		return nil, fmt.Errorf("webhook: the attempts cannot be read: %w", err)
+		return nil, fmt.Errorf("natsstore: the attempts cannot be read: %w", err)
 	}
 	return all, nil
 }
@@ -196,7 +196,7 @@ func (s *Attempts) Scan(ctx context.Context, endpoint string, since, until time.
 		return visit(e)
 	})
 	if err != nil {
-		return fmt.Errorf("webhook: the attempts cannot be read: %w", err)
+		return fmt.Errorf("natsstore: the attempts cannot be read: %w", err)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ type Store struct {
 const minAge = time.Minute
 
 // ErrMissing says that webhooks are not kept there, or only a part of what keeps them.
-var ErrMissing = errors.New("webhook: no webhooks are kept there")
+var ErrMissing = errors.New("natsstore: no webhooks are kept there")
 
 func (o Options) withDefaults() (Options, error) {
 	o.Prefix = cmp.Or(o.Prefix, "polywire")
@@ -146,11 +146,11 @@ func open(ctx context.Context, o Options) (*Store, error) {
 		api = "$JS." + o.Domain + ".API."
 	}
 	if err != nil {
-		return nil, fmt.Errorf("webhook: %w", err)
+		return nil, fmt.Errorf("natsstore: %w", err)
 	}
 	kv, err := openBucket(ctx, js, o)
 	if err != nil {
-		return nil, fmt.Errorf("webhook: the bucket of endpoints: %w", err)
+		return nil, fmt.Errorf("natsstore: the bucket of endpoints: %w", err)
 	}
 	events := stream{nc: o.Conn, js: js, name: o.Prefix + "-webhook-events", prefix: o.Prefix + ".webhook.event."}
 	attempts := stream{nc: o.Conn, js: js, name: o.Prefix + "-webhook-attempts", prefix: o.Prefix + ".webhook.attempt."}
@@ -159,14 +159,14 @@ func open(ctx context.Context, o Options) (*Store, error) {
 		MaxAge: o.EventAge, MaxBytes: o.EventMaxBytes, Discard: jetstream.DiscardNew,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("webhook: the stream of events: %w", err)
+		return nil, fmt.Errorf("natsstore: the stream of events: %w", err)
 	}
 	config := jetstream.StreamConfig{MaxAge: o.Age, MaxBytes: o.MaxBytes, Discard: jetstream.DiscardOld}
 	if o.LazyAttempts && o.Replicas == 1 {
 		config.PersistMode = jetstream.AsyncPersistMode
 	}
 	if _, err := attempts.open(ctx, o, config); err != nil {
-		return nil, fmt.Errorf("webhook: the stream of attempts: %w", err)
+		return nil, fmt.Errorf("natsstore: the stream of attempts: %w", err)
 	}
 	return &Store{Endpoints: &Endpoints{kv}, Events: &Events{events, bounded}, Attempts: &Attempts{attempts}}, nil
 }

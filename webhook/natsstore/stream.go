@@ -66,8 +66,8 @@ type message struct {
 }
 
 var (
-	errNoAnswer = errors.New("webhook: JetStream does not answer")
-	errAnswer   = errors.New("webhook: JetStream answers what cannot be understood")
+	errNoAnswer = errors.New("natsstore: JetStream does not answer")
+	errAnswer   = errors.New("natsstore: JetStream answers what cannot be understood")
 )
 
 // read asks for messages and calls visit for each until it returns false. It reports

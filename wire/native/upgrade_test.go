@@ -402,7 +402,7 @@ func TestUpgradeTransport(t *testing.T) {
 				c, s := upgraded(t, row.secure, row.limit)
 				return c.Transport, s.Transport
 			}
-			transporttest.Run(t, open, transporttest.Features{MaxMessageBytes: row.limit, SharedFormat: true})
+			transporttest.Run(t, transporttest.Features{MaxMessageBytes: row.limit, SharedFormat: true}, open)
 		})
 	}
 }

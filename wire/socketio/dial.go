@@ -18,8 +18,8 @@ type Transports uint8
 // The ways of dialling.
 const (
 	PollingFirst  Transports = iota + 1 // HTTP at once, a WebSocket when it works
-	WebSocketOnly                     // no polling
-	PollingOnly                       // no WebSocket
+	WebSocketOnly                       // no polling
+	PollingOnly                         // no WebSocket
 )
 
 // WithTransports sets what Dial sends packets over, [PollingFirst] otherwise. It

@@ -273,11 +273,11 @@ func TestPaths(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	for name, o := range map[string]socketio.Option{
-		"parser":    socketio.WithParser(7),
-		"transport": socketio.WithEngine(engineio.Options{NoPolling: true, NoWebSocket: true}),
-		"cookie":    socketio.WithEngine(engineio.Options{Cookie: &http.Cookie{Name: "a b"}}),
-		"transports":  socketio.WithTransports(9),
-		"version":   socketio.WithDialVersion(3),
+		"parser":     socketio.WithParser(7),
+		"transport":  socketio.WithEngine(engineio.Options{NoPolling: true, NoWebSocket: true}),
+		"cookie":     socketio.WithEngine(engineio.Options{Cookie: &http.Cookie{Name: "a b"}}),
+		"transports": socketio.WithTransports(9),
+		"version":    socketio.WithDialVersion(3),
 	} {
 		if socketio.New(o).Check() == nil {
 			t.Errorf("%s: fine", name)

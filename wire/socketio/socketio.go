@@ -75,7 +75,7 @@ type Protocol struct {
 	attachmentTimeout  time.Duration
 	engine             engineio.Options
 	noV3               bool
-	transports           Transports
+	transports         Transports
 	dialVersion        int
 }
 

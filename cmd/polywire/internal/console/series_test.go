@@ -103,7 +103,7 @@ func TestSampling(t *testing.T) {
 		}
 		for range 25 {
 			time.Sleep(500 * time.Millisecond)
-			c.Hooks().Handled(new(polywire.Message), 3*time.Millisecond, nil, nil)
+			c.Hooks().AfterHandle(new(polywire.Message), 3*time.Millisecond, nil, nil)
 			time.Sleep(500 * time.Millisecond)
 		}
 		synctest.Wait()

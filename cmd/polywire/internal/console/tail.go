@@ -169,7 +169,7 @@ func (f *filter) picks(e *entry) bool {
 // Hooks are for the server: they count how long handlers take, and feed the tail.
 func (c *Console) Hooks() polywire.Hooks {
 	return polywire.Hooks{
-		Handled: func(m *polywire.Message, took time.Duration, result any, err error) {
+		AfterHandle: func(m *polywire.Message, took time.Duration, result any, err error) {
 			c.latency.add(took, err != nil)
 			if all := c.tail.watchers.Load(); all != nil {
 				c.tail.handled(*all, m, took, err)

@@ -285,7 +285,7 @@ func TestTailCostsNothing(t *testing.T) {
 	h := w.console.Hooks()
 	m, b := new(polywire.Message), &polywire.Broadcast{Kind: "k", Rooms: []string{"r"}, Payload: "x"}
 	if n := testing.AllocsPerRun(100, func() {
-		h.Handled(m, time.Millisecond, nil, nil)
+		h.AfterHandle(m, time.Millisecond, nil, nil)
 		h.AfterBroadcast(b)
 		h.AfterPeerBroadcast(nil, b)
 	}); n != 0 {

@@ -22,7 +22,7 @@ func newDispatcher(t *testing.T) *dispatch.Dispatcher {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(sends.Close)
+	t.Cleanup(func() { _ = sends.Close() })
 	broker, mem := newBroker(t), dispatch.NewMemory(dispatch.MemoryOptions{})
 	d, err := dispatch.New(t.Context(), dispatch.Options{Broker: broker, Client: sends, Endpoints: mem.Endpoints, Events: mem.Events, Attempts: mem.Attempts})
 	if err != nil {

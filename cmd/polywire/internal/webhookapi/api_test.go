@@ -79,7 +79,7 @@ func newWorld(t *testing.T, endpoints dispatch.Endpoints) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(client.Close)
+	t.Cleanup(func() { _ = client.Close() })
 	broker, err := queue.New(queue.NewMemory(queue.MemoryOptions{}), queue.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -82,9 +82,9 @@ type Replay struct {
 
 // The states of a replay.
 const (
-	ReplayRunning   = "running"
-	ReplayDone      = "done"
-	ReplayFailed    = "failed"
+	ReplayRunning  = "running"
+	ReplayDone     = "done"
+	ReplayFailed   = "failed"
 	ReplayCanceled = "canceled"
 )
 

@@ -201,7 +201,7 @@ func (w *opened) close() error {
 		errs = append(errs, w.embedded.Shutdown(ctx))
 	}
 	if w.client != nil {
-		w.client.Close()
+		errs = append(errs, w.client.Close())
 	}
 	return errors.Join(errs...)
 }
