@@ -18,6 +18,7 @@ import (
 
 // TestDeclaredOtherwise meets a queue of other users' making.
 func TestDeclaredOtherwise(t *testing.T) {
+	t.Parallel() // it waits
 	broker := shared.Broker(t)
 	d, q := openShared(t), fresh("classic")
 	onChannel(t, broker.URL(), func(ch *amqp.Channel) {
@@ -57,6 +58,7 @@ func TestDeclaredOtherwise(t *testing.T) {
 
 // TestPassive leaves making queues to others.
 func TestPassive(t *testing.T) {
+	working(t)
 	broker := shared.Broker(t)
 	maker, q := openShared(t), fresh("passive")
 	o := options(broker.URL())
@@ -98,13 +100,13 @@ func TestPassive(t *testing.T) {
 // TestHeldForTooLong has the broker end a channel whose consumer holds a message
 // beyond the broker's own time. The consumer comes back, and the message too.
 func TestHeldForTooLong(t *testing.T) {
-	broker := shared.Broker(t)
+	broker := harming(t)
 	before := broker.Eval(t, `{application:get_env(rabbit, consumer_timeout, 1800000), application:get_env(rabbit, channel_tick_interval, 60000)}`)
 	broker.Eval(t, `{application:set_env(rabbit, consumer_timeout, 500), application:set_env(rabbit, channel_tick_interval, 100)}`)
 	t.Cleanup(func() {
 		broker.Eval(t, `begin {A, B} = `+before+`, {application:set_env(rabbit, consumer_timeout, A), application:set_env(rabbit, channel_tick_interval, B)} end`)
 	})
-	d, q := openShared(t), fresh("held")
+	d, q := open(t, options(broker.URL())), fresh("held")
 	in := newInbox(10)
 	consume(t, d, q, queue.ConsumeOptions{Credit: 1}, in)
 	publish(t, d, numbered(q, 1), numbered(q, 2))
@@ -130,6 +132,7 @@ func TestHeldForTooLong(t *testing.T) {
 
 // TestCloseGivesBackInOrder holds messages, closes, and consumes again.
 func TestCloseGivesBackInOrder(t *testing.T) {
+	working(t)
 	const messages, hands = 200, 100
 	d, q := openShared(t), fresh("order")
 	es := make([]*queue.Envelope, messages)
@@ -174,6 +177,7 @@ func TestCloseGivesBackInOrder(t *testing.T) {
 
 // TestCutGivesBackInOrder loses the connection with messages in hand.
 func TestCutGivesBackInOrder(t *testing.T) {
+	working(t)
 	const messages, hands = 300, 150
 	d, q := openShared(t), fresh("order")
 	es := make([]*queue.Envelope, messages)
@@ -217,6 +221,7 @@ func TestOrderedBesideOthers(t *testing.T) {
 }
 
 func TestBadConsumers(t *testing.T) {
+	working(t)
 	d := openShared(t)
 	for _, c := range []struct {
 		q string
@@ -238,6 +243,7 @@ func TestBadConsumers(t *testing.T) {
 }
 
 func TestTooLarge(t *testing.T) {
+	working(t)
 	broker := shared.Broker(t)
 	o := options(broker.URL())
 	o.MaxMessageBytes = 7
@@ -262,6 +268,7 @@ func (l *lines) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.tex
 
 // TestNoPasswordIsLogged logs in with a wrong password, and looks at all that is told.
 func TestNoPasswordIsLogged(t *testing.T) {
+	t.Parallel() // it waits
 	broker := shared.Broker(t)
 	var log lines
 	o := options("amqp://guest:s3cret@" + broker.Addr() + "/")
@@ -278,6 +285,7 @@ func TestNoPasswordIsLogged(t *testing.T) {
 
 // TestClient uses the words of RabbitMQ's users.
 func TestClient(t *testing.T) {
+	t.Parallel() // it waits
 	broker := shared.Broker(t)
 	type order struct {
 		ID     int    `json:"order_id"`

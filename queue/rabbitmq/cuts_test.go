@@ -21,6 +21,7 @@ import (
 // that was in hand comes again, and nothing else is missing.
 func TestLateAnswers(t *testing.T) {
 	testenv.Long(t)
+	working(t)
 	const rounds, hands = 100, 50
 	broker := shared.Broker(t)
 	o := options(broker.URL())
@@ -123,6 +124,7 @@ func (c *deafConn) Close() error {
 // TestConfirmLost loses a confirmation on the wire. The driver says that it
 // does not know; the broker above publishes again, and the message is done once.
 func TestConfirmLost(t *testing.T) {
+	working(t)
 	broker := shared.Broker(t)
 	other := openShared(t)
 	var deaf atomic.Bool
@@ -183,6 +185,7 @@ func TestConfirmLost(t *testing.T) {
 
 // TestUnroutable publishes to what is not there, beside what is.
 func TestUnroutable(t *testing.T) {
+	working(t)
 	broker := shared.Broker(t)
 	c, err := NewClient(deadline(t), options(broker.URL()), queue.Options{})
 	if err != nil {

@@ -54,6 +54,7 @@ func walked(t testing.TB, d *Driver, q, after string) (numbers []int, cursors []
 // their order, whatever a walk did not remove.
 func TestWalks(t *testing.T) {
 	testenv.Long(t)
+	working(t)
 	const letters = 700
 	d, q := openShared(t), fresh("walks")
 	if numbers, _ := walked(t, d, q, ""); len(numbers) != 0 {
@@ -115,6 +116,7 @@ func TestWalks(t *testing.T) {
 // TestBrokersOwnDead has the broker give a message up, by a policy of its
 // operator's. It is kept, and the letter says who did it.
 func TestBrokersOwnDead(t *testing.T) {
+	working(t)
 	broker := shared.Broker(t)
 	d, q := openShared(t), fresh("policy")
 	broker.Eval(t, fmt.Sprintf(`rabbit_policy:set(<<"/">>, <<%q>>, <<"^%s$">>, [{<<"message-ttl">>, 50}], 0, <<"queues">>, <<"test">>)`, q, q))
@@ -174,6 +176,7 @@ func TestPurgeLeavesOthersDelays(t *testing.T) {
 
 // TestLongDelayIsWalkedAgain has a message arrive with a rest of its delay.
 func TestLongDelayIsWalkedAgain(t *testing.T) {
+	t.Parallel() // it waits
 	broker := shared.Broker(t)
 	d, q := openShared(t), fresh("rest")
 	in := newInbox(10)

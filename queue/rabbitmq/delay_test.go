@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/internal/rabbittest"
 	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 )
@@ -16,6 +17,7 @@ import (
 func TestDelays(t *testing.T) {
 	testenv.Long(t)
 	const each = 1000
+	broker := startAll(t)
 	for _, c := range []struct {
 		name  string
 		delay func() time.Duration
@@ -24,8 +26,8 @@ func TestDelays(t *testing.T) {
 		{"a second", func() time.Duration { return time.Second }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			isFree := free(t, shared.Broker(t))
-			d, q, in := openShared(t), fresh("delays"), newInbox(each+1)
+			isFree := free(t, broker)
+			d, q, in := open(t, options(broker.URL())), fresh("delays"), newInbox(each+1)
 			consume(t, d, q, queue.ConsumeOptions{Credit: 100}, in)
 			hour := numbered(q, each)
 			hour.At = time.Now().Add(time.Hour)
@@ -46,6 +48,20 @@ func TestDelays(t *testing.T) {
 			}
 		})
 	}
+}
+
+// startAll starts the brokers that most tests are for, and returns the one that
+// is for this.
+func startAll(t *testing.T) *rabbittest.Broker {
+	t.Helper()
+	all := []*rabbittest.Shared{&timed, &away, &shared}
+	for _, s := range all {
+		s.Start(t)
+	}
+	for _, s := range all { // none of them starts beside what is timed
+		s.Broker(t)
+	}
+	return timed.Broker(t)
 }
 
 // receiveInTime takes each message once, and says how late the latest was.

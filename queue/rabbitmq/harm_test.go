@@ -54,6 +54,7 @@ func (h *hands) full(t testing.TB, n int64) {
 // times. Their answers come late, whatever they are, and touch no other message.
 func TestCutUnderHandlers(t *testing.T) {
 	testenv.Long(t)
+	working(t)
 	const rounds, hold = 100, 50
 	o := options(shared.Broker(t).URL())
 	o.MinBackoff, o.MaxBackoff = time.Millisecond, 20*time.Millisecond
@@ -116,6 +117,7 @@ func TestCutUnderHandlers(t *testing.T) {
 // TestQueueDeleted deletes the queue under its consumer, with messages in hand
 // and without. What is accepted afterwards is in a new queue, and done.
 func TestQueueDeleted(t *testing.T) {
+	t.Parallel() // it waits
 	const rounds, hold = 6, 10
 	broker := shared.Broker(t)
 	d, l, q, h := openShared(t), newLedger(), fresh("deleted"), newHands()
@@ -169,7 +171,9 @@ func TestSlowHandlers(t *testing.T) {
 	testenv.Long(t)
 	t.Parallel()
 	const heartbeat, work, slow = 4 * time.Second, 14 * time.Second, 10
-	broker := shared.Broker(t)
+	broker := timed.Broker(t)
+	up.RLock()
+	t.Cleanup(up.RUnlock)
 	isFree := free(t, broker) // else a sign of life may come too late
 	o := options(broker.URL())
 	o.Heartbeat = heartbeat

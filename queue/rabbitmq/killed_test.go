@@ -54,6 +54,7 @@ func work(url, q string) error {
 // through 5,000 messages. Each of them is done at least once.
 func TestWorkerKilled(t *testing.T) {
 	testenv.Long(t)
+	working(t)
 	const messages = 5000
 	broker := shared.Broker(t)
 	d, l, q := openShared(t), newLedger(), fresh("killed")
@@ -90,11 +91,16 @@ func TestWorkerKilled(t *testing.T) {
 	t.Logf("killed %d times, %d messages done more than once; %v", kills, twice, l)
 }
 
-// runWorker runs a worker for a second and notes what it does.
+// runWorker runs a worker, notes what it does, and kills it a second after the
+// first of that: a busy machine takes long to start one.
 func runWorker(t *testing.T, self, url, q string, l *ledger) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	const idle, busy = 10 * time.Second, time.Second
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	end := time.AfterFunc(idle, cancel)
+	defer end.Stop()
+	begun := false
 	cmd := exec.CommandContext(ctx, self) // ended by kill -9
 	cmd.Env = append(os.Environ(), workerURL+"="+url, workerQueue+"="+q)
 	cmd.Stderr = os.Stderr
@@ -108,6 +114,9 @@ func runWorker(t *testing.T, self, url, q string, l *ledger) {
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if id := lines.Text(); strings.HasPrefix(id, q+"/") {
 			l.finish(id)
+		}
+		if !begun {
+			begun = end.Reset(busy)
 		}
 	}
 	if err := cmd.Wait(); ctx.Err() == nil {

@@ -13,13 +13,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/polywire/polywire/codec"
-	"github.com/polywire/polywire/internal/rabbittest"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 )
-
-// shared is the broker of all tests that leave it running. Tests keep apart by
-// the names of their queues.
-var shared rabbittest.Shared
 
 func TestMain(m *testing.M) {
 	if url := os.Getenv(workerURL); url != "" {
@@ -36,7 +32,8 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(shared.Main(m))
+	testenv.Together(atOnce)
+	goleak.VerifyTestMain(shared.Main(timed.Main(away.Main(harmed.Main(m)))))
 }
 
 // patience is how long a test waits for what must come.

@@ -7,47 +7,69 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/internal/rabbittest"
 	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 )
 
+// outage is a broker that is gone while messages are published and handled.
+type outage struct {
+	d     *Driver
+	l     *ledger
+	p     *producer
+	since time.Time
+}
+
+func beginOutage(t *testing.T, broker *rabbittest.Broker, end func(testing.TB)) *outage {
+	t.Helper()
+	o := &outage{d: open(t, options(broker.URL())), l: newLedger()}
+	q := fresh("stopped")
+	o.p = produce(t, handling(t, o.d, q, o.l, queue.HandleOptions{Concurrency: 10}), q, o.l)
+	o.p.more(t, 300)
+	end(t)
+	o.since = time.Now()
+	return o
+}
+
+// wait returns when the broker has been away for so long.
+func (o *outage) wait(long time.Duration) { <-time.After(time.Until(o.since.Add(long))) } // real, as it is
+
+// end starts the broker again.
+func (o *outage) end(t *testing.T, broker *rabbittest.Broker) {
+	t.Helper()
+	long := time.Since(o.since)
+	if st := o.d.Status(); st.Connection != queue.Connecting || st.Reason == "" {
+		t.Errorf("after %v without it: %+v", long, st)
+	}
+	broker.Start(t)
+	o.p.more(t, 300)
+	o.p.end()
+	o.l.settled(t)
+	if st := o.d.Status(); st.Connection != queue.Connected || st.Reconnects < 2 {
+		t.Errorf("back after %v: %+v", long, st)
+	}
+	t.Logf("back after %v: %v; %+v", long, o.l, o.d.Stats())
+}
+
 // TestStopped takes the broker away while messages are published and handled:
-// for a moment, and for longer than the library's own recovery would try.
+// for longer than the library's own recovery would try, and for a moment.
 func TestStopped(t *testing.T) {
 	testenv.Long(t)
-	broker := shared.Broker(t)
-	for _, c := range []struct {
-		away time.Duration
-		end  func(t testing.TB)
-	}{
-		{5 * time.Second, broker.Stop},
-		{40 * time.Second, func(t testing.TB) { kill(t, broker) }},
-	} {
-		t.Run(c.away.String(), func(t *testing.T) {
-			d, l, q := open(t, options(broker.URL())), newLedger(), fresh("stopped")
-			b := handling(t, d, q, l, queue.HandleOptions{Concurrency: 10})
-			p := produce(t, b, q, l)
-			p.more(t, 300)
-			c.end(t)
-			<-time.After(c.away) // real: the broker is away for so long
-			if st := d.Status(); st.Connection != queue.Connecting || st.Reason == "" {
-				t.Errorf("while it is away: %+v", st)
-			}
-			broker.Start(t)
-			p.more(t, 300)
-			p.end()
-			l.settled(t)
-			if st := d.Status(); st.Connection != queue.Connected || st.Reconnects < 2 {
-				t.Errorf("afterwards: %+v", st)
-			}
-			t.Logf("%v; %+v", l, d.Stats())
-		})
-	}
+	broker := away.Broker(t)
+	o := beginOutage(t, broker, func(t testing.TB) { kill(t, broker) })
+	t.Parallel() // it waits
+	o.wait(40 * time.Second)
+	machine.RLock()
+	defer machine.RUnlock()
+	o.end(t, broker)
+	o = beginOutage(t, broker, broker.Stop)
+	o.wait(5 * time.Second)
+	o.end(t, broker)
 }
 
 // TestAbsentAtStart starts the program before the broker.
 func TestAbsentAtStart(t *testing.T) {
-	broker := shared.Broker(t)
+	broker := harming(t)
 	broker.Stop(t)
 	running := false
 	t.Cleanup(func() {
@@ -92,7 +114,7 @@ func TestAbsentAtStart(t *testing.T) {
 
 // TestPaused lets the broker stand still: nothing closes, nothing answers.
 func TestPaused(t *testing.T) {
-	broker := shared.Broker(t)
+	broker := harming(t)
 	o := options(broker.URL())
 	o.Heartbeat = time.Second
 	o.DialTimeout = 2 * time.Second
@@ -112,7 +134,7 @@ func TestPaused(t *testing.T) {
 // publishers wait for as long as their contexts let them, what was accepted is
 // handled meanwhile, it is told, and all goes on afterwards.
 func TestAlarm(t *testing.T) {
-	broker := shared.Broker(t)
+	broker := harming(t)
 	for name, alarm := range map[string]func(testing.TB, bool){"memory": broker.MemoryAlarm, "disk": broker.DiskAlarm} {
 		t.Run(name, func(t *testing.T) {
 			d, l, q := open(t, options(broker.URL())), newLedger(), fresh("alarm")
@@ -160,6 +182,7 @@ func TestAlarm(t *testing.T) {
 
 // TestFirstURLIsDead goes on to the next broker of the list.
 func TestFirstURLIsDead(t *testing.T) {
+	working(t)
 	broker := shared.Broker(t)
 	o := options(broker.URL())
 	o.URLs = []string{"amqp://guest:guest@127.0.0.1:1/", broker.URL()}

@@ -44,6 +44,7 @@ func TestFullQueue(t *testing.T) {
 // TestQueueMadeByMany has several programs make the same queue at once, each
 // publishing to it. The broker says no to some at first.
 func TestQueueMadeByMany(t *testing.T) {
+	working(t)
 	const programs, rounds = 5, 10
 	var all []*Driver
 	for range programs {

@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,10 +14,15 @@ import (
 	"github.com/polywire/polywire/queue/queuetest"
 )
 
-// TestSuite is what every driver passes. The broker is stopped and killed in it.
+// TestSuite is what every driver passes. The broker is stopped and killed in
+// it; until then it has the machine for what has to come in time.
 func TestSuite(t *testing.T) {
 	testenv.Long(t)
-	b := shared.Broker(t)
+	t.Parallel()
+	b := timed.Broker(t)
+	machine.Lock()
+	share := sync.OnceFunc(machine.Unlock)
+	defer share()
 	var restarts atomic.Int64
 	queuetest.Run(t, queuetest.Harness{
 		Free: func(t *testing.T) func() bool { return free(t, b) },
@@ -35,6 +41,9 @@ func TestSuite(t *testing.T) {
 		},
 		Cut: func(_ *testing.T, d queue.Driver) { cut(d.(*Driver)) },
 		Restart: func(t *testing.T) {
+			share()
+			up.Lock()
+			defer up.Unlock()
 			if restarts.Add(1)%2 == 1 {
 				kill(t, b)
 			} else {

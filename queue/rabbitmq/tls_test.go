@@ -52,6 +52,7 @@ func listenTLS(t testing.TB, broker *rabbittest.Broker, cert *tls.Certificate) i
 // TestTLS talks to a broker that has a certificate, and not to one whose
 // certificate is not trusted or is somebody else's.
 func TestTLS(t *testing.T) {
+	working(t)
 	broker := shared.Broker(t)
 	cert, roots := conntest.Certificate(t, "localhost")
 	port := listenTLS(t, broker, &cert)
