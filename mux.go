@@ -112,7 +112,7 @@ func (m *Mux) Handler() Handler {
 	return func(ctx context.Context, msg *Message) (any, error) {
 		h := m.Lookup(msg.kind)
 		if h == nil {
-			e := Errorf(CodeNotFound, "no handler for kind %q", msg.kind)
+			e := Errorf(CodeNotFound, "no handler for kind %q", shown(msg.kind))
 			e.fault = true
 			return nil, e
 		}

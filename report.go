@@ -1,13 +1,27 @@
 package polywire
 
-import "sync"
+import (
+	"errors"
+	"strings"
+	"sync"
+)
 
 // What errors that peers may cause write to the log: so many lines at once, and
 // so many a second in the long run. Hooks are told of all.
 const (
 	reportBurst      = 1000
 	reportsPerSecond = 100
+	reportBytes      = 16 << 10 // of the text; a panic has a stack in it
 )
+
+// shown is what an error says of a name that a peer has chosen.
+func shown(name string) string {
+	const most = 255
+	if len(name) <= most {
+		return name
+	}
+	return name[:most] + "..."
+}
 
 // reports bounds the lines about errors.
 type reports struct {
@@ -39,6 +53,9 @@ func (s *Server) reportError(c *Conn, err error) {
 	}
 	if left > 0 {
 		s.cfg.logger.Error("polywire: errors came too fast to be logged", "count", left)
+	}
+	if text := err.Error(); len(text) > reportBytes {
+		err = errors.New(strings.ToValidUTF8(text[:reportBytes], "") + " ... cut")
 	}
 	if c == nil {
 		s.cfg.logger.Error("polywire", "error", err)

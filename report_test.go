@@ -2,6 +2,8 @@ package polywire_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/middleware"
 	"github.com/polywire/polywire/polywiretest"
 	"github.com/polywire/polywire/wire/native"
 )
@@ -59,6 +62,39 @@ func TestErrorsDoNotFloodTheLog(t *testing.T) {
 		flood(900)
 		if n := lines(none); n != 2000 {
 			t.Errorf("%d lines after a minute", n)
+		}
+	})
+}
+
+// Nor does one message: what a peer calls it is shown in part, and so is an
+// error of any length.
+func TestErrorsAreShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var errs, messages bytes.Buffer
+		srv := polywiretest.New(t, polywire.WithWires(native.New()), polywire.WithLogger(slog.New(slog.NewTextHandler(&errs, nil))),
+			polywire.WithHooks(middleware.LogHooks(slog.New(slog.NewTextHandler(&messages, nil)))))
+		long := strings.Repeat("\x01", 500_000)
+		srv.Handle("verbose", func(context.Context, *polywire.Message) (any, error) { return nil, errors.New(long) })
+		c := srv.Client()
+		if err := c.Send(t.Context(), long, nil); err != nil {
+			t.Fatal(err)
+		}
+		err := c.Call(t.Context(), long, nil, nil)
+		if polywire.CodeOf(err) != polywire.CodeNotFound || len(err.Error()) > 2000 {
+			t.Errorf("%d bytes of %.200v", len(err.Error()), err)
+		}
+		synctest.Wait()
+		for name, log := range map[string]*bytes.Buffer{"errors": &errs, "messages": &messages} {
+			if n := log.Len(); n < 1000 || n > 200_000 || !strings.Contains(log.String(), "no handler for kind") {
+				t.Errorf("%d bytes in the log of %s", n, name)
+			}
+		}
+		if err := c.Call(t.Context(), "verbose", nil, nil); polywire.CodeOf(err) != polywire.CodeInternal {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if n := errs.Len(); n < 20_000 || n > 200_000 { // written, a byte is up to six
+			t.Errorf("%d bytes about a long error", n)
 		}
 	})
 }

@@ -66,8 +66,15 @@ func LogHooks(logger *slog.Logger) polywire.Hooks {
 	}}
 }
 
+// maxKindBytes is what a line has of a kind.
+const maxKindBytes = 255
+
 func logMessage(ctx context.Context, logger *slog.Logger, level slog.Level, m *polywire.Message, took time.Duration, err error) {
-	logger.LogAttrs(ctx, level, "message", slog.String("kind", m.Kind()), slog.String("conn", m.From()),
+	kind := m.Kind()
+	if len(kind) > maxKindBytes { // a peer has chosen it
+		kind = kind[:maxKindBytes] + "..."
+	}
+	logger.LogAttrs(ctx, level, "message", slog.String("kind", kind), slog.String("conn", m.From()),
 		slog.String("wire", m.Wire()), slog.Bool("call", m.IsCall()), slog.Int("bytes", m.Size()),
 		slog.Duration("took", took), slog.Any("error", err))
 }
