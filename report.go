@@ -55,7 +55,8 @@ func (s *Server) reportError(c *Conn, err error) {
 		s.cfg.logger.Error("polywire: errors came too fast to be logged", "count", left)
 	}
 	if text := err.Error(); len(text) > reportBytes {
-		err = errors.New(strings.ToValidUTF8(text[:reportBytes], "") + " ... cut")
+		const half = reportBytes / 2 // why it failed is at the end, where a name came first
+		err = errors.New(strings.ToValidUTF8(text[:half]+" ... "+text[len(text)-half:], ""))
 	}
 	if c == nil {
 		s.cfg.logger.Error("polywire", "error", err)
