@@ -1,6 +1,7 @@
 package socketio_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/polywire/polywire/codec"
@@ -30,6 +31,9 @@ func benchCases() []benchCase {
 	msgpack := end{options: []socketio.Option{socketio.WithParser(socketio.Msgpack)}}
 	message := wire.Packet{Type: wire.Message, Kind: benchKind, Payload: json(benchText)}
 	call, admin, several, reply := message, message, message, message
+	text := json(`"` + strings.Repeat("x", 100) + `"`)
+	ask := wire.Packet{Type: wire.Call, Kind: benchKind, ID: 12345, Payload: text}
+	answer := wire.Packet{Type: wire.Reply, ID: 12345, Payload: text}
 	call.Type, call.ID = wire.Call, 12345
 	reply.Type, reply.ID, reply.Kind = wire.Reply, 12345, ""
 	admin.Namespace = "/admin"
@@ -42,6 +46,8 @@ func benchCases() []benchCase {
 		{"message", end{}, message, 0, 0},
 		{"call", end{}, call, 0, 0},
 		{"reply", end{}, reply, 0, 0},
+		{"text", end{}, ask, 0, 0},
+		{"text reply", end{}, answer, 0, 0},
 		{"namespace", end{}, admin, 0, 0},
 		{"three arguments", end{}, several, 2, 0},
 		{"version 4", end{version: 4}, call, 0, 0},

@@ -153,8 +153,39 @@ func (s *jsonSession) elements(h head, parts [][]byte, p *wire.Packet) (err erro
 	return nil
 }
 
+// usual reads what array does where it is an event with one argument, a plain
+// name, and no white space around them. It returns false for any other, about
+// which it says nothing.
+func (s *jsonSession) usual(array []byte, p *wire.Packet) bool {
+	const name = 2 // where it begins
+	if len(array) < name || array[0] != '[' || array[1] != '"' {
+		return false
+	}
+	end := jsonscan.Plain(array, name)
+	if end < 0 || end+1 == len(array) || array[end+1] != ',' {
+		return false
+	}
+	sc := jsonscan.Scanner{Data: array, Pos: end + 2}
+	text, err := sc.Value()
+	if err != nil || sc.Pos != len(array)-1 || array[sc.Pos] != ']' {
+		return false
+	}
+	kind := s.host.Kind(array[name:end])
+	if reserved(kind) {
+		return false
+	}
+	if p.Type = wire.Message; p.ID != 0 {
+		p.Type = wire.Call
+	}
+	p.Kind, p.Payload = kind, codec.Payload{Type: codec.TypeJSON, Data: text}
+	return true
+}
+
 // array reads the JSON array of h.
 func (s *jsonSession) array(h head, parts [][]byte, p *wire.Packet) (err error) {
+	if h.typ == typeEvent && parts == nil && s.usual(h.rest, p) {
+		return nil
+	}
 	sc := jsonscan.Scanner{Data: h.rest}
 	if err := sc.Open('['); err != nil {
 		return err

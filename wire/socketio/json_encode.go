@@ -33,6 +33,9 @@ func (s *jsonSession) Encode(w *transport.Writer, p *wire.Packet) error {
 
 // event writes an event or an acknowledgement.
 func (s *jsonSession) event(w *transport.Writer, namespace string, p *wire.Packet) error {
+	if p.Type == wire.Reply && p.ID != 0 && p.Payload.Type == codec.TypeJSON && len(p.Args) == 0 {
+		return reply(w, namespace, p)
+	}
 	y, err := sayingOf(p)
 	if err != nil {
 		return err
@@ -69,6 +72,16 @@ func (s *jsonSession) event(w *transport.Writer, namespace string, p *wire.Packe
 		}
 	}
 	return nil
+}
+
+// reply writes what nearly all acknowledgements are: one argument of JSON.
+func reply(w *transport.Writer, namespace string, p *wire.Packet) error {
+	b := appendNamespace(append(w.Begin(), typeAck), namespace)
+	a := jsonWriter{b: append(strconv.AppendUint(b, p.ID-1, 10), '[')}
+	if a.payload(p.Payload); a.err != nil {
+		return a.err
+	}
+	return w.End(append(a.b, ']'), transport.Text)
 }
 
 // attachments returns the bytes that go beside the text, nil if there are none.

@@ -140,8 +140,11 @@ func (s *session) key(namespace string) string {
 // target returns the name of the namespace that a packet to send is about.
 func (s *session) target(p *wire.Packet) (string, error) {
 	n := p.Namespace
-	if n == "" {
+	switch n {
+	case "":
 		return s.namespace, nil
+	case mainNamespace:
+		return n, nil
 	}
 	if n[0] != '/' || len(n) > MaxNamespaceBytes || strings.IndexByte(n, ',') >= 0 || !utf8.ValidString(n) ||
 		s.version == 4 && strings.IndexByte(n, '?') >= 0 {
