@@ -13,8 +13,8 @@ func boundChecks() []check {
 	return []check{
 		{name: "bound in messages", run: checkSize},
 		{name: "bound of one message", run: checkSizeOne},
-		{name: "bound in time", run: checkAge},
-		{name: "the link over messages that are gone", run: checkLinkOverGone},
+		{name: "bound in time", run: checkAge, waits: true},
+		{name: "the link over messages that are gone", run: checkLinkOverGone, waits: true},
 		{name: "bound in bytes", run: checkBytes},
 	}
 }

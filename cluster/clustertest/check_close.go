@@ -14,7 +14,7 @@ func closeChecks() []check {
 		{name: "use after close", run: checkUseAfterClose},
 		{name: "close more than once", run: checkCloseTwice},
 		{name: "close under load", run: checkCloseUnderLoad},
-		{name: "close without time for a goodbye", run: checkCloseHasty, long: true},
+		{name: "close without time for a goodbye", run: checkCloseHasty, long: true, waits: true},
 		{name: "close waits for the receiver", run: checkCloseWaits},
 	}
 }

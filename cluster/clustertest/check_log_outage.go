@@ -11,11 +11,11 @@ import (
 
 func logOutageChecks() []check {
 	return []check{
-		{name: "a log whose engine was away", run: checkLogBack, needs: hasOutage},
-		{name: "appending while the engine goes and comes", run: checkLogAppendOutage, needs: hasOutage},
-		{name: "a log that was lost", run: checkLoss, needs: hasLoss},
-		{name: "messages missed by a node that was cut off", run: checkLogCut, needs: hasCut},
-		{name: "a log whose appender was killed", run: checkLogKill, needs: hasKill},
+		{name: "a log whose engine was away", run: checkLogBack, needs: hasOutage, waits: true},
+		{name: "appending while the engine goes and comes", run: checkLogAppendOutage, needs: hasOutage, waits: true},
+		{name: "a log that was lost", run: checkLoss, needs: hasLoss, waits: true},
+		{name: "messages missed by a node that was cut off", run: checkLogCut, needs: hasCut, waits: true},
+		{name: "a log whose appender was killed", run: checkLogKill, needs: hasKill, waits: true},
 	}
 }
 

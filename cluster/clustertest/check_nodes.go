@@ -15,7 +15,7 @@ func nodeChecks() []check {
 		{name: "a node alone", run: checkAlone},
 		{name: "a node announces", run: checkAnnounce},
 		{name: "nodes come and go at once", run: checkChurn},
-		{name: "a killed node is gone within 15 s", run: checkKill, needs: hasKill, long: true},
+		{name: "a killed node is gone within 15 s", run: checkKill, needs: hasKill, long: true, waits: true},
 	}
 }
 

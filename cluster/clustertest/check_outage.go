@@ -11,14 +11,14 @@ import (
 
 func outageChecks() []check {
 	return []check{
-		{name: "an engine that is away", run: checkAway, needs: hasOutage},
-		{name: "an engine that comes back", run: checkBack, needs: hasOutage},
-		{name: "a long outage", run: checkLongOutage, needs: hasOutage, long: true},
-		{name: "announced while the engine is away", run: checkAnnounceAway, needs: hasOutage},
-		{name: "closed while the engine is away", run: checkCloseAway, needs: hasOutage, long: true},
-		{name: "opened while the engine is away", run: checkOpenAway, needs: hasOutage},
-		{name: "one node is cut off", run: checkCut, needs: hasCut},
-		{name: "one node is cut off for long", run: checkLongCut, needs: hasCut, long: true},
+		{name: "an engine that is away", run: checkAway, needs: hasOutage, waits: true},
+		{name: "an engine that comes back", run: checkBack, needs: hasOutage, waits: true},
+		{name: "a long outage", run: checkLongOutage, needs: hasOutage, long: true, waits: true},
+		{name: "announced while the engine is away", run: checkAnnounceAway, needs: hasOutage, waits: true},
+		{name: "closed while the engine is away", run: checkCloseAway, needs: hasOutage, long: true, waits: true},
+		{name: "opened while the engine is away", run: checkOpenAway, needs: hasOutage, waits: true},
+		{name: "one node is cut off", run: checkCut, needs: hasCut, waits: true},
+		{name: "one node is cut off for long", run: checkLongCut, needs: hasCut, long: true, waits: true},
 	}
 }
 

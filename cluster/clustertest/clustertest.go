@@ -7,12 +7,15 @@ package clustertest
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/polywire/polywire/cluster"
+	"github.com/polywire/polywire/internal/testenv"
 )
 
 // Features say what an adapter and its test can do. The zero value is for one
@@ -21,6 +24,10 @@ type Features struct {
 	// Virtual runs each check in a bubble of testing/synctest, for adapters
 	// without sockets.
 	Virtual bool
+	// Parallel is how many of the checks that wait, for outages and for times of
+	// the contract, run at a time, beside those that work: these are always one
+	// after the other. Zero: all are.
+	Parallel int
 	// NoLogs: buses are no [cluster.Historian].
 	NoLogs bool
 	// OnDisk: the checks of logs are made with that storage, too, which must
@@ -61,29 +68,63 @@ type Setup struct {
 	LoseLogs func()
 }
 
-// Run tests an adapter. It calls open for each of its checks. With -short it
-// leaves out those that wait for times of the contract.
+// Run tests an adapter. It calls open for each of its checks, for some at the
+// same time where the features allow that. With -short it leaves out those that
+// wait for times of the contract.
 func Run(t *testing.T, f Features, open func(t *testing.T) Setup) {
 	t.Helper()
+	var working, waiting []check
 	for _, c := range checks() {
-		t.Run(c.name, func(t *testing.T) {
-			if c.needs != nil && !c.needs(f) {
-				t.Skip("the adapter, or its test, does not have this feature")
-			}
-			if c.long && testing.Short() && !f.Virtual {
-				t.Skip("it takes long")
-			}
-			for _, s := range c.storages(f) {
-				name := s.String()
-				if !c.log {
-					name = "bus"
-				}
-				t.Run(name, func(t *testing.T) {
-					inBubble(t, f.Virtual, func(t *testing.T) { perform(t, c, f, s, open(t)) })
-				})
-			}
-		})
+		if c.waits && f.Parallel > 0 {
+			waiting = append(waiting, c)
+		} else {
+			working = append(working, c)
+		}
 	}
+	slices.SortStableFunc(waiting, func(a, b check) int { // the longest begin first
+		switch {
+		case a.long == b.long:
+			return 0
+		case a.long:
+			return -1
+		}
+		return 1
+	})
+	var goes sync.WaitGroup
+	goes.Go(func() {
+		seats := make(chan struct{}, max(f.Parallel, 1))
+		for _, c := range waiting {
+			seats <- struct{}{}
+			goes.Go(func() {
+				defer func() { <-seats }()
+				runCheck(t, c, f, open)
+			})
+		}
+	})
+	for _, c := range working {
+		runCheck(t, c, f, open)
+	}
+	goes.Wait()
+}
+
+func runCheck(t *testing.T, c check, f Features, open func(t *testing.T) Setup) {
+	t.Run(c.name, func(t *testing.T) {
+		if c.needs != nil && !c.needs(f) {
+			t.Skip("the adapter, or its test, does not have this feature")
+		}
+		if c.long && testing.Short() && !f.Virtual {
+			t.Skip("it takes long")
+		}
+		for _, s := range c.storages(f) {
+			name := s.String()
+			if !c.log {
+				name = "bus"
+			}
+			t.Run(name, func(t *testing.T) {
+				inBubble(t, f.Virtual, func(t *testing.T) { perform(t, c, f, s, open(t)) })
+			})
+		}
+	})
 }
 
 func inBubble(t *testing.T, bubble bool, f func(t *testing.T)) {
@@ -100,7 +141,8 @@ type check struct {
 	run   func(t *trial)
 	needs func(Features) bool // nil: nothing
 	log   bool                // it is made for each storage
-	long  bool
+	waits bool                // more than it works
+	long  bool                // it waits for times of the contract
 }
 
 func (c *check) storages(f Features) []cluster.Storage {
@@ -148,9 +190,13 @@ func perform(tb testing.TB, c check, f Features, s cluster.Storage, setup Setup)
 	c.run(&trial{TB: tb, Setup: setup, features: f, storage: s})
 }
 
-// leeway is what a machine with other work to do may take beside the times of
-// the contract.
-const leeway = time.Second
+// What may be taken beside the times of the contract: leeway by any machine,
+// and busyLeeway more by one of which less than free has been idle meanwhile.
+const (
+	leeway     = time.Second
+	busyLeeway = 10 * time.Second
+	free       = 0.5
+)
 
 // The times of the contract.
 const (
@@ -169,9 +215,9 @@ func (t *trial) until(what string, cond func() bool) {
 // within is until with a time.
 func (t *trial) within(d time.Duration, what string, cond func() bool) {
 	t.Helper()
-	start := time.Now()
+	over := t.clock(d)
 	for wait := time.Millisecond; !cond(); wait = min(2*wait, 20*time.Millisecond) {
-		if time.Since(start) >= d {
+		if over() {
 			t.Fatalf("not in %v: %s", d, what)
 		}
 		pass(wait)
@@ -181,10 +227,23 @@ func (t *trial) within(d time.Duration, what string, cond func() bool) {
 // lasts runs f, which may take so long.
 func (t *trial) lasts(d time.Duration, what string, f func()) {
 	t.Helper()
-	start := time.Now()
+	over, start := t.clock(d), time.Now()
 	f()
-	if took := time.Since(start); took > d {
-		t.Errorf("%s took %v, more than %v", what, took, d)
+	if over() {
+		t.Errorf("%s took %v, more than %v", what, time.Since(start), d)
+	}
+}
+
+// clock begins a time. The result tells whether it is over.
+func (t *trial) clock(d time.Duration) (over func() bool) {
+	start := time.Now()
+	if t.features.Virtual {
+		return func() bool { return time.Since(start) > d }
+	}
+	idle := testenv.Idle()
+	return func() bool {
+		took := time.Since(start)
+		return took > d && (took > d+busyLeeway || idle() > free)
 	}
 }
 

@@ -25,9 +25,11 @@ func TestMemory(t *testing.T) {
 	Run(t, memoryFeatures(), func(*testing.T) Setup { return memorySetup(cluster.NewMemory()) })
 }
 
-// TestMemoryRealTime: nothing in it needs virtual time.
+// TestMemoryRealTime: nothing in it needs virtual time, or one check after the
+// other.
 func TestMemoryRealTime(t *testing.T) {
 	f := memoryFeatures()
 	f.Virtual, f.OnDisk, f.Kill, f.Outage, f.Cut = false, false, false, false, false
+	f.Parallel = 3
 	Run(t, f, func(*testing.T) Setup { return memorySetup(cluster.NewMemory()) })
 }
