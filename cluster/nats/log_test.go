@@ -231,8 +231,12 @@ func TestLogOptions(t *testing.T) {
 	o := cluster.LogOptions{Size: 10, Age: time.Minute, Bytes: 1 << 20}
 	l := a.log(t, "rooms", o)
 	p := appendTo(t, l, "x", "1")
-	waitFor(t, "the other node to know", func() bool {
-		_, err := b.Log(within(t), "rooms", cluster.LogOptions{Size: 11, Age: time.Minute, Bytes: 1 << 20})
+	tries := 0
+	waitFor(t, "a node that knows", func() bool { // who has not heard of a's log yet opens its own
+		tries++
+		c := open(t, fmt.Sprint("c", tries), natscluster.Options{Connect: a.connect})
+		defer c.shut(t)
+		_, err := c.Log(within(t), "rooms", cluster.LogOptions{Size: 11, Age: time.Minute, Bytes: 1 << 20})
 		return err != nil && strings.Contains(err.Error(), "Size is 10, not 11") && strings.Contains(err.Error(), "node a")
 	})
 	a.shut(t)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -141,20 +142,26 @@ func (e *engine) setup() clustertest.Setup {
 	}
 }
 
-const tooLarge = natsembed.DefaultMaxPayloadBytes + 1
+const (
+	tooLarge      = natsembed.DefaultMaxPayloadBytes + 1
+	suitePatience = time.Minute // three suites run at a time
+	beside        = 10          // checks of each that wait
+)
 
 // The engine is stopped and started again.
 func TestSuite(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	clustertest.Run(t, clustertest.Features{
-		OnDisk: true, TooLargeBytes: tooLarge, Outage: true, Kill: true, Cut: true, Loss: true,
+		Parallel: beside, Patience: suitePatience, OnDisk: true, TooLargeBytes: tooLarge, Outage: true, Kill: true, Cut: true, Loss: true,
 	}, func(t *testing.T) clustertest.Setup { return newEngine(t).setup() })
 }
 
 // The engine goes on, and nobody can reach it.
 func TestSuiteBlackHole(t *testing.T) {
 	t.Parallel() // it waits most of the time
-	clustertest.Run(t, clustertest.Features{OnDisk: true, Outage: !testing.Short()}, func(t *testing.T) clustertest.Setup {
+	clustertest.Run(t, clustertest.Features{
+		Parallel: beside, Patience: suitePatience, OnDisk: true, Outage: !testing.Short(),
+	}, func(t *testing.T) clustertest.Setup {
 		e := newEngine(t)
 		s := e.setup()
 		s.Stop = func() { e.hole(true) }
@@ -166,7 +173,9 @@ func TestSuiteBlackHole(t *testing.T) {
 // The engine is in the process.
 func TestSuiteInProcess(t *testing.T) {
 	t.Parallel() // it waits most of the time
-	clustertest.Run(t, clustertest.Features{TooLargeBytes: tooLarge}, func(t *testing.T) clustertest.Setup {
+	clustertest.Run(t, clustertest.Features{
+		Parallel: beside, Patience: suitePatience, TooLargeBytes: tooLarge,
+	}, func(t *testing.T) clustertest.Setup {
 		s := start(t, natsembed.Options{})
 		return clustertest.Setup{Adapter: func(string) cluster.Adapter {
 			return natscluster.New(natscluster.Options{Connect: s.Connect})
