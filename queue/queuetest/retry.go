@@ -183,7 +183,7 @@ func poison(r *run) {
 			late++
 		}
 	}
-	if late > 0 {
+	if late > 0 && r.free() { // else they may not have had the time
 		r.Errorf("%d good messages waited for the poison", late)
 	}
 }
@@ -200,9 +200,7 @@ func storm(r *run) {
 	r.watch(last, "attempts are bounded", func() bool {
 		return r.ledger.runs()-before <= n*(int(time.Since(start)/(wait-slack))+2)
 	})
-	if r.ledger.runs()-before < n {
-		r.Errorf("only %d attempts in %v", r.ledger.runs()-before, last)
-	}
+	r.until("all failed once more", func() bool { return r.ledger.runs()-before >= n })
 	if received := b.Stats().Queues[r.queue].Received; received > int64(r.ledger.runs()+n) {
 		r.Errorf("%d deliveries for %d attempts", received, r.ledger.runs())
 	}
