@@ -120,8 +120,9 @@ func killed(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// TestWorkerKilled kills the worker every second, while it does 5,000 messages.
+// TestWorkerKilled kills the worker again and again, while it does 5,000 messages.
 func TestWorkerKilled(t *testing.T) {
+	t.Parallel()
 	s := newBroker(t, natsembed.Options{Listen: "127.0.0.1:0"})
 	b := s.open(jetstream.Options{})
 	ms, ids := batch("q", "m", 5000)
@@ -135,15 +136,20 @@ func TestWorkerKilled(t *testing.T) {
 			t.Fatalf("%d of %d done after %d kills", l.size(), len(ids), kills)
 		}
 		cmd, out := startChild(t, childWork, s.url())
-		timer := time.AfterFunc(time.Second, func() { cmd.Process.Kill() })
+		var end *time.Timer
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			id, found := strings.CutPrefix(lines.Text(), childPrefix)
 			if !found {
 				t.Fatal(lines.Text())
 			}
 			l.add(id)
+			if end == nil { // starting may take long
+				end = time.AfterFunc(700*time.Millisecond, func() { cmd.Process.Kill() })
+			}
 		}
-		timer.Stop()
+		if end != nil {
+			end.Stop()
+		}
 		killed(t, cmd)
 	}
 	if n, one := l.missing(ids); n > 0 {
@@ -162,6 +168,7 @@ func TestWorkerKilled(t *testing.T) {
 
 // TestEmbedderKilled kills a process that embeds the server while it publishes.
 func TestEmbedderKilled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var ids []string
 	for range 3 {

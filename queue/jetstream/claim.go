@@ -25,15 +25,19 @@ const (
 
 // claim is the right to one message, until its lease ends.
 type claim struct {
-	s     *subscription
-	x     *session
-	reply string
-	place place
-	until atomic.Int64 // when its lease ends, in nanoseconds since the driver was made
-	over  atomic.Bool  // answered or lost; set with s.mu held
+	x      *session
+	reply  string
+	seq    uint64       // of the message in its stream
+	stored int64        // Unix nanoseconds
+	until  atomic.Int64 // when its lease ends, by the driver's clock, or over; written with s.mu held
 
 	next, prev *claim // guarded by s.mu
 }
+
+// over is in place of the end of a claim's lease when it was answered or lost.
+const over = -1
+
+func (c *claim) isOver() bool { return c.until.Load() == over }
 
 // place is what a delivery's reply subject tells.
 type place struct {
@@ -95,7 +99,7 @@ func (l *claims) remove(c *claim) {
 
 // drop takes a claim out of the hand. s.mu is held.
 func (s *subscription) drop(c *claim) {
-	c.over.Store(true)
+	c.until.Store(over)
 	s.claims.remove(c)
 	s.n--
 }
@@ -131,43 +135,45 @@ func (s *subscription) late(c *claim) {
 	}
 	s.dropAll()
 	if s.session != nil {
+		s.session.deaf = true
 		s.session.fail(fmt.Errorf("%w: signs of life came too late", queue.ErrUnavailable))
 	}
 }
 
 // Held implements queue.Holder.
 func (c *claim) Held() bool {
-	switch {
-	case c.over.Load():
+	s := c.x.s
+	switch until := c.until.Load(); {
+	case until == over:
 		return false
-	case c.s.d.clock() <= c.until.Load():
+	case s.d.clock() <= until:
 		return true
 	}
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	if !c.over.Load() {
-		c.s.late(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !c.isOver() {
+		s.late(c)
 	}
 	return false
 }
 
 // used takes a claim that has been answered out of the hand.
 func (c *claim) used() {
-	s := c.s
+	s := c.x.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !c.over.Load() {
+	if !c.isOver() {
 		s.drop(c)
 		s.ask()
 	}
 }
 
 // say sends an answer that needs no answer. s.mu is not held.
-func (c *claim) say(answer string) error {
+func (c *claim) say(answer []byte) error {
 	if !c.Held() {
 		return queue.ErrStale
 	}
-	if err := c.x.l.nc.Publish(c.reply, []byte(answer)); err != nil {
+	if err := c.x.l.nc.Publish(c.reply, answer); err != nil {
 		return fmt.Errorf("%w: %w", queue.ErrUnavailable, err)
 	}
 	return nil
@@ -175,7 +181,7 @@ func (c *claim) say(answer string) error {
 
 // Ack implements queue.Claim.
 func (c *claim) Ack(context.Context) error {
-	err := c.say(ack)
+	err := c.say(c.x.ack)
 	if err == nil {
 		c.used()
 	}
@@ -184,16 +190,16 @@ func (c *claim) Ack(context.Context) error {
 
 // Extend implements queue.Claim.
 func (c *claim) Extend(context.Context) error {
-	if err := c.say(progress); err != nil {
+	if err := c.say([]byte(progress)); err != nil {
 		return err
 	}
-	c.until.Store(c.s.d.clock() + int64(c.s.lease))
-	if !c.s.ordered {
-		return nil
+	s := c.x.s
+	s.mu.Lock()
+	if !c.isOver() {
+		c.until.Store(s.d.clock() + int64(s.lease))
 	}
-	c.s.mu.Lock()
-	back := c.s.returned // they wait for this one
-	c.s.mu.Unlock()
+	back := s.returned // where order matters: they wait for this one
+	s.mu.Unlock()
 	for _, other := range back {
 		_ = other.x.l.nc.Publish(other.reply, []byte(progress))
 	}
@@ -203,20 +209,20 @@ func (c *claim) Extend(context.Context) error {
 // Return implements queue.Claim. Where order matters it goes back together
 // with all others, when the subscription is closed.
 func (c *claim) Return(context.Context) error {
-	if c.s.ordered {
+	if s := c.x.s; s.ordered {
 		if !c.Held() {
 			return queue.ErrStale
 		}
-		c.s.mu.Lock()
-		defer c.s.mu.Unlock()
-		if c.over.Load() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if c.isOver() {
 			return queue.ErrStale
 		}
-		c.s.drop(c)
-		c.s.returned = append(c.s.returned, c)
+		s.drop(c)
+		s.returned = append(s.returned, c)
 		return nil
 	}
-	err := c.say(nak)
+	err := c.say([]byte(nak))
 	if err == nil {
 		c.used()
 	}
@@ -229,8 +235,9 @@ func (c *claim) Retry(ctx context.Context, e *queue.Envelope) error {
 	if !c.Held() {
 		return queue.ErrStale
 	}
-	m := c.s.d.again(e, fmt.Sprintf("retry %d %s", e.Attempts, c.id()))
-	if err := c.s.d.publish(ctx, c.s.name, m).Wait(ctx); err != nil {
+	s := c.x.s
+	m := s.d.again(e, fmt.Sprintf("retry %d %s", e.Attempts, c.id()))
+	if err := s.d.publish(ctx, s.name, m).Wait(ctx); err != nil {
 		return err
 	}
 	return c.settle(ctx, ack)
@@ -239,7 +246,7 @@ func (c *claim) Retry(ctx context.Context, e *queue.Envelope) error {
 // id is the message's own among all that a queue ever had: sequences begin
 // again when a stream is made again.
 func (c *claim) id() string {
-	return itoa(c.place.seq) + " " + strconv.FormatInt(c.place.stored, 10)
+	return itoa(c.seq) + " " + strconv.FormatInt(c.stored, 10)
 }
 
 // Bury implements queue.Claim.
@@ -247,7 +254,7 @@ func (c *claim) Bury(ctx context.Context, dead *queue.Dead) error {
 	if !c.Held() {
 		return queue.ErrStale
 	}
-	d := c.s.d
+	d := c.x.s.d
 	m := d.names.letter(dead, fmt.Sprintf("dlq:%s:%s", c.x.stream, c.id()))
 	err := d.put(ctx, m)
 	if errors.Is(err, nats.ErrNoResponders) { // the first of all

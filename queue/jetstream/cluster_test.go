@@ -12,6 +12,7 @@ import (
 
 // TestCluster loses the server that leads a queue with three replicas.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	var nodes []*broker
 	var peers []string
 	for i := range 3 {

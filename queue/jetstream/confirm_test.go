@@ -19,6 +19,7 @@ import (
 // confirmations are on their way: publishing goes on until they are confirmed,
 // and none is there twice.
 func TestConfirmLost(t *testing.T) {
+	t.Parallel()
 	const rounds, each = 4, 20
 	const slow = 400 * time.Millisecond // one way
 	s := newBroker(t, natsembed.Options{NoSync: true, Listen: "127.0.0.1:0"})

@@ -64,12 +64,14 @@ type session struct {
 
 	stream, consumer string
 	where            string // what stands in reply subjects before the figures
+	ack              []byte // the answer that almost all get
 
 	sub  *nats.Subscription
 	over chan error // why it cannot go on
 
-	requested int   // guarded by s.mu, as heard is
+	requested int   // guarded by s.mu, as all below
 	heard     int64 // by the driver's clock
+	deaf      bool  // what still comes is out of order: it comes again
 }
 
 // Consume implements queue.Driver. The lease of a queue is one for all
@@ -167,6 +169,7 @@ func (s *subscription) work() error {
 		s: s, l: l, o: s.owned(), pull: l.api + "CONSUMER.MSG.NEXT." + info.Stream + "." + info.Name,
 		inbox: l.nc.NewInbox(), over: make(chan error, 1), heard: s.d.clock(),
 		stream: info.Stream, consumer: info.Name, where: "." + info.Stream + "." + info.Name + ".",
+		ack: []byte(ack),
 	}
 	if x.sub, err = l.nc.Subscribe(x.inbox, x.take); err != nil {
 		return translate(err)
@@ -188,6 +191,7 @@ func (s *subscription) work() error {
 	err = x.watch()
 	s.mu.Lock()
 	s.session = nil
+	x.deaf = s.ordered && !s.stopped
 	s.mu.Unlock()
 	x.end()
 	return err
@@ -272,6 +276,7 @@ func (s *subscription) reconnected(l *link) {
 	switch {
 	case x == nil || x.l != l:
 	case s.ordered:
+		x.deaf = true
 		x.fail(fmt.Errorf("%w: the connection was lost for a moment", queue.ErrUnavailable))
 	default:
 		x.requested, x.heard = 0, s.d.clock()
@@ -323,11 +328,15 @@ func (x *session) take(m *nats.Msg) {
 		dead.ID = m.Subject + "." + itoa(at.seq) // somebody else's, who gave none
 	}
 	now := s.d.clock()
-	c := &claim{s: s, x: x, reply: m.Reply, place: at}
+	c := &claim{x: x, reply: m.Reply, seq: at.seq, stored: at.stored}
 	c.until.Store(now + int64(s.lease))
 	s.mu.Lock()
 	x.requested = max(x.requested-1, 0)
 	x.heard = now
+	if x.deaf {
+		s.mu.Unlock()
+		return
+	}
 	stopped := s.stopped
 	if !stopped && !dead.At.IsZero() && x.hold(m, &dead.Envelope, at) {
 		s.ask()
@@ -453,12 +462,12 @@ func (s *subscription) giveBack() {
 		all = append(all, c)
 	}
 	for _, c := range all {
-		if !c.over.Load() {
+		if !c.isOver() {
 			s.drop(c)
 		}
 	}
 	s.mu.Unlock()
-	slices.SortFunc(all, func(a, b *claim) int { return cmp.Compare(a.place.seq, b.place.seq) })
+	slices.SortFunc(all, func(a, b *claim) int { return cmp.Compare(a.seq, b.seq) })
 	for _, c := range all {
 		_ = c.x.l.nc.Publish(c.reply, []byte(nak)) // or its lease ends
 	}

@@ -72,6 +72,7 @@ func keyed(name string, keys, n int) []queue.Message {
 // TestOrderSurvivesKills kills whoever has the queue, with messages in hand,
 // while others wait for it.
 func TestOrderSurvivesKills(t *testing.T) {
+	t.Parallel()
 	s := newBroker(t, natsembed.Options{NoSync: true})
 	publisher := s.open(jetstream.Options{})
 	ms := keyed("q", 5, 120)

@@ -224,6 +224,9 @@ func (o *owner) keep(ctx context.Context) {
 		if errors.Is(err, errTaken) || time.Since(renewed) > o.ttl-ownSlack {
 			o.s.mu.Lock()
 			o.s.dropAll()
+			if x := o.s.session; x != nil {
+				x.deaf = true
+			}
 			o.s.mu.Unlock()
 			close(o.lost)
 			return

@@ -57,9 +57,11 @@ func (c *conns) last() *nats.Conn {
 }
 
 func TestSuite(t *testing.T) {
+	t.Parallel()
 	s := &suite{conns: make(map[queue.Driver]*conns)}
 	s.b = newBroker(t, natsembed.Options{NoSync: true}) // what is synced is natsembed's test
 	queuetest.Run(t, queuetest.Harness{
+		Parallel: 6,
 		Open: func(t *testing.T) queue.Driver {
 			c := &conns{}
 			d := s.b.driver(jetstream.Options{Connect: c.connect(s.b)})
@@ -68,7 +70,7 @@ func TestSuite(t *testing.T) {
 			s.mu.Unlock()
 			return d
 		},
-		Lease: time.Second,
+		Lease: 2 * time.Second, // it is to be kept while others have the machine
 		Dedup: true,
 		Kill: func(t *testing.T, d queue.Driver) {
 			s.of(d).kill()

@@ -17,6 +17,7 @@ import (
 // What is published is seen as it is, and stays for the workers; before and
 // after an outage.
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t, natsembed.Options{NoSync: true})
 	d := b.driver(jetstream.Options{})
 	q, err := queue.New(d, queue.Options{})
