@@ -85,6 +85,7 @@ func TestTLSForClients(t *testing.T) {
 }
 
 func TestTLSForNodes(t *testing.T) {
+	t.Parallel()
 	cert, pool := conntest.Certificate(t, "127.0.0.1")
 	secured := func(c tls.Certificate, peers ...string) natsembed.Options {
 		o := node(t, peers...)

@@ -108,6 +108,7 @@ func TestNothingOnStderrAndSignalsAreTheProgrammes(t *testing.T) {
 // TestKill shows that what was acknowledged is there after kill -9, and that
 // the dead process keeps no lock. That the disk has it, too, is TestSyncAlways.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	acked := make(map[uint64]string)
 	for range 3 {

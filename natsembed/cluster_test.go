@@ -140,6 +140,7 @@ func crosses(t *testing.T, from, to *natsembed.Server) {
 }
 
 func TestStreamSurvivesItsLeader(t *testing.T) {
+	t.Parallel()
 	servers := three(t)
 	crosses(t, servers[2], servers[1]) // both know only the first
 	js := streams(t, servers[0])
@@ -179,11 +180,9 @@ func TestStreamSurvivesItsLeader(t *testing.T) {
 // TestNodesStartInAnyOrder gives all the same list, in which nobody answers at
 // first, and then stops all and starts them again.
 func TestNodesStartInAnyOrder(t *testing.T) {
+	t.Parallel()
 	var nodes []natsembed.Options
-	var peers []string
-	for range 3 {
-		peers = append(peers, freeAddress(t))
-	}
+	peers := freeAddresses(t, 3)
 	for _, listen := range peers {
 		nodes = append(nodes, natsembed.Options{Dir: t.TempDir(), Cluster: &natsembed.Cluster{Listen: listen, Peers: peers}})
 	}
@@ -239,26 +238,31 @@ func startAll(t *testing.T, nodes []natsembed.Options) []*natsembed.Server {
 	return servers
 }
 
-// freeAddress is one that nobody has now. It is not on 127.0.0.1, where
+// freeAddresses are some that nobody has now. They are not on 127.0.0.1, where
 // outgoing connections take ports.
-func freeAddress(t *testing.T) string {
+func freeAddresses(t *testing.T, n int) (all []string) {
 	t.Helper()
-	for _, host := range []string{"127.77.77.77", "127.0.0.1"} { // the first where all of 127/8 is the loopback
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			continue
+	for range n {
+		var l net.Listener
+		var err error
+		for _, host := range []string{"127.77.77.77", "127.0.0.1"} { // the first where all of 127/8 is the loopback
+			if l, err = net.Listen("tcp", net.JoinHostPort(host, "0")); err == nil {
+				break
+			}
 		}
-		defer l.Close()
-		return l.Addr().String()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() // with all of them, so that no two are the same
+		all = append(all, l.Addr().String())
 	}
-	t.Fatal("no address on the loopback")
-	return ""
+	return all
 }
 
 func TestStartWithoutMajorityEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	o := node(t, freeAddress(t))
+	o := node(t, freeAddresses(t, 1)...)
 	_, err := natsembed.Start(ctx, o)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "JetStream") {
 		t.Errorf("got %v", err)
@@ -272,6 +276,7 @@ func TestStartWithoutMajorityEndsWithItsContext(t *testing.T) {
 }
 
 func TestNodesShowTheirSecret(t *testing.T) {
+	t.Parallel()
 	// It looks like a hash, which must not be compared as one.
 	const secret = "$2a$11$" + "hunter2hunter2hunter2hunter2hunter2hunter2hunter2hun"
 	var l lines
@@ -312,6 +317,7 @@ func TestNodesShowTheirSecret(t *testing.T) {
 
 // TestDirectoryKeepsItsIdentity covers what would make a cluster remove streams.
 func TestDirectoryKeepsItsIdentity(t *testing.T) {
+	t.Parallel()
 	alone := natsembed.Options{Dir: t.TempDir()}
 	s := start(t, alone)
 	if _, err := streams(t, s).CreateStream(within(t), jetstream.StreamConfig{Name: "mine"}); err != nil {
@@ -357,6 +363,7 @@ func refused(t *testing.T, o natsembed.Options, want string) {
 // TestNodesClientPortLetsNobodyIn is about the port that the server opens for
 // a node which asked for none.
 func TestNodesClientPortLetsNobodyIn(t *testing.T) {
+	t.Parallel()
 	o := node(t)
 	o.Cluster.NoWait = true
 	s := start(t, o)

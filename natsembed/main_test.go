@@ -5,11 +5,14 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/polywire/polywire/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
 	if what := os.Getenv(childVariable); what != "" {
 		os.Exit(runChild(what))
 	}
+	testenv.Together(6)
 	goleak.VerifyTestMain(m)
 }
