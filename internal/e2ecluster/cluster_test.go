@@ -13,26 +13,49 @@ const (
 	sessionsStream = "pw~sessions"
 )
 
-func TestThreeProcesses(t *testing.T) {
-	c := form(t, "a", "b", "c")
-	for _, scene := range []struct {
-		name string
-		full bool // not in the shortened form
-		play func(t *testing.T)
-	}{
-		{"a mixed crowd", false, func(t *testing.T) { crowd(t, c) }},
-		{"the leader of NATS is killed", false, func(t *testing.T) {
-			killOne(t, c, leading(t, c, ""), scale(5*time.Second, time.Second))
-		}},
-		{"the leader of the history is killed", true, func(t *testing.T) { killOne(t, c, leading(t, c, keptStream), 5*time.Second) }},
-		{"another is killed", true, func(t *testing.T) { killOne(t, c, following(t, c), 5*time.Second) }},
-		{"a storm", false, func(t *testing.T) { storm(t, c, following(t, c), scale(5000, 300)) }},
-	} {
-		if scene.full && !testenv.Full() {
-			continue
-		}
-		if !t.Run(scene.name, scene.play) {
+// scene is what happens to a cluster.
+type scene struct {
+	name string
+	play func(t *testing.T, c *cluster)
+}
+
+// scenes plays some on one cluster, one after the other.
+func scenes(t *testing.T, c *cluster, all ...scene) {
+	t.Helper()
+	for _, s := range all {
+		if !t.Run(s.name, func(t *testing.T) { s.play(t, c) }) {
 			return // nodes may be missing
 		}
+	}
+}
+
+// TestThreeProcesses has two clusters: what is waited for most is that a node
+// which was killed is missed. The storm has the machine for itself.
+func TestThreeProcesses(t *testing.T) {
+	before := scale(3*time.Second, time.Second)
+	c := form(t, "a", "b", "c")
+	whole := t.Run("kills", func(t *testing.T) {
+		t.Run("one", func(t *testing.T) {
+			t.Parallel()
+			scenes(t, c, scene{"a mixed crowd", crowd}, scene{"the leader of NATS is killed", func(t *testing.T, c *cluster) {
+				killOne(t, c, leading(t, c, ""), before)
+			}})
+		})
+		t.Run("another", func(t *testing.T) {
+			if !testenv.Full() {
+				return // not in the shortened form
+			}
+			t.Parallel()
+			scenes(t, form(t, "d", "e", "f"), scene{"the leader of the history is killed", func(t *testing.T, c *cluster) {
+				killOne(t, c, leading(t, c, keptStream), before)
+			}}, scene{"another is killed", func(t *testing.T, c *cluster) {
+				killOne(t, c, following(t, c), before)
+			}})
+		})
+	})
+	if whole {
+		scenes(t, c, scene{"a storm", func(t *testing.T, c *cluster) {
+			storm(t, c, following(t, c), scale(5000, 300))
+		}})
 	}
 }

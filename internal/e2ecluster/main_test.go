@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/polywire/polywire/internal/testenv"
 )
 
 // TestMain runs the tests, or what a test has started this program for.
@@ -12,5 +14,6 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(childVariable); text != "" {
 		os.Exit(runChild(text))
 	}
+	testenv.Together(4)
 	goleak.VerifyTestMain(m)
 }

@@ -191,12 +191,14 @@ func (w *world) signal(s syscall.Signal) {
 }
 
 func TestEngineAway(t *testing.T) {
-	for _, f := range failures() {
+	addresses := freeAddresses(t, len(failures()))
+	for i, f := range failures() {
 		if f.name != "stopped" && f.name != "killed" && !testenv.Full() {
 			continue // the shortened form: one that is noticed late, one at once
 		}
 		t.Run(f.name, func(t *testing.T) {
-			address := freeAddresses(t, 1)[0]
+			t.Parallel() // it waits for NATS to be missed
+			address := addresses[i]
 			w := &world{t: t, child: child{Name: "nats", Dir: t.TempDir(), Listen: address}}
 			w.startNATS()
 			for _, name := range []string{"a", "b"} {
