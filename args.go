@@ -8,7 +8,8 @@ import (
 )
 
 // Args are several arguments of one message, to send or to return from a
-// handler. Wires with a single argument get them as one JSON array.
+// handler. The native wire (up to 65 of them) and Socket.IO carry them one by
+// one; wires with a single argument get one JSON array.
 type Args []any
 
 // into are the places for several arguments of an answer.

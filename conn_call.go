@@ -47,8 +47,9 @@ func (s *Server) recycleCall(c *call) {
 }
 
 // Call sends a message and waits for the answer, which is decoded into out: a
-// pointer, or nil if it does not matter. It may be called from a handler, also
-// of the same connection. Without a deadline in ctx the server's
+// pointer, or nil if it does not matter. Of an answer with several arguments that
+// is the first; [Into] takes all, and a *[]Payload as they came. Call may be used
+// in a handler, also of the same connection. Without a deadline in ctx the server's
 // [WithHandlerTimeout] bounds the wait.
 //
 // Errors: an *[Error] that is Remote, the peer's own; an *[Error] with
@@ -183,6 +184,12 @@ func (s *Server) bindReply(p Payload, args []Payload, out any) error {
 		return s.bindAll(p, args, out)
 	case *Payload:
 		*out = p
+		return nil
+	case *[]Payload:
+		*out = (*out)[:0]
+		if !p.Empty() || len(args) > 0 {
+			*out = append(append(*out, p), args...)
+		}
 		return nil
 	case *[]byte:
 		if p.Type == codec.TypeBytes {

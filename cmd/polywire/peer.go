@@ -98,11 +98,11 @@ An error from the server is printed with its code, and the exit status is 1.`,
 				return err
 			}
 			return f.with(c, func(ctx context.Context, cl *client.Client) error {
-				var answer polywire.Payload
+				var answer []polywire.Payload
 				if err := cl.Call(ctx, args[0], v, &answer); err != nil {
 					return describe(err)
 				}
-				return printPayload(c.OutOrStdout(), answer)
+				return printPayload(c.OutOrStdout(), answer...)
 			})
 		},
 	}
@@ -175,8 +175,8 @@ func describe(err error) error {
 }
 
 // printPayload writes a payload as one line of JSON, bytes as a string of Base64.
-func printPayload(w io.Writer, p polywire.Payload) error {
-	text, err := cli.PayloadJSON(p)
+func printPayload(w io.Writer, p ...polywire.Payload) error {
+	text, err := cli.PayloadJSON(p...)
 	if err == nil {
 		_, err = fmt.Fprintf(w, "%s\n", text)
 	}

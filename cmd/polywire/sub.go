@@ -54,7 +54,7 @@ func (f *peerFlags) subscribe(c *cobra.Command, rooms []string, count int) error
 	left := count
 	enough := make(chan struct{})
 	printed := func(_ context.Context, m *polywire.Message) (any, error) {
-		text, err := cli.PayloadJSON(m.Payload())
+		text, err := cli.PayloadJSON(m.Args()...)
 		if err != nil {
 			return nil, err
 		}

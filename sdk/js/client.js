@@ -196,7 +196,7 @@ export class Client {
    * @param {unknown} [payload] a JSON value or bytes
    * @template [T=any]
    * @param {CallOptions} [options]
-   * @returns {Promise<T>} the reply's payload; rejects with a PolywireError, or with the signal's reason
+   * @returns {Promise<T>} the reply's payload, of several an array; rejects with a PolywireError, or with the signal's reason
    */
   async call(kind, payload, options = {}) {
     return this.#request({ type: "call", kind: named("kind", kind), payload, ...extras(options) }, options);
@@ -488,7 +488,8 @@ export class Client {
    * @returns {Promise<any>}
    */
   async #request(packet, options) {
-    return (await this.#ask(packet, options)).payload;
+    const { payload, args } = await this.#ask(packet, options);
+    return args?.length ? [payload, ...args] : payload;
   }
 
   /**
@@ -537,7 +538,7 @@ export class Client {
  * @returns {import("./handlers.js").Message}
  */
 function toMessage({ type, kind = "", payload, args = [], contentType = "", headers = {}, room, offset }) {
-  return { kind, payload, args, contentType, headers, room, offset, isCall: type === "call" };
+  return { kind, payload, args, contentType, headers, room, position: offset, isCall: type === "call" };
 }
 
 /** @param {SendOptions} options */

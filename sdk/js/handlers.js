@@ -5,11 +5,11 @@
  * @typedef {object} Message
  * @property {string} kind
  * @property {unknown} payload a JSON value, a Uint8Array, or undefined
- * @property {unknown[]} args payloads after the first, from peers whose wires have several
+ * @property {unknown[]} args payloads after the first, where there are several
  * @property {string} contentType "application/json" unless the payload is bytes; "" without a payload
  * @property {Record<string, string>} headers
  * @property {string} [room] the room that it was published to, where known
- * @property {string} [offset] its place in the room's history, where the room has one
+ * @property {string} [position] its place in the room's history, where the room has one
  * @property {boolean} isCall whether the server waits for an answer
  */
 

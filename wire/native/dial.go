@@ -54,7 +54,7 @@ func (p *Protocol) dialWebSocket(ctx context.Context, host wire.Host, u *url.URL
 		_ = conn.Close()
 		return wire.Link{}, fmt.Errorf("%w: it chose no subprotocol", ErrNoProtocol)
 	}
-	return wire.Link{Transport: conn, Session: NewSession(host, form), Greets: true}, nil
+	return wire.Link{Transport: conn, Session: NewSession(host, form), Greets: true, Arguments: true}, nil
 }
 
 func (p *Protocol) dialStream(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (wire.Link, error) {
@@ -72,7 +72,7 @@ func (p *Protocol) dialStream(ctx context.Context, host wire.Host, u *url.URL, o
 		_ = conn.Close() // the first error says why
 		return wire.Link{}, fmt.Errorf("native: opening of a stream: %w", err)
 	}
-	return wire.Link{Transport: conn, Session: NewSession(host, form), Greets: true}, nil
+	return wire.Link{Transport: conn, Session: NewSession(host, form), Greets: true, Arguments: true}, nil
 }
 
 // offerForms is the client's side of the opening.

@@ -47,7 +47,7 @@ func (p *Protocol) serveHTTP(host wire.Host, w http.ResponseWriter, r *http.Requ
 		form = JSON
 	}
 	// Attach closes what it refuses.
-	_ = host.Attach(wire.Link{Transport: conn, Session: NewSession(host, form), Request: r})
+	_ = host.Attach(wire.Link{Transport: conn, Session: NewSession(host, form), Request: r, Arguments: true})
 }
 
 // lastWord is how long a close frame may take to a client that is refused.
@@ -63,7 +63,7 @@ func serveStream(host wire.Host, nc net.Conn) error {
 		refuse(nc, conn, err)
 		return fmt.Errorf("native: opening of a stream: %w", err)
 	}
-	return host.Attach(wire.Link{Transport: conn, Session: NewSession(host, form)})
+	return host.Attach(wire.Link{Transport: conn, Session: NewSession(host, form), Arguments: true})
 }
 
 func acceptForm(nc net.Conn, conn transport.Conn, timeout time.Duration) (Form, error) {

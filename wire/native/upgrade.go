@@ -75,7 +75,7 @@ func serveUpgrade(host wire.Host, w http.ResponseWriter, r *http.Request) {
 	}
 	conn := stream.New(nc, stream.Options{MaxMessageBytes: limits.MessageBytes, Early: early})
 	// Attach closes what it refuses.
-	_ = host.Attach(wire.Link{Transport: conn, Session: e.session(host), Request: r})
+	_ = host.Attach(wire.Link{Transport: conn, Session: e.session(host), Request: r, Arguments: true})
 }
 
 // checkUpgrade checks what a request for a stream must be.

@@ -106,7 +106,7 @@ func (p *Protocol) dialUpgrade(ctx context.Context, host wire.Host, u *url.URL, 
 		return wire.Link{}, err
 	}
 	conn := stream.New(nc, stream.Options{MaxMessageBytes: host.Limits().MessageBytes, Early: early})
-	return wire.Link{Transport: conn, Session: e.session(host), Greets: true}, nil
+	return wire.Link{Transport: conn, Session: e.session(host), Greets: true, Arguments: true}, nil
 }
 
 func (p *Protocol) upgradeRequest(ctx context.Context, host wire.Host, u *url.URL, o wire.DialOptions) (*http.Request, error) {

@@ -35,7 +35,7 @@ export async function use(signal: AbortSignal): Promise<void> {
   await client.close();
 }
 
-const handler: Handler = (payload, message: Message) => [payload, message.isCall, message.room?.length, message.offset];
+const handler: Handler = (payload, message: Message) => [payload, message.isCall, message.room?.length, message.position];
 const off: () => void = client.handle("chat.*", handler);
 off();
 client.on("presence", ({ room, change, member }: PresenceEvent) => `${room} ${change} ${member.user ?? member.id}`);

@@ -85,6 +85,15 @@ test("calls are answered by id, in any order", async () => {
   assert.deepEqual(await Promise.all([first, second, third]), [3, new Uint8Array([3, 4]), undefined]);
 });
 
+test("an answer of several arguments is an array", async () => {
+  const { client, socket } = await connected();
+  const calls = ["two", "empty first"].map((kind) => client.call(kind));
+  const [a, b] = socket.take();
+  socket.receive({ type: "reply", id: a.id, payload: 1, args: [{ data: "Ag==" }] });
+  socket.receive({ type: "reply", id: b.id, args: [{ payload: null }] });
+  assert.deepEqual(await Promise.all(calls), [[1, new Uint8Array([2])], [undefined, null]]);
+});
+
 test("a call's error keeps its code, text and details", async () => {
   const { client, socket } = await connected();
   const call = client.call("x");
@@ -186,11 +195,11 @@ test("handlers get payload and message", async () => {
   assert.deepEqual(got, [
     [
       { x: 1 },
-      { kind: "a", payload: { x: 1 }, args: [], contentType: "application/json", headers: { h: "v" }, room: "r", offset: "e.1", isCall: false },
+      { kind: "a", payload: { x: 1 }, args: [], contentType: "application/json", headers: { h: "v" }, room: "r", position: "e.1", isCall: false },
     ],
     [
       new Uint8Array([1]),
-      { kind: "a", payload: new Uint8Array([1]), args: [2], contentType: "x/y", headers: {}, room: undefined, offset: undefined, isCall: false },
+      { kind: "a", payload: new Uint8Array([1]), args: [2], contentType: "x/y", headers: {}, room: undefined, position: undefined, isCall: false },
     ],
     ["chat.said", "hi"],
   ]);

@@ -86,7 +86,7 @@ test("a connection lost while it catches up goes on from there", async () => {
   const { client, socket, named } = await connected(options);
   await join(client, socket, "a", { offset: "e.1" });
   const got = [];
-  client.handle("*", (_, { offset }) => got.push(offset));
+  client.handle("*", (_, { position }) => got.push(position));
   const next = await reconnect(client);
   assert.deepEqual(asked(next), [["subscribe", "a", "e.1"]]);
   say(next, "a", "e.2");

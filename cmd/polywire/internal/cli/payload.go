@@ -47,15 +47,34 @@ func Piped(in io.Reader) bool {
 	return err == nil && (info.Mode()&os.ModeNamedPipe != 0 || info.Mode().IsRegular() && info.Size() > 0)
 }
 
-// PayloadJSON says a payload in JSON: null where there is none, and its bytes in
-// Base64 beside its content type where it cannot be translated.
-func PayloadJSON(p codec.Payload) (json.RawMessage, error) {
-	if p.Empty() {
-		return json.RawMessage("null"), nil
-	}
+// PayloadJSON says payloads in JSON: null where there is none, an array where
+// there are several, and bytes in Base64 beside their content type where they
+// cannot be translated.
+func PayloadJSON(several ...codec.Payload) (json.RawMessage, error) {
 	set, err := codec.NewSet(codec.JSON{}, protobuf.Codec{}, msgpack.Codec{})
 	if err != nil {
 		return nil, err
+	}
+	all := []json.RawMessage{}
+	for _, p := range several {
+		text, err := payloadJSON(set, p)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, text)
+	}
+	switch len(all) {
+	case 0:
+		return json.RawMessage("null"), nil
+	case 1:
+		return all[0], nil
+	}
+	return json.Marshal(all)
+}
+
+func payloadJSON(set *codec.Set, p codec.Payload) (json.RawMessage, error) {
+	if p.Empty() {
+		return json.RawMessage("null"), nil
 	}
 	j, err := set.Translate("", p, codec.TypeJSON)
 	if err != nil {

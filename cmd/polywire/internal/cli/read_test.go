@@ -90,4 +90,10 @@ func TestPayloadJSON(t *testing.T) {
 			t.Errorf("%v: %s, %v, want %s", c.payload, got, err, c.want)
 		}
 	}
+	number := codec.Payload{Type: codec.TypeJSON, Data: []byte("1")}
+	for want, several := range map[string][]codec.Payload{"null": {}, "1": {number}, "[1,null]": {number, {}}} {
+		if got, err := PayloadJSON(several...); err != nil || string(got) != want {
+			t.Errorf("%v: %s, %v, want %s", several, got, err, want)
+		}
+	}
 }
