@@ -1,6 +1,7 @@
-// Gosf is the first server of GOSF's document and its JavaScript client: an
-// endpoint that echoes, over Socket.IO. The client is the official one of
-// version 2, as it was; a Go client stands beside it.
+// Gosf has the programs of GOSF's document. The first server and its JavaScript
+// client: an endpoint that echoes, over Socket.IO; the client is the official
+// one of version 2, as it was, and a Go client stands beside it. And, in
+// document.go, controllers, failures, rooms, broadcasts and hooks.
 //
 // Run it, open the page that it names, and look into the browser's console.
 package main
@@ -8,6 +9,7 @@ package main
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -25,14 +27,14 @@ var page embed.FS
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := serve(ctx, "ws://127.0.0.1:9999", func(url string) error {
+	err := errors.Join(document(ctx, os.Stdout), serve(ctx, "ws://127.0.0.1:9999", func(url string) error {
 		if err := call(ctx, os.Stdout, url); err != nil {
 			return err
 		}
 		fmt.Println("the JavaScript client is at http" + url[len("ws"):] + "/client.html (Ctrl-C ends it)")
 		<-ctx.Done()
 		return nil
-	})
+	}))
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -67,3 +67,56 @@ func TestJavaScriptClient(t *testing.T) {
 		t.Errorf("it printed %q, want %q", got, want)
 	}
 }
+
+func TestDocument(t *testing.T) {
+	const want = `sample: success true, text "Hello World, I'd just like to say that I love you.", body map[], meta map[]
+sample: success true, text "Hello World, I'd just like to say hi.", body map[], meta map[]
+join: success false, text "no_room", body map[known:[chat friends]], meta map[]
+join: success true, text "joined chat", body map[], meta map[]
+join: success true, text "joined friends", body map[], meta map[]
+example: success true, text "Hello World"
+example: success true, text "Hello chat"
+say: success true, text "Hello friends"
+Client connected.
+Request received for sample endpoint.
+Request for sample endpoint was processed by the controller.
+Response for sample endpoint is being prepared.
+Response for sample endpoint was sent.
+Request received for sample endpoint.
+Request for sample endpoint was processed by the controller.
+Response for sample endpoint is being prepared.
+Response for sample endpoint was sent.
+Request received for say endpoint.
+Request for say endpoint was processed by the controller.
+Client connected.
+Request received for join endpoint.
+Request for join endpoint was processed by the controller.
+Response for join endpoint is being prepared.
+Response for join endpoint was sent.
+Request received for join endpoint.
+Request for join endpoint was processed by the controller.
+Response for join endpoint is being prepared.
+Response for join endpoint was sent.
+Request received for join endpoint.
+Request for join endpoint was processed by the controller.
+Response for join endpoint is being prepared.
+Response for join endpoint was sent.
+Broadcast for example endpoint is preparing to send to everybody.
+Broadcast for example endpoint was sent to everybody.
+Broadcast for example endpoint is preparing to send to chat.
+Broadcast for example endpoint was sent to chat.
+Broadcast for say endpoint is preparing to send to friends.
+Broadcast for say endpoint was sent to friends.
+Client disconnected.
+Client disconnected.
+`
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var out bytes.Buffer
+	if err := document(ctx, &out); err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != want {
+		t.Errorf("it printed\n%s\nwant\n%s", out.String(), want)
+	}
+}
