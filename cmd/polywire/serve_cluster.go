@@ -93,6 +93,7 @@ func (f *clusterFlags) start(ctx context.Context, logger *slog.Logger) (*engine,
 		}
 		if o.Cluster != nil {
 			logger.Info("looking for the other servers", "at", o.Cluster.Listen, "peers", o.Cluster.Peers)
+			defer notFoundYet(logger, o).Stop()
 		}
 		if e.embedded, err = natsembed.Start(ctx, o); err != nil {
 			return nil, err
@@ -107,10 +108,45 @@ func (f *clusterFlags) start(ctx context.Context, logger *slog.Logger) (*engine,
 		}
 	case f.nats == "":
 		return nil, nil //nolint:nilnil // alone
+	default:
+		logger.Info("connecting to the NATS server", "at", cli.HideUser(f.nats))
 	}
 	e.connect = connect
-	e.adapter = natscluster.New(natscluster.Options{Connect: connect, Logger: logger})
+	e.adapter = &openedUntil{natscluster.New(natscluster.Options{Connect: connect, Logger: logger}), func(stop func()) func() bool {
+		return context.AfterFunc(ctx, stop)
+	}}
 	return e, nil
+}
+
+// openedUntil is an adapter that ceases to wait for its NATS server when the
+// program is to end.
+type openedUntil struct {
+	cluster.Adapter
+
+	atEnd func(stop func()) (forget func() bool)
+}
+
+// Open implements [cluster.Adapter].
+func (a *openedUntil) Open(ctx context.Context, self cluster.Node, r cluster.Receiver) (cluster.Bus, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer a.atEnd(cancel)()
+	return a.Adapter.Open(ctx, self, r)
+}
+
+// foundWithin is how long the servers of a cluster may take to find each other
+// before something is said about it.
+const foundWithin = 5 * time.Second
+
+// notFoundYet says what the server inside waits for if that takes long: with a
+// directory it is not ready before it has found a majority of the servers.
+func notFoundYet(logger *slog.Logger, o natsembed.Options) *time.Timer {
+	if len(o.Cluster.Peers) == 0 && !o.NoJetStream { // almost always a mistake
+		logger.Warn("no --cluster-peers are given: this server waits for another one that has it among its own", "at", o.Cluster.Listen)
+	}
+	return time.AfterFunc(foundWithin, func() {
+		logger.Warn("less than a majority of the servers have been found: this one waits until they run", "peers", o.Cluster.Peers)
+	})
 }
 
 func (f *clusterFlags) natsOptions() []nats.Option {
@@ -313,11 +349,14 @@ func (e *engine) name(f *clusterFlags) string {
 }
 
 // join lets the server come into the cluster.
-func (e *engine) join(srv *polywire.Server) error {
+func (e *engine) join(ctx context.Context, srv *polywire.Server) error {
 	if e == nil {
 		return nil
 	}
 	if err := srv.Start(); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err() // what it waited for does not matter any more
+		}
 		return errors.Join(err, srv.Close())
 	}
 	e.log.Info("joined the cluster", "node", srv.Nodes().ID(), "nodes", len(srv.Nodes().List()))

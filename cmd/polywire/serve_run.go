@@ -140,7 +140,7 @@ func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
 	if err := r.show(a); err != nil {
 		return errors.Join(err, srv.Close())
 	}
-	if err := r.engine.join(srv); err != nil {
+	if err := r.engine.join(c.Context(), srv); err != nil {
 		return err
 	}
 	again := make(chan os.Signal, 1)

@@ -97,3 +97,15 @@ func TestPayloadJSON(t *testing.T) {
 		}
 	}
 }
+
+func TestHideUser(t *testing.T) {
+	for urls, want := range map[string]string{
+		"nats://a:4222":                     "nats://a:4222",
+		"nats://user:p@ss@a:4222,tls://t@b": "nats://a:4222,tls://b",
+		"user:pass@a":                       "nats://a",
+	} {
+		if got := HideUser(urls); got != want {
+			t.Errorf("%s: %s, want %s", urls, got, want)
+		}
+	}
+}

@@ -132,7 +132,7 @@ func (w *opened) open(ctx context.Context, f *placeFlags) (err error) {
 		connect = w.embedded.Connect
 	}
 	if w.conn, err = connect(nats.Name("polywire webhook")); err != nil {
-		return fmt.Errorf("--nats %s: %w", hideUser(f.nats), err)
+		return fmt.Errorf("--nats %s: %w", cli.HideUser(f.nats), err)
 	}
 	store, err := webhookstore.Open(ctx, w.conn, webhookstore.Bounds{}, f.first)
 	if err != nil {
@@ -160,19 +160,6 @@ func (f *placeFlags) natsOptions() []nats.Option {
 		opts = append(opts, nats.Token(token))
 	}
 	return opts
-}
-
-// hideUser leaves out what stands before the @ of URLs.
-func hideUser(urls string) string {
-	parts := strings.Split(urls, ",")
-	for i, u := range parts {
-		scheme, rest, found := strings.Cut(u, "://")
-		if !found {
-			scheme, rest = "nats", u
-		}
-		parts[i] = scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
-	}
-	return strings.Join(parts, ",")
 }
 
 // anywhere is a client for tools that make no requests: whether an endpoint may
