@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/wire"
@@ -102,29 +101,7 @@ func (s *session) packet(c *command, w words, p *wire.Packet) (bool, error) {
 // not be there, nor be different.
 func (s *session) number(c *command, p *wire.Packet) {
 	s.last++
-	p.ID, p.Key = s.last, s.keep(c.key)
-}
-
-// keptKeys is how many bytes of keys are allocated at once, and longestKept
-// how long a key may be to be among them.
-const (
-	keptKeys    = 256
-	longestKept = 40
-)
-
-// keep returns a key as a string. Usual ones share an allocation, since every
-// command has one: a string keeps its neighbours alive, and no more.
-func (s *session) keep(key []byte) string {
-	if len(key) > longestKept {
-		return string(key)
-	}
-	if s.kept.Cap()-s.kept.Len() < len(key) {
-		s.kept = strings.Builder{}
-		s.kept.Grow(keptKeys)
-	}
-	start := s.kept.Len()
-	s.kept.Write(key)
-	return s.kept.String()[start:]
+	p.ID, p.Key = s.last, s.kept.Of(c.key)
 }
 
 // reserved makes a packet of one of DRS's own actions; done is false for others.

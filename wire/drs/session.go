@@ -2,10 +2,10 @@ package drs
 
 import (
 	"errors"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/keep"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/wire"
 )
@@ -36,9 +36,9 @@ func (p *Protocol) NewSession(host wire.Host, dialled bool) wire.Session {
 type session struct {
 	host  wire.Host
 	keys  *keys
-	last  uint64          // number of the last command that came
-	kept  strings.Builder // keys that came lately
-	rooms bool            // room actions are the peer's to use
+	last  uint64       // number of the last command that came
+	kept  keep.Strings // keys that came lately
+	rooms bool         // room actions are the peer's to use
 }
 
 // jsonSession speaks JSON.

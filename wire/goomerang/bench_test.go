@@ -25,14 +25,17 @@ func BenchmarkSync(b *testing.B) {
 	s := goomerang.New().NewSession(wiretest.NewHost(kindText), goomerang.Side{})
 	ask := binaryFrame(sync + "\x12\x1b" + kindText + "\x18\x64\x20\x01" + then + "\x3a" + lp(string(hundred())))
 	var buf []byte
+	var p wire.Packet
+	var w transport.Writer
 	b.ReportAllocs()
 	for b.Loop() {
-		var p wire.Packet
+		p.Reset()
 		if ok, err := s.Decode(ask, &p); !ok || err != nil || p.Err != nil {
 			b.Fatal(p, err)
 		}
-		w := transport.NewWriter(bare{}, buf[:0])
-		if err := s.Encode(&w, &wire.Packet{Type: wire.Reply, ID: p.ID, Key: p.Key, Payload: p.Payload}); err != nil {
+		p.Type = wire.Reply
+		w.Reset(bare{}, buf[:0])
+		if err := s.Encode(&w, &p); err != nil {
 			b.Fatal(err)
 		}
 		buf = w.Bytes()
@@ -45,13 +48,15 @@ func BenchmarkPlain(b *testing.B) {
 	plain := binaryFrame("\x12\x1b" + kindText + "\x18\x64" + then + "\x3a" + lp(string(hundred())))
 	out := wire.Packet{Type: wire.Message, Kind: kindText, Payload: codec.Payload{Type: codec.TypeProtobuf, Data: hundred()}}
 	var buf []byte
+	var p wire.Packet
+	var w transport.Writer
 	b.ReportAllocs()
 	for b.Loop() {
-		var p wire.Packet
+		p.Reset()
 		if ok, err := s.Decode(plain, &p); !ok || err != nil || p.Err != nil {
 			b.Fatal(p, err)
 		}
-		w := transport.NewWriter(bare{}, buf[:0])
+		w.Reset(bare{}, buf[:0])
 		if err := s.Encode(&w, &out); err != nil {
 			b.Fatal(err)
 		}

@@ -57,20 +57,19 @@ type saying struct {
 	failure  *wire.ErrorBody
 }
 
-// say returns what a packet is in the words of a Frame.
-func (s *session) say(p *wire.Packet) (saying, error) {
-	y := saying{headers: p.Header, payload: p.Payload.Data}
+// say puts a packet into the words of a Frame; y is empty.
+func (s *session) say(y *saying, p *wire.Packet) (err error) {
+	y.headers, y.payload = p.Header, p.Payload.Data
 	switch {
 	case len(p.Args) > 0:
-		return y, errArguments
+		return errArguments
 	case len(p.Header) > MaxHeaders:
-		return y, errManyHeaders
+		return errManyHeaders
 	case p.Payload.Type != codec.TypeProtobuf && !p.Payload.Empty():
-		return y, errContent
+		return errContent
 	case p.ID > maxCallID:
-		return y, errBigID
+		return errBigID
 	}
-	var err error
 	switch p.Type {
 	case wire.Message:
 		y.kind, err = s.kind(p)
@@ -94,12 +93,12 @@ func (s *session) say(p *wire.Packet) (saying, error) {
 			err = errNoError
 		}
 	default:
-		err = s.sayCommand(&y, p)
+		err = s.sayCommand(y, p)
 	}
 	if err == nil && !utf8.ValidString(y.key) {
 		err = errNotUTF8
 	}
-	return y, err
+	return err
 }
 
 // sayCommand is say for what concerns rooms.
@@ -151,13 +150,18 @@ func (y *saying) commandSize() int {
 	return size
 }
 
+// A tag below 16 is one byte: the number and what follows.
+const (
+	varint = byte(protowire.VarintType)
+	length = byte(protowire.BytesType)
+)
+
 // append appends a Frame, its fields in the order of their numbers and
 // headers in the order of their names.
 func (y *saying) append(dst []byte, u *uuids, now time.Time) ([]byte, error) {
 	switch {
 	case y.sync && y.id != 0:
-		dst = protowire.AppendTag(dst, fieldUUID, protowire.BytesType)
-		dst = u.append(append(dst, uuidBytes), y.id)
+		dst = u.append(append(dst, fieldUUID<<3|length, uuidBytes), y.id)
 	case y.sync:
 		dst = appendText(dst, fieldUUID, y.key)
 	}
@@ -171,10 +175,10 @@ func (y *saying) append(dst []byte, u *uuids, now time.Time) ([]byte, error) {
 		size = len(payload)
 	}
 	if size > 0 {
-		dst = protowire.AppendVarint(protowire.AppendTag(dst, fieldPayloadSize, protowire.VarintType), uint64(size))
+		dst = appendVarint(append(dst, fieldPayloadSize<<3|varint), uint64(size))
 	}
 	if y.sync {
-		dst = protowire.AppendVarint(protowire.AppendTag(dst, fieldSync, protowire.VarintType), 1)
+		dst = append(dst, fieldSync<<3|varint, 1)
 	}
 	dst = appendTime(dst, now)
 	var ok bool
@@ -184,7 +188,7 @@ func (y *saying) append(dst []byte, u *uuids, now time.Time) ([]byte, error) {
 	if size == 0 {
 		return dst, nil
 	}
-	dst = protowire.AppendVarint(protowire.AppendTag(dst, fieldPayload, protowire.BytesType), uint64(size))
+	dst = appendVarint(append(dst, fieldPayload<<3|length), uint64(size))
 	if !y.command {
 		return append(dst, payload...), nil
 	}
@@ -192,7 +196,7 @@ func (y *saying) append(dst []byte, u *uuids, now time.Time) ([]byte, error) {
 	if y.innerHas {
 		dst = appendText(dst, fieldInner, y.inner)
 		if len(y.payload) > 0 {
-			dst = protowire.AppendBytes(protowire.AppendTag(dst, fieldMessage, protowire.BytesType), y.payload)
+			dst = append(appendVarint(append(dst, fieldMessage<<3|length), uint64(len(y.payload))), y.payload...)
 		}
 	}
 	return dst, nil
@@ -205,11 +209,9 @@ func appendTime(dst []byte, now time.Time) []byte {
 	if nanos > 0 {
 		size += 1 + protowire.SizeVarint(nanos)
 	}
-	dst = protowire.AppendTag(dst, fieldCreation, protowire.BytesType)
-	dst = protowire.AppendVarint(dst, uint64(size))
-	dst = protowire.AppendVarint(protowire.AppendTag(dst, 1, protowire.VarintType), seconds)
+	dst = protowire.AppendVarint(append(dst, fieldCreation<<3|length, byte(size), 1<<3|varint), seconds)
 	if nanos > 0 {
-		dst = protowire.AppendVarint(protowire.AppendTag(dst, 2, protowire.VarintType), nanos)
+		dst = protowire.AppendVarint(append(dst, 2<<3|varint), nanos)
 	}
 	return dst
 }
@@ -241,12 +243,20 @@ func appendHeaders(dst []byte, headers map[string]string, prefix string) ([]byte
 	return dst, true
 }
 
-// appendText appends a string field; an empty one is left out.
+// appendVarint is protowire.AppendVarint, without a call where a byte is enough.
+func appendVarint(dst []byte, v uint64) []byte {
+	if v < 0x80 {
+		return append(dst, byte(v))
+	}
+	return protowire.AppendVarint(dst, v)
+}
+
+// appendText appends a string field, whose number is below 16; an empty one is left out.
 func appendText(dst []byte, num protowire.Number, s string) []byte {
 	if s == "" {
 		return dst
 	}
-	return protowire.AppendString(protowire.AppendTag(dst, num, protowire.BytesType), s)
+	return append(appendVarint(append(dst, byte(num)<<3|length), uint64(len(s))), s...)
 }
 
 func textSize(num protowire.Number, s string) int {

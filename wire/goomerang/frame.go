@@ -60,8 +60,11 @@ func (f *fields) tag() (protowire.Number, protowire.Type, error) {
 		return protowire.Number(b[0] >> 3), protowire.Type(b[0] & 7), nil
 	}
 	num, t, n := protowire.ConsumeTag(*f)
-	if n < 0 {
+	switch {
+	case n < 0:
 		return 0, 0, broken(n)
+	case num > protowire.MaxValidNumber:
+		return 0, 0, errEncoding
 	}
 	*f = (*f)[n:]
 	return num, t, nil
@@ -100,6 +103,10 @@ func (f *fields) varint(t protowire.Type, v *uint64) error {
 	if t != protowire.VarintType {
 		return errWireType
 	}
+	if b := *f; len(b) > 0 && b[0] < 0x80 { // very often
+		*v, *f = uint64(b[0]), b[1:]
+		return nil
+	}
 	u, n := protowire.ConsumeVarint(*f)
 	if n < 0 {
 		return broken(n)
@@ -110,6 +117,10 @@ func (f *fields) varint(t protowire.Type, v *uint64) error {
 
 // skip consumes the value of a field that we do not know.
 func (f *fields) skip(num protowire.Number, t protowire.Type) error {
+	if t == protowire.VarintType {
+		var v uint64
+		return f.varint(t, &v)
+	}
 	n := protowire.ConsumeFieldValue(num, t, *f)
 	if n < 0 {
 		return broken(n)
@@ -143,9 +154,69 @@ type frame struct {
 	headers             map[string]string
 }
 
+// usual reads fields as long as they are what nearly all frames have, shorter
+// than 128 bytes and right, and returns what is left.
+func (f *frame) usual(b []byte) []byte {
+	for len(b) >= 2 && b[1] < 0x80 {
+		end := 2 + int(b[1])
+		switch b[0] {
+		case fieldPayloadSize<<3 | varint:
+			b = b[2:]
+			continue
+		case fieldSync<<3 | varint:
+			f.sync, b = b[1] != 0, b[2:]
+			continue
+		}
+		if end > len(b) {
+			return b
+		}
+		v := b[2:end:end]
+		switch b[0] {
+		case fieldUUID<<3 | length:
+			if !utf8.Valid(v) {
+				return b
+			}
+			f.uuid = v
+		case fieldKind<<3 | length:
+			if !utf8.Valid(v) {
+				return b
+			}
+			f.kind = v
+		case fieldCreation<<3 | length:
+			if !numbers(v) {
+				return b
+			}
+		case fieldPayload<<3 | length:
+			f.payload = v
+		default:
+			return b
+		}
+		b = b[end:]
+	}
+	return b
+}
+
+// numbers reports whether b is a message of varints of at most nine bytes.
+func numbers(b []byte) bool {
+	for len(b) > 0 {
+		if t := b[0]; t < 1<<3 || t >= 0x80 || t&7 != varint {
+			return false
+		}
+		n := 1
+		for n < len(b) && n < 9 && b[n] >= 0x80 {
+			n++
+		}
+		if n == len(b) || b[n] >= 0x80 {
+			return false
+		}
+		b = b[n+1:]
+	}
+	return true
+}
+
 // read reads a Frame; of what occurs twice the last counts.
 func (f *frame) read(data []byte) error {
-	for r := fields(data); len(r) > 0; {
+	for r := fields(f.usual(data)); len(r) > 0; r = f.usual(r) {
 		num, t, err := r.tag()
 		if err != nil {
 			return err

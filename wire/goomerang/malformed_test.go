@@ -38,6 +38,8 @@ func malformed(t testing.TB) []wrong {
 		{"\xff", "unexpected end"},
 		{"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "not a protobuf message"},
 		{"\x00", "not a protobuf message"},
+		{kind + "\xa0\xf8\xff\xff00", "not a protobuf message"},
+		{kind + "\xf8\xff\xff\xff\x0f0" + "\x80\x80\x80\x80\x100", "not a protobuf message"},
 		{"\x12", "field 2: unexpected end"},
 		{"\x12\x05abc", "field 2: unexpected end"},
 		{"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "field 2: unexpected end"},

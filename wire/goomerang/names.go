@@ -16,10 +16,19 @@ type fullName = protoreflect.FullName
 type names struct {
 	mu    sync.Mutex
 	known atomic.Pointer[map[string]string]
+	// first has for each length, or several, the name that was asked for
+	// first: where few are in use nothing is looked up in the map.
+	first [8]atomic.Pointer[string]
 }
+
+// place is where the names of a length would be.
+func (n *names) place(length int) *atomic.Pointer[string] { return &n.first[length%len(n.first)] }
 
 // linked returns b as a string, and whether a message of that name is linked in.
 func (n *names) linked(b []byte) (string, bool) {
+	if first := n.place(len(b)).Load(); first != nil && *first == string(b) {
+		return *first, true
+	}
 	if known := n.known.Load(); known != nil {
 		if name, ok := (*known)[string(b)]; ok {
 			return name, true
@@ -30,6 +39,9 @@ func (n *names) linked(b []byte) (string, bool) {
 
 // has reports whether a message of the name is linked in.
 func (n *names) has(name string) bool {
+	if first := n.place(len(name)).Load(); first != nil && *first == name {
+		return true
+	}
 	if known := n.known.Load(); known != nil {
 		if _, ok := (*known)[name]; ok {
 			return true
@@ -51,5 +63,6 @@ func (n *names) ask(name string) (string, bool) {
 	}
 	more[name] = name
 	n.known.Store(&more)
+	n.place(len(name)).CompareAndSwap(nil, &name)
 	return name, true
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/keep"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/wire"
 )
@@ -50,7 +51,8 @@ type session struct {
 	wire  *Protocol
 	host  wire.Host
 	uuids uuids
-	last  uint64 // number of the last call that came
+	last  uint64       // number of the last call that came
+	kept  keep.Strings // uuids that came lately
 }
 
 // Decode reads a Frame; the payload stays in place. Answers that this side has
@@ -98,7 +100,7 @@ func (s *session) Decode(f transport.Frame, p *wire.Packet) (bool, error) {
 // be there, nor be different.
 func (s *session) number(in *frame, p *wire.Packet) {
 	s.last++
-	p.ID, p.Key = s.last, string(in.uuid)
+	p.ID, p.Key = s.last, s.kept.Of(in.uuid)
 }
 
 // carry puts a message into a packet, or why it is refused.
@@ -193,7 +195,8 @@ func inner(headers map[string]string) map[string]string {
 // Encode writes a Frame as a binary message. The room of a message is not said:
 // Goomerang does not tell it.
 func (s *session) Encode(w *transport.Writer, p *wire.Packet) error {
-	y, err := s.say(p)
+	var y saying
+	err := s.say(&y, p)
 	if err != nil {
 		return unsayable(p.Type, err)
 	}
