@@ -65,3 +65,19 @@ func BenchmarkVerify(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSign is one signature, as of each delivery.
+func BenchmarkSign(b *testing.B) {
+	signer, err := NewSigner(secret(b, v1Secret))
+	if err != nil {
+		b.Fatal(err)
+	}
+	body := bytes.Repeat([]byte("a"), 250)
+	now := time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := signer.Sign("msg_26CharactersAsTheyAreMade1", now, body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -109,6 +109,7 @@ func (c *Client) Close() error {
 type Destination struct {
 	client  *Client
 	url     *url.URL
+	request *http.Request // what all requests have in common
 	header  http.Header
 	timeout time.Duration
 	format  Format
@@ -138,6 +139,9 @@ func (c *Client) Prepare(e Endpoint) (*Destination, error) {
 	d := &Destination{
 		client: c, url: u, timeout: e.Timeout, format: e.Format, secret: e.Secrets[0],
 		header: make(http.Header, len(e.Headers)+8),
+		request: &http.Request{
+			Method: http.MethodPost, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody,
+		},
 	}
 	if e.Format == FormatStandard {
 		if d.signer, err = NewSigner(e.Secrets...); err != nil {
@@ -197,15 +201,12 @@ func (d *Destination) do(ctx context.Context, id, eventType string, body []byte,
 		return nil, requestError{err}
 	}
 	u := *d.url
-	r := (&http.Request{
-		Method: http.MethodPost, URL: &u, Host: u.Host, Header: header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		ContentLength: int64(len(body)),
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		GetBody:       func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil },
-	}).WithContext(ctx)
-	if len(body) == 0 {
-		r.Body, r.GetBody = http.NoBody, nil
+	r := d.request.WithContext(ctx)
+	r.URL, r.Header = &u, header
+	if len(body) > 0 {
+		r.ContentLength = int64(len(body))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		r.Body, _ = r.GetBody()
 	}
 	return d.client.http.Do(r)
 }

@@ -42,11 +42,12 @@ func (e Event) Body(f Format) ([]byte, error) {
 	if f != FormatStandard && f != FormatGost {
 		return nil, errors.New("webhook: no such format")
 	}
-	data, err := encodeData(e.Data)
-	if err != nil {
-		return nil, fmt.Errorf("webhook: the event's data cannot be encoded: %w", err)
+	room := 256
+	raw, ok := e.Data.(json.RawMessage)
+	if ok {
+		room = len(raw)
 	}
-	b := make([]byte, 0, len(e.Type)+len(data)+96)
+	b := make([]byte, 0, len(e.Type)+room+96)
 	if f == FormatGost {
 		b = append(append(b, `{"event":"`...), e.Type...) // a type needs no escapes
 		b = strconv.AppendInt(append(b, `","timestamp":`...), e.Time.Unix(), 10)
@@ -58,18 +59,21 @@ func (e Event) Body(f Format) ([]byte, error) {
 		}
 		b = append(at.AppendFormat(append(b, `","timestamp":"`...), time.RFC3339Nano), '"')
 	}
-	return append(append(append(b, `,"data":`...), data...), '}'), nil
+	b, err := appendData(append(b, `,"data":`...), e.Data)
+	if err != nil {
+		return nil, fmt.Errorf("webhook: the event's data cannot be encoded: %w", err)
+	}
+	return append(b, '}'), nil
 }
 
-// encodeData returns data as compact JSON. Letters that mean something in HTML stay.
-func encodeData(v any) ([]byte, error) {
-	var b bytes.Buffer
+// appendData appends data as compact JSON. Letters that mean something in HTML stay.
+func appendData(to []byte, v any) ([]byte, error) {
+	b := bytes.NewBuffer(to)
 	if raw, ok := v.(json.RawMessage); ok && raw != nil {
-		b.Grow(len(raw))
-		err := json.Compact(&b, raw)
+		err := json.Compact(b, raw)
 		return b.Bytes(), err
 	}
-	enc := json.NewEncoder(&b)
+	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return nil, err

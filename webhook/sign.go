@@ -9,8 +9,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -57,7 +59,10 @@ func validID(id string) bool {
 
 // Signer signs messages as Standard Webhooks says. It is immutable and safe
 // for concurrent use.
-type Signer struct{ secrets []Secret }
+type Signer struct {
+	secrets []Secret
+	idle    []sync.Pool // of *mac, one for each secret: what is made of a key is made once
+}
 
 // NewSigner returns a signer with 1 to 16 secrets, whsec_ or whsk_. All of them
 // sign each message: while a secret is being replaced, give the new one and the
@@ -71,7 +76,7 @@ func NewSigner(secrets ...Secret) (*Signer, error) {
 			return nil, badSecret("a signer needs secrets that begin with whsec_ or whsk_")
 		}
 	}
-	return &Signer{append([]Secret(nil), secrets...)}, nil
+	return &Signer{append([]Secret(nil), secrets...), make([]sync.Pool, len(secrets))}, nil
 }
 
 // Sign returns the value of the header webhook-signature: the signatures of all
@@ -79,22 +84,33 @@ func NewSigner(secrets ...Secret) (*Signer, error) {
 // byte by byte as it is sent. Errors wrap [ErrID], or are about a time before
 // 1970.
 func (s *Signer) Sign(id string, at time.Time, body []byte) (string, error) {
+	signature, _, err := s.sign(id, at, body)
+	return signature, err
+}
+
+// sign is Sign, and returns the time as it was signed.
+func (s *Signer) sign(id string, at time.Time, body []byte) (signature, stamp string, err error) {
 	if !validID(id) {
-		return "", ErrID
+		return "", "", ErrID
 	}
-	stamp := strconv.FormatInt(at.Unix(), 10)
+	stamp = strconv.FormatInt(at.Unix(), 10)
 	if at.Unix() < 0 || len(stamp) > maxTimestampDigits {
-		return "", fmt.Errorf("webhook: the time %v cannot be signed", at)
+		return "", "", fmt.Errorf("webhook: the time %v cannot be signed", at)
 	}
-	var out []byte
-	var whole []byte // v1a signs one slice
+	out := make([]byte, 0, 48*len(s.secrets)) // a v1 has 47, a v1a more
+	var whole []byte                          // v1a signs one slice
 	for i, secret := range s.secrets {
 		if i > 0 {
 			out = append(out, ' ')
 		}
 		if secret.key().prefix == symmetricPrefix {
 			out = append(out, "v1,"...)
-			out = base64.StdEncoding.AppendEncode(out, signSymmetric(secret, id, stamp, body))
+			m, ok := s.idle[i].Get().(*mac)
+			if !ok {
+				m = newMAC(secret)
+			}
+			out = base64.StdEncoding.AppendEncode(out, m.sign(id, stamp, body))
+			s.idle[i].Put(m)
 			continue
 		}
 		if whole == nil {
@@ -103,29 +119,43 @@ func (s *Signer) Sign(id string, at time.Time, body []byte) (string, error) {
 		out = append(out, "v1a,"...)
 		out = base64.StdEncoding.AppendEncode(out, ed25519.Sign(secret.key().bytes, whole))
 	}
-	return string(out), nil
+	return string(out), stamp, nil
 }
 
 // SetHeaders signs a message and sets its three headers. Errors: as of
 // [Signer.Sign]; no header is set then.
 func (s *Signer) SetHeaders(h http.Header, id string, at time.Time, body []byte) error {
-	signature, err := s.Sign(id, at, body)
+	signature, stamp, err := s.sign(id, at, body)
 	if err != nil {
 		return err
 	}
-	h[HeaderID] = []string{id}
-	h[HeaderTimestamp] = []string{strconv.FormatInt(at.Unix(), 10)}
-	h[HeaderSignature] = []string{signature}
+	values := [...]string{id, stamp, signature}
+	h[HeaderID], h[HeaderTimestamp], h[HeaderSignature] = values[0:1:1], values[1:2:2], values[2:3:3]
 	return nil
 }
 
+// mac makes symmetric signatures with one key, one at a time.
+type mac struct {
+	hash hash.Hash
+	buf  []byte // what is before the body, and then the signature
+}
+
+func newMAC(secret Secret) *mac {
+	return &mac{hmac.New(sha256.New, secret.key().bytes), make([]byte, 0, 320)}
+}
+
+// sign returns a signature that is good until the next one.
+func (m *mac) sign(id, stamp string, body []byte) []byte {
+	m.hash.Reset()
+	m.buf = append(append(append(append(m.buf[:0], id...), '.'), stamp...), '.')
+	m.hash.Write(m.buf)
+	m.hash.Write(body)
+	m.buf = m.hash.Sum(m.buf[:0])
+	return m.buf
+}
+
 func signSymmetric(secret Secret, id, stamp string, body []byte) []byte {
-	mac := hmac.New(sha256.New, secret.key().bytes)
-	head := make([]byte, 0, 320)
-	head = append(append(append(append(head, id...), '.'), stamp...), '.')
-	mac.Write(head)
-	mac.Write(body)
-	return mac.Sum(nil)
+	return newMAC(secret).sign(id, stamp, body)
 }
 
 func signedContent(id, stamp string, body []byte) []byte {

@@ -1,12 +1,15 @@
 package webhook
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -335,6 +338,35 @@ func TestRotation(t *testing.T) {
 			t.Errorf("step %d: got secret %d and %v, want %d and %v", i, got.Secret, err, step.fits, step.want)
 		}
 	}
+}
+
+// TestSignTogether signs different messages with one signer at the same time.
+func TestSignTogether(t *testing.T) {
+	list := []Secret{GenerateSecret(), GenerateSecret()}
+	signer, err := NewSigner(list...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1_750_000_000, 0)
+	verifiers := []*Verifier{verifierAt(t, now, list[0]), verifierAt(t, now, list[1])}
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Go(func() {
+			for n := range 50 {
+				id, body := fmt.Sprintf("msg_%d_%d", g, n), bytes.Repeat([]byte{byte(n)}, 10*g*n)
+				h := make(http.Header)
+				if err := signer.SetHeaders(h, id, now, body); err != nil {
+					t.Error(err)
+				}
+				for i, v := range verifiers {
+					if m, err := v.Verify(h, body); err != nil || m.ID != id {
+						t.Errorf("%s, secret %d: got %s, %v", id, i, m.ID, err)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestSignerRefuses(t *testing.T) {

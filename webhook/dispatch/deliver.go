@@ -138,13 +138,13 @@ func (d *Dispatcher) settle(ctx context.Context, t *target, del *delivery, a web
 			return fmt.Errorf("dispatch: the next try could not be queued: %w", err)
 		}
 	}
-	return d.note(ctx, t, e)
+	return d.note(ctx, t, del, e)
 }
 
 // note keeps an attempt and tells of it. What was delivered is not repeated because
 // that fails; what was given up then becomes a dead letter, so that somebody sees it.
-func (d *Dispatcher) note(ctx context.Context, t *target, e Entry) error {
-	d.settled.remember(e)
+func (d *Dispatcher) note(ctx context.Context, t *target, del *delivery, e Entry) error {
+	d.settled.add(del.key(), e.Attempt.Try)
 	err := d.log(ctx, e)
 	t.counts.note(e)
 	d.stats.note(e)
@@ -192,7 +192,7 @@ func (d *Dispatcher) log(ctx context.Context, e Entry) error {
 
 // drop gives up a delivery to a disabled endpoint.
 func (d *Dispatcher) drop(ctx context.Context, t *target, del *delivery) error {
-	return d.note(ctx, t, Entry{
+	return d.note(ctx, t, del, Entry{
 		Endpoint: del.endpoint, Type: del.event.Type, State: StateDropped, Accepted: del.event.Accepted, Replay: del.replay,
 		Attempt: webhook.Attempt{
 			ID: del.event.ID, Try: del.try, Start: time.Now(), Class: webhook.ClassCanceled, Error: "the endpoint is disabled",
@@ -247,7 +247,7 @@ func (d *Dispatcher) deliverOrdered(ctx context.Context, m *queue.Delivery) erro
 			return errClosing
 		}
 		e, wait, again := t.outcome(del, a)
-		if err := d.note(ctx, t, e); err != nil || !again {
+		if err := d.note(ctx, t, del, e); err != nil || !again {
 			return err
 		}
 		del.try++

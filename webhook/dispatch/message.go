@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +36,8 @@ type delivery struct {
 	try      int // from 1
 	parked   int
 	replay   string
+
+	digest [16]byte // see key; all zeros: not made yet
 }
 
 // id is the same for whoever makes it of the same event, endpoint and replay, so
@@ -46,11 +47,17 @@ func (d *delivery) id() string {
 	return hex.EncodeToString(key[:])
 }
 
-// key is the id in fewer bytes. No part of it has a line feed.
-func (d *delivery) key() (key [16]byte) {
-	sum := sha256.Sum256([]byte(d.endpoint + "\n" + d.event.ID + "\n" + d.replay))
-	copy(key[:], sum[:])
-	return key
+// key is the id in fewer bytes. No part of it has a line feed, and none changes once it
+// was asked for.
+func (d *delivery) key() [16]byte {
+	if d.digest == ([16]byte{}) {
+		b := make([]byte, 0, 640) // longer than ids are
+		b = append(append(b, d.endpoint...), '\n')
+		b = append(append(b, d.event.ID...), '\n')
+		sum := sha256.Sum256(append(b, d.replay...))
+		copy(d.digest[:], sum[:])
+	}
+	return d.digest
 }
 
 // message returns the message of a delivery.
@@ -71,7 +78,7 @@ func (d *delivery) message(queueName string) queue.Message {
 	if d.replay != "" {
 		header[headerReplay] = d.replay
 	}
-	maps.Copy(header, traceOf(d.event.Trace))
+	copyTrace(header, d.event.Trace)
 	return queue.Message{
 		Queue: queueName, ID: id, Key: d.endpoint, Kind: d.event.Type, Header: header,
 		Payload: codec.Payload{Type: typeJSON, Data: d.event.Data},
@@ -82,19 +89,21 @@ func (d *delivery) message(queueName string) queue.Message {
 const maxTraceBytes = 512
 
 // traceOf returns the fields of a W3C trace context; nil: there is none.
-func traceOf(header map[string]string) map[string]string {
-	var trace map[string]string
-	for _, name := range []string{"traceparent", "tracestate"} {
-		v := header[name]
+func traceOf(header map[string]string) map[string]string { return copyTrace(nil, header) }
+
+// copyTrace adds the fields of a trace context to a map, which is made if need be.
+func copyTrace(to, from map[string]string) map[string]string {
+	for _, name := range [...]string{"traceparent", "tracestate"} {
+		v := from[name]
 		if v == "" || len(v) > maxTraceBytes || !utf8.ValidString(v) {
 			continue
 		}
-		if trace == nil {
-			trace = make(map[string]string)
+		if to == nil {
+			to = make(map[string]string)
 		}
-		trace[name] = v
+		to[name] = v
 	}
-	return trace
+	return to
 }
 
 // errMessage says that a message of our queues is not one of ours.
@@ -127,14 +136,23 @@ func parseDelivery(m *queue.Message) (*delivery, error) {
 	return d, nil
 }
 
+// checkStored is for events that somebody else may have written.
 func checkStored(e Stored) error {
+	if err := checkNames(e); err != nil {
+		return err
+	}
+	if !json.Valid(e.Data) {
+		return fmt.Errorf("%w: the event's data is no JSON", ErrInvalid)
+	}
+	return nil
+}
+
+func checkNames(e Stored) error {
 	switch {
 	case !validID(e.ID):
 		return fmt.Errorf("%w: %w", ErrInvalid, webhook.ErrID)
 	case !webhook.ValidType(e.Type):
 		return fmt.Errorf("%w: %w: %.150q", ErrInvalid, webhook.ErrType, e.Type)
-	case !json.Valid(e.Data):
-		return fmt.Errorf("%w: the event's data is no JSON", ErrInvalid)
 	case e.Time.Year() < 1970 || e.Time.Year() > 9999:
 		return fmt.Errorf("%w: the event's time", ErrInvalid)
 	}

@@ -38,7 +38,7 @@ func TestDeliveryMessage(t *testing.T) {
 	d := someDelivery()
 	m := d.message("q")
 	got, err := parseDelivery(&m)
-	if err != nil || !reflect.DeepEqual(got, d) {
+	if err != nil || got.key() != d.key() || !reflect.DeepEqual(got, d) {
 		t.Errorf("got %+v, %v, want %+v", got, err, d)
 	}
 	ids := map[string]string{}

@@ -54,8 +54,8 @@ func (d *Dispatcher) stored(e webhook.Event, now time.Time) (Stored, error) {
 	if d.isClosed() {
 		return Stored{}, ErrClosed
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+	b := bytes.NewBuffer(make([]byte, 0, 512))
+	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(e.Data); err != nil {
 		return Stored{}, fmt.Errorf("%w: the event's data cannot be encoded: %w", ErrInvalid, err)
@@ -65,7 +65,7 @@ func (d *Dispatcher) stored(e webhook.Event, now time.Time) (Stored, error) {
 		return Stored{}, fmt.Errorf("%w: the event's data has %d bytes, more than %d", ErrInvalid, len(data), d.o.MaxEventBytes)
 	}
 	s := Stored{ID: e.ID, Type: e.Type, Time: e.Time, Accepted: now, Data: data, Trace: traceOf(e.Trace)}
-	if err := checkStored(s); err != nil {
+	if err := checkNames(s); err != nil { // the encoder made the data: it is JSON
 		return Stored{}, err
 	}
 	return s, nil

@@ -25,6 +25,7 @@ const (
 	recentWindow = 10 * time.Second // before the last attempt; servers save acknowledgements ten times a second
 )
 
+// add notes that a try was made, and all that follows from it is in the queue.
 func (s *settled) add(id [16]byte, try int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,7 +51,7 @@ func (s *settled) has(id [16]byte, try int) bool {
 	return s.tries[id] >= try
 }
 
-// remember notes that a try was made, and all that follows from it is in the queue.
+// remember notes that a try was made, of which an entry tells.
 func (s *settled) remember(e Entry) {
 	d := delivery{endpoint: e.Endpoint, event: Stored{ID: e.Attempt.ID}, replay: e.Replay}
 	s.add(d.key(), e.Attempt.Try)

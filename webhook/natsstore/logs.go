@@ -34,10 +34,10 @@ func (s *Events) Bounded() bool { return s.bounded }
 
 // Append implements dispatch.Events.
 func (s *Events) Append(ctx context.Context, e dispatch.Stored) error {
-	data := appendStored(make([]byte, 0, len(e.Data)+256), e)
-	m := &nats.Msg{Subject: s.prefix + drawer(e.ID) + "." + e.Type, Data: data, Header: nats.Header{}}
-	m.Header.Set("Nats-Msg-Id", escape(e.ID))
-	err := s.append(ctx, m)
+	err := s.append(ctx, &nats.Msg{
+		Subject: s.prefix + drawer(e.ID) + "." + e.Type, Header: nats.Header{nats.MsgIdHdr: {escape(e.ID)}},
+		Data: appendStored(make([]byte, 0, len(e.Data)+256), e),
+	})
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && s.bounded && full(api) {
 		return fmt.Errorf("%w: %w", dispatch.ErrFull, err)
 	}

@@ -224,16 +224,27 @@ func fits(id string) bool { return len(id) <= webhook.MaxIDBytes }
 // and '_' become =XX, in hexadecimal.
 func escape(id string) string {
 	const hex = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := range len(id) {
-		switch ch := id[i]; {
-		case ch >= 'a' && ch <= 'z', ch >= 'A' && ch <= 'Z', ch >= '0' && ch <= '9', ch == '-', ch == '_':
-			b.WriteByte(ch)
-		default:
-			b.WriteString("=" + string(hex[ch>>4]) + string(hex[ch&15]))
+	n := 0
+	for n < len(id) && plain(id[n]) {
+		n++
+	}
+	if n == len(id) {
+		return id
+	}
+	b := append(make([]byte, 0, len(id)+16), id[:n]...)
+	for ; n < len(id); n++ {
+		if ch := id[n]; plain(ch) {
+			b = append(b, ch)
+		} else {
+			b = append(b, '=', hex[ch>>4], hex[ch&15])
 		}
 	}
-	return b.String()
+	return string(b)
+}
+
+// plain reports whether a byte stays as it is.
+func plain(ch byte) bool {
+	return ch >= 'a' && ch <= 'z' || ch >= 'A' && ch <= 'Z' || ch >= '0' && ch <= '9' || ch == '-' || ch == '_'
 }
 
 // unescape is the way back; false: escape never made it.

@@ -1,6 +1,7 @@
 package natsstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,6 +41,8 @@ const (
 	batchMessages = 256
 	batchBytes    = 4 << 20
 	batchSilence  = 5 * time.Second // nothing comes for so long: it was lost on the way
+
+	appendPatience = 5 * time.Second // with the confirmation, of callers who set no bound
 
 	// Servers that have just elected a stream's leader do not all answer for it at
 	// once: a request that reaches none is repeated for so long, after such pauses.
@@ -141,10 +144,40 @@ func (s *stream) readOnce(ctx context.Context, req []byte, single bool, visit fu
 	}
 }
 
-// append stores a message, and waits for the confirmation.
+// append stores a message, and waits for the confirmation. It is what nats.go's
+// PublishMsg does without what that spends on options, and on reading confirmations.
 func (s *stream) append(ctx context.Context, m *nats.Msg) error {
-	_, err := s.js.PublishMsg(ctx, m, jetstream.WithRetryWait(electionPause), jetstream.WithRetryAttempts(int(electionPatience/electionPause)))
-	return err
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, appendPatience)
+		defer cancel()
+	}
+	return untilHeard(ctx, func() error {
+		answer, err := s.nc.RequestMsgWithContext(ctx, m)
+		if err != nil {
+			return err
+		}
+		return confirmed(answer.Data)
+	})
+}
+
+// confirmed reads the answer to a message that was to be stored. A good one
+// begins with the stream's name, and is not read further; a bad one has an error.
+func confirmed(answer []byte) error {
+	if bytes.HasPrefix(answer, []byte(`{"stream":"`)) && !bytes.Contains(answer, []byte(`"error"`)) {
+		return nil
+	}
+	var ack struct {
+		Error  *jetstream.APIError `json:"error"`
+		Stream string              `json:"stream"`
+	}
+	switch err := json.Unmarshal(answer, &ack); {
+	case err != nil || ack.Error == nil && ack.Stream == "":
+		return fmt.Errorf("%w: a confirmation", errAnswer)
+	case ack.Error != nil:
+		return ack.Error
+	}
+	return nil
 }
 
 func parse(m *nats.Msg) (message, error) {
