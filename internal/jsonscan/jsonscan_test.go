@@ -138,6 +138,7 @@ func FuzzValid(f *testing.F) {
 		if len(data) > 0 && data[0] == '"' {
 			comparePlain(t, data)
 		}
+		compareQuick(t, data)
 	})
 }
 
@@ -152,6 +153,22 @@ func comparePlain(t *testing.T, data []byte) {
 		t.Fatalf("%q: the end of plain text is %d", data, end)
 	case ascii && end != s.Pos-1:
 		t.Fatalf("%q: the end of plain text is %d, not %d", data, end, s.Pos-1)
+	}
+}
+
+// compareQuick checks quick by anyValue: what it finds is right, at any depth.
+func compareQuick(t *testing.T, data []byte) {
+	t.Helper()
+	for _, inside := range []int{0, MaxDepth - 2, MaxDepth} {
+		s := Scanner{Data: data, Inside: inside}
+		start := blank(data, 0)
+		if s.Peek(); s.Pos != start {
+			t.Fatalf("%q: white space ends at %d, not %d", data, start, s.Pos)
+		}
+		_, err := s.anyValue()
+		if end := quick(data, start, MaxDepth-inside); (err == nil) != (end >= 0) || err == nil && end != s.Pos {
+			t.Fatalf("%q inside of %d: %d; want %d, %v", data, inside, end, s.Pos, err)
+		}
 	}
 }
 

@@ -55,6 +55,9 @@ func Plain(d []byte, i int) int {
 				return -1
 			}
 			i += 8
+			for i+16 <= len(d) && plain16(d[i:i+16]) {
+				i += 16
+			}
 			continue
 		}
 		n := bits.TrailingZeros64(m) / 8

@@ -153,6 +153,16 @@ func (s *Scanner) Value() ([]byte, error) {
 		}
 		return s.Data[start:s.Pos:s.Pos], nil
 	}
+	if end := quick(s.Data, start, MaxDepth-s.Inside); end >= 0 {
+		s.Pos = end
+		return s.Data[start:end:end], nil
+	}
+	return s.anyValue()
+}
+
+// anyValue consumes a value at Pos, and says what is wrong with it if something is.
+func (s *Scanner) anyValue() ([]byte, error) {
+	start := s.Pos
 	// One bit a level says whether it is an object.
 	var objects [MaxDepth / 64]uint64
 	depth := 0
