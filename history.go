@@ -31,7 +31,7 @@ type History struct {
 }
 
 // WithHistory keeps the latest messages of rooms: a peer that subscribes with
-// the place that it has come to gets all that it has missed, in order and
+// the position that it has come to gets all that it has missed, in order and
 // once, or none of it and is told so. pattern is a room's name, or what the
 // names begin with and '*'; the first that fits a room is the one for it.
 // Policies are asked for each subscription. Volatile messages, and those to

@@ -14,7 +14,7 @@ var ErrNoHistory = errors.New("polywire: the room keeps no history")
 
 // Kept is a message of a room's history.
 type Kept struct {
-	Position string // its place; see [Conn.SubscribeFrom]
+	Position string // see [Conn.SubscribeFrom]
 	Kind     string
 	Header   map[string]string
 	Args     []Payload // not to be changed

@@ -105,7 +105,7 @@ func (m *Message) IsCall() bool { return m.call }
 // tells; empty otherwise.
 func (m *Message) Room() string { return m.room }
 
-// Position returns the message's place in its room's history, as the server has
+// Position returns the message's position in its room's history, as the server has
 // told; empty where the room keeps none. See [WithHistory].
 func (m *Message) Position() string {
 	if m.rare == nil {

@@ -32,7 +32,7 @@ func (c *Conn) SubscribeFrom(ctx context.Context, room, position string) (Subscr
 }
 
 // Position returns how far a dialled connection has come in a room that it has
-// subscribed to: the place of the last message of it, or that at which the
+// subscribed to: the position of the last message of it, or that at which the
 // subscription began. It also tells after the connection's end. Empty: the room
 // has no history, or the wire does not tell. Not asked: the connection has not
 // asked for the room.

@@ -43,8 +43,8 @@ type WireStats struct {
 // RecoveryStats count peers that came back. For each that asked for what it has
 // missed it was either there, and has been sent, or is lost.
 type RecoveryStats struct {
-	RoomHits, RoomMisses       uint64 // subscriptions with a place; see [WithHistory]
-	SessionHits, SessionMisses uint64 // connections; see [WithSessions]
+	RoomHits, RoomMisses       uint64 // subscriptions with a position; see [WithHistory]
+	SessionHits, SessionMisses uint64 // sessions; see [WithSessions]
 }
 
 // ConnStats are a connection's figures. Those of a link that several

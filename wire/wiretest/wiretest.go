@@ -25,7 +25,7 @@ type Wire struct {
 	Adapt func(toServer bool, p *wire.Packet) bool
 	// Arrives turns a packet that was sent into what arrives. Nil: the same.
 	Arrives func(toServer bool, p *wire.Packet)
-	// Positions says that the wire carries places in the history of rooms.
+	// Positions says that the wire carries positions in the history of rooms.
 	Positions bool
 	// Unsayable are packets that a server's session must refuse to encode.
 	Unsayable []wire.Packet
