@@ -156,11 +156,11 @@ func (w *world) find(method, path string) (operation, bool) {
 	return operation{}, false
 }
 
-func (w *world) valid(c map[string]content, text []byte) error {
+func (w *world) valid(c map[string]content, contentType string, text []byte) error {
 	w.Helper()
-	ref := c["application/json"].Schema.Ref
+	ref := c[contentType].Schema.Ref
 	if ref == "" {
-		w.Fatalf("no schema for %s", text)
+		w.Fatalf("no schema of %s for %s", contentType, text)
 	}
 	s, err := w.schemas.Compile("openapi.json" + ref)
 	if err != nil {
@@ -198,11 +198,11 @@ func (w *world) do(method, path, body string, change ...func(r *http.Request)) *
 		if rec.Body.Len() > 0 {
 			w.Errorf("%s %s: a body that is not in the description: %s", method, path, rec.Body)
 		}
-	} else if err := w.valid(response.Content, rec.Body.Bytes()); err != nil {
+	} else if err := w.valid(response.Content, rec.Header().Get("Content-Type"), rec.Body.Bytes()); err != nil {
 		w.Errorf("%s %s: the answer is not as described: %v\n%s", method, path, err, rec.Body)
 	}
 	if rec.Code < 300 && body != "" {
-		if err := w.valid(op.RequestBody.Content, []byte(body)); err != nil {
+		if err := w.valid(op.RequestBody.Content, "application/json", []byte(body)); err != nil {
 			w.Errorf("%s %s: was accepted and is not as described: %v\n%s", method, path, err, body)
 		}
 	}

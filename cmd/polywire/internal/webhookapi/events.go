@@ -88,10 +88,14 @@ const (
 	ReplayCanceled = "canceled"
 )
 
-// Error is the body of an answer that is none of 2xx.
-type Error struct {
-	Code    string `json:"code" doc:"One word for programs."`
-	Message string `json:"message" doc:"For people."`
+// Problem is the body of an answer that is none of 2xx, as RFC 9457 and the
+// rest of the HTTP API have it.
+type Problem struct {
+	Type   string `json:"type" doc:"about:blank: the status says it."`
+	Title  string `json:"title" doc:"The status in words."`
+	Status int    `json:"status"`
+	Detail string `json:"detail" doc:"What went wrong, for people."`
+	Code   string `json:"code" doc:"What went wrong, for programs."`
 }
 
 func (r ReplayRequest) options(done func(int)) dispatch.ReplayOptions {

@@ -78,7 +78,7 @@ func New(o Options) (*Handler, error) {
 		h.mux.Handle(op.method+" "+op.path, h.serve(op))
 	}
 	h.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Type", typeJSON)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		_, _ = w.Write(description) // who asked may have gone
 	})
@@ -195,7 +195,7 @@ func (op operation) read(w http.ResponseWriter, r *http.Request) ([]byte, error)
 	if len(body) == 0 && op.optional {
 		return nil, nil
 	}
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != typeJSON {
 		return nil, errMediaType
 	}
 	return body, nil
@@ -222,7 +222,15 @@ func bind[T any](r *request) (v T, err error) {
 	return v, err
 }
 
-func answer(w http.ResponseWriter, status int, v any) {
+// Content types of answers.
+const (
+	typeJSON    = "application/json"
+	typeProblem = "application/problem+json"
+)
+
+func answer(w http.ResponseWriter, status int, v any) { answerAs(w, status, typeJSON, v) }
+
+func answerAs(w http.ResponseWriter, status int, contentType string, v any) {
 	w.Header().Set("Cache-Control", "no-store") // secrets may be in it
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if v == nil {
@@ -236,7 +244,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes()) // who asked may have gone
 }
@@ -305,5 +313,5 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if f.status >= http.StatusInternalServerError && r.Context().Err() == nil {
 		h.log.Error("webhook API", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	answer(w, f.status, Error{f.code, text})
+	answerAs(w, f.status, typeProblem, Problem{"about:blank", http.StatusText(f.status), f.status, text, f.code})
 }

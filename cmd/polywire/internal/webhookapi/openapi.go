@@ -80,13 +80,13 @@ func (op operation) responses() object {
 	}
 	all := object{strconv.Itoa(op.status): success}
 	for _, status := range op.statuses() {
-		all[strconv.Itoa(status)] = object{"description": http.StatusText(status), "content": content(reflect.TypeFor[Error]())}
+		all[strconv.Itoa(status)] = object{"description": http.StatusText(status), "content": object{typeProblem: object{"schema": reference(reflect.TypeFor[Problem]())}}}
 	}
 	return all
 }
 
 func content(t reflect.Type) object {
-	return object{"application/json": object{"schema": reference(t)}}
+	return object{typeJSON: object{"schema": reference(t)}}
 }
 
 func reference(t reflect.Type) object { return object{"$ref": "#/components/schemas/" + t.Name()} }

@@ -255,7 +255,7 @@ func endReplay(r *request) (any, error) { return r.h.replays.end(r.Context(), r.
 
 // bodies returns the types of all bodies.
 func bodies() []reflect.Type {
-	types := []reflect.Type{reflect.TypeFor[Error]()}
+	types := []reflect.Type{reflect.TypeFor[Problem]()}
 	for _, op := range operations() {
 		for _, v := range []any{op.in, op.out} {
 			if v != nil {
