@@ -57,8 +57,8 @@ func (c *consumer) attempt(j *job) (err error) {
 	d, start := j.d, time.Now()
 	ctx := c.ctx
 	if c.o.Timeout > 0 {
-		lazy := &j.ctx
-		if d != &j.first { // the first attempt's may be in use still
+		lazy := &j.first.ctx
+		if d != &j.first.d { // the first attempt's may be in use still
 			lazy = new(lazyContext)
 		}
 		lazy.begin(ctx, start.Add(c.o.Timeout))
@@ -230,6 +230,7 @@ func (c *consumer) finish(j *job, out outcome) {
 	c.next(j, heir)
 	j.session.held.remove(j)
 	j.session.checkEmpty()
+	c.recycle(j)
 }
 
 // same reports whether a twin is covered by what became of j. The retry of j

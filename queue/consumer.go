@@ -31,6 +31,7 @@ type consumer struct {
 	closing   bool       // no more sessions
 	ended     bool       // no more work
 	ready     fifo
+	spare     *job // out of hand, by next
 	byID      map[string]*job
 	lanes     map[string]*lane // by key, where order matters: keys with a message in hand
 	done      remembered
@@ -102,20 +103,22 @@ func (c *consumer) start() error {
 func (s *session) Receive(in Incoming) {
 	c := s.c
 	c.stats.received.Add(1)
-	j := newJob(s, &in)
-	now := time.Now()
 	remembers := in.ID != "" && c.done.age > 0
+	var id digest
 	if remembers {
-		j.digest = c.done.digest(in.ID)
+		id = c.done.digest(in.ID)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.stopping {
 		if !c.ended { // else it comes back with the driver's end
-			c.wg.Go(func() { c.giveBack(j.claim) })
+			claim := in.Claim
+			c.wg.Go(func() { c.giveBack(claim) })
 		}
 		return
 	}
+	j := newJob(s, &in)
+	j.digest = id
 	s.held.add(j)
 	if remembers {
 		if first := c.byID[j.id]; first != nil {
@@ -124,7 +127,8 @@ func (s *session) Receive(in Incoming) {
 		}
 		j.known = true
 		c.byID[j.id] = j
-		j.duplicate = c.done.has(j.digest, now)
+		_, known := c.done.when(id)
+		j.duplicate = known && c.done.has(id, time.Now())
 	}
 	c.enqueue(j)
 }
@@ -220,6 +224,7 @@ func (s *session) extend(lease time.Duration) {
 		s.c.mu.Lock()
 		batch = batch[:0]
 		for j := s.held.first; j != nil; j = j.next {
+			j.lent++
 			batch = append(batch, j)
 		}
 		s.c.mu.Unlock()
@@ -233,6 +238,11 @@ func (s *session) extend(lease time.Duration) {
 			}
 		}
 		cancel()
+		s.c.mu.Lock()
+		for _, j := range batch {
+			j.lent--
+		}
+		s.c.mu.Unlock()
 		clear(batch)
 	}
 }
@@ -345,6 +355,9 @@ func (s *session) end() {
 	c := s.c
 	c.mu.Lock()
 	c.lingering = slices.DeleteFunc(c.lingering, func(other *session) bool { return other == s })
+	if c.session == nil && len(c.lingering) == 0 {
+		c.spare = nil
+	}
 	c.mu.Unlock()
 	close(s.closed)
 }

@@ -2,7 +2,7 @@ package queue
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,10 +12,15 @@ type lazyContext struct {
 	parent   context.Context //nolint:containedctx // it is a context itself
 	deadline time.Time
 
-	mu     sync.Mutex
-	inner  context.Context //nolint:containedctx // as above; nil until somebody waits
+	inner atomic.Pointer[innerContext] // nil until somebody waits
+	over  atomic.Bool
+}
+
+// innerContext does what a lazyContext would rather not.
+type innerContext struct {
+	context.Context //nolint:containedctx // it is a context itself
+
 	cancel context.CancelFunc
-	over   bool
 }
 
 // withLazyTimeout is context.WithTimeout with a lazyContext. stop must be called.
@@ -35,49 +40,48 @@ func (c *lazyContext) begin(parent context.Context, deadline time.Time) {
 
 // stop ends the context.
 func (c *lazyContext) stop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.over = true
-	if c.cancel != nil {
-		c.cancel()
+	c.over.Store(true)
+	if inner := c.inner.Load(); inner != nil {
+		inner.cancel()
 	}
 }
 
 func (c *lazyContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
 func (c *lazyContext) Done() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.inner == nil {
-		c.inner, c.cancel = context.WithDeadline(c.parent, c.deadline)
-		if c.over {
-			c.cancel()
+	inner := c.inner.Load()
+	if inner == nil {
+		inner = new(innerContext)
+		inner.Context, inner.cancel = context.WithDeadline(c.parent, c.deadline)
+		if !c.inner.CompareAndSwap(nil, inner) {
+			inner.cancel()
+			inner = c.inner.Load()
+		}
+		if c.over.Load() { // stop may have come before it was there to be stopped
+			inner.cancel()
 		}
 	}
-	return c.inner.Done()
+	return inner.Done()
 }
 
 func (c *lazyContext) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.inner != nil:
-		return c.inner.Err()
-	case c.parent.Err() != nil:
-		return c.parent.Err()
-	case !time.Now().Before(c.deadline):
+	if inner := c.inner.Load(); inner != nil {
+		if err := inner.Err(); err != nil {
+			return err
+		}
+	} else if err := c.parent.Err(); err != nil {
+		return err
+	} else if !time.Now().Before(c.deadline) {
 		return context.DeadlineExceeded
-	case c.over:
+	}
+	if c.over.Load() {
 		return context.Canceled
 	}
 	return nil
 }
 
 func (c *lazyContext) Value(key any) any {
-	c.mu.Lock()
-	inner := c.inner
-	c.mu.Unlock()
-	if inner != nil {
+	if inner := c.inner.Load(); inner != nil {
 		return inner.Value(key)
 	}
 	return c.parent.Value(key)

@@ -8,15 +8,15 @@ import (
 )
 
 // job is one claim in hand. Its fields are guarded by the consumer's mutex,
-// except those that belong to the worker while it is running.
+// except those that belong to the worker while it is running. It is used again
+// for another claim when it is out of hand.
 type job struct {
 	session *session
 	claim   Claim
-	d       *Delivery // first, or what a failure made of it
-	first   Delivery
-	id, key string      // the handler may do to d what it likes
-	digest  digest      // of id, where done ones are remembered
-	ctx     lazyContext // of the first attempt
+	d       *Delivery // of first, or what a failure made of it
+	first   *attempt
+	id, key string // the handler may do to d what it likes
+	digest  digest // of id, where done ones are remembered
 
 	succeeded bool      // the handler returned nil; it only wants its answer
 	ended     time.Time // when it did
@@ -32,18 +32,42 @@ type job struct {
 	lane      *lane  // its turn in its key's order
 	twins     []*job // deliveries of the same id that came meanwhile
 
-	next, prev *job // in the session's list
+	next, prev *job // in the session's list; next also among those to be used again
 	line       *fifo
 	after      *job // in line
 	before     *job
+	lent       int // to how many that look at it without the mutex
 }
 
-// newJob makes a job with all that most jobs need, in one piece.
+// attempt is what a handler gets, in one piece. It may keep that.
+type attempt struct {
+	d   Delivery
+	ctx lazyContext
+}
+
+// newJob makes a job, of one that is out of hand if there is any. c.mu is held.
 func newJob(s *session, in *Incoming) *job {
-	j := &job{session: s, claim: in.Claim, id: in.ID, key: in.Key}
-	j.first.Envelope, j.first.Lost = in.Envelope, in.Lost
-	j.d = &j.first
+	j := s.c.spare
+	if j == nil {
+		j = new(job)
+	} else {
+		s.c.spare, j.next = j.next, nil
+	}
+	j.session, j.claim, j.id, j.key = s, in.Claim, in.ID, in.Key
+	j.first = new(attempt)
+	j.first.d.Envelope, j.first.d.Lost = in.Envelope, in.Lost
+	j.d = &j.first.d
 	return j
+}
+
+// recycle keeps a job that nobody knows any more, to be used again. As many are
+// kept as ever were in hand at once. c.mu is held.
+func (c *consumer) recycle(j *job) {
+	if j.lent > 0 || j.timer != nil {
+		return
+	}
+	*j = job{next: c.spare}
+	c.spare = j
 }
 
 // held reports whether the claim still is, as far as is known.
@@ -150,15 +174,17 @@ func (r *remembered) digest(id string) digest {
 }
 
 func (r *remembered) has(d digest, at time.Time) bool {
-	if len(r.young) == 0 && len(r.old) == 0 {
-		return false
-	}
-	now := at.Sub(r.start)
+	t, ok := r.when(d)
+	return ok && at.Sub(r.start)-t < r.age
+}
+
+// when is when an id was done, however long ago that is.
+func (r *remembered) when(d digest) (time.Duration, bool) {
 	t, ok := r.young[d]
 	if !ok {
 		t, ok = r.old[d]
 	}
-	return ok && now-t < r.age
+	return t, ok
 }
 
 func (r *remembered) add(d digest, at time.Time) {
