@@ -198,40 +198,51 @@ func (o *owner) write(ctx context.Context, l *link, seq uint64, id string) error
 	return translate(err)
 }
 
-// keep renews the record, until it is released or lost.
+// keep renews the record, until it is released or lost. It gives the queue up
+// at the moment at which that is due, however long a renewal takes: others go
+// by the time alone.
 func (o *owner) keep(ctx context.Context) {
 	defer close(o.ended)
 	every := o.s.lease / 3
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	renewed := time.Now()
+	ends := time.Now().Add(o.ttl - ownSlack)
+	end := time.NewTimer(time.Until(ends))
+	defer end.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-end.C:
 		case <-tick.C:
 		}
 		before := time.Now()
 		err := queue.ErrUnavailable
-		if l := o.s.d.current(); l != nil {
-			within, cancel := context.WithTimeout(ctx, every)
+		if l := o.s.d.current(); l != nil && before.Before(ends) {
+			within, cancel := context.WithTimeout(ctx, min(every, ends.Sub(before)))
 			err = o.renew(within, l)
 			cancel()
 		}
 		if err == nil {
-			renewed = before
+			ends = before.Add(o.ttl - ownSlack)
+			end.Reset(time.Until(ends))
 		}
-		if errors.Is(err, errTaken) || time.Since(renewed) > o.ttl-ownSlack {
-			o.s.mu.Lock()
-			o.s.dropAll()
-			if x := o.s.session; x != nil {
-				x.deaf = true
-			}
-			o.s.mu.Unlock()
-			close(o.lost)
+		if errors.Is(err, errTaken) || !time.Now().Before(ends) {
+			o.giveUp()
 			return
 		}
 	}
+}
+
+// giveUp is for when somebody else may have the queue.
+func (o *owner) giveUp() {
+	o.s.mu.Lock()
+	o.s.dropAll()
+	if x := o.s.session; x != nil {
+		x.deaf = true
+	}
+	o.s.mu.Unlock()
+	close(o.lost)
 }
 
 // renew writes the record again. It may be called by the loop, while keep does. A write whose answer was lost may have been
