@@ -32,7 +32,9 @@ func beginOutage(t *testing.T, broker *rabbittest.Broker, end func(testing.TB)) 
 }
 
 // wait returns when the broker has been away for so long.
-func (o *outage) wait(long time.Duration) { <-time.After(time.Until(o.since.Add(long))) } // real, as it is
+func (o *outage) wait(long time.Duration) {
+	<-time.After(time.Until(o.since.Add(long))) // real: the broker is away for so long
+}
 
 // end starts the broker again.
 func (o *outage) end(t *testing.T, broker *rabbittest.Broker) {
