@@ -22,8 +22,8 @@ func TestIDIsFreeAfterTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("echo", handle(echo))
-			s.Handle("stuck", handle(func(context.Context, *polywire.Message) (any, error) { <-release; return nil, nil }))
+			s.Handle("echo", echo)
+			s.Handle("stuck", func(context.Context, *polywire.Message) (any, error) { <-release; return nil, nil })
 		}, polywire.WithConcurrency(4), polywire.WithHandlerTimeout(time.Second), polywire.WithHooks(polywire.Hooks{
 			AfterReply: func(*polywire.Message, any, error) { time.Sleep(10 * time.Millisecond) },
 		}))
@@ -52,7 +52,7 @@ func TestIDUsedTwice(t *testing.T) {
 	for _, n := range []int{1, 4} {
 		synctest.Test(t, func(t *testing.T) {
 			srv := newServer(t, func(s *polywire.Server) {
-				s.Handle("slow", handle(func(ctx context.Context, _ *polywire.Message) (any, error) { <-ctx.Done(); return nil, nil }))
+				s.Handle("slow", func(ctx context.Context, _ *polywire.Message) (any, error) { <-ctx.Done(); return nil, nil })
 			}, polywire.WithConcurrency(n))
 			p := connect(t, srv)
 			defer p.end()
@@ -69,7 +69,7 @@ func TestInboxCountsHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("slow", handle(func(context.Context, *polywire.Message) (any, error) { <-release; return nil, nil }))
+			s.Handle("slow", func(context.Context, *polywire.Message) (any, error) { <-release; return nil, nil })
 		}, polywire.WithMaxMessageBytes(100<<10))
 		p := connect(t, srv)
 		defer p.end()
@@ -94,7 +94,7 @@ func TestInboxCountsHeaders(t *testing.T) {
 func TestHeldBackIsAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("slow", handle(func(context.Context, *polywire.Message) (any, error) { time.Sleep(20 * time.Second); return nil, nil }))
+			s.Handle("slow", func(context.Context, *polywire.Message) (any, error) { time.Sleep(20 * time.Second); return nil, nil })
 		}, polywire.WithInboxMessages(2), polywire.WithHandlerTimeout(time.Hour), polywire.WithHeartbeat(5*time.Second, 5*time.Second))
 		p := connect(t, srv)
 		defer p.end()
@@ -127,11 +127,11 @@ func TestAnswersBehindFullInbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, inbox, open = 50, 2, 60
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("back", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+			s.Handle("back", func(ctx context.Context, m *polywire.Message) (any, error) {
 				var out string
 				err := m.Conn().Call(ctx, "ask", "", &out)
 				return out, err
-			}))
+			})
 		}, polywire.WithInboxMessages(inbox), polywire.WithMaxOpenCalls(open))
 		p := connect(t, srv)
 		for id := range uint64(n) {
@@ -179,11 +179,11 @@ func TestEndWhileHeldBack(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ended := make(chan struct{}, 10)
 				srv := newServer(t, func(s *polywire.Server) {
-					s.Handle("wait", handle(func(ctx context.Context, _ *polywire.Message) (any, error) {
+					s.Handle("wait", func(ctx context.Context, _ *polywire.Message) (any, error) {
 						<-ctx.Done()
 						ended <- struct{}{}
 						return nil, nil
-					}))
+					})
 				}, polywire.WithInboxMessages(1))
 				p := connect(t, srv)
 				defer p.end()
@@ -240,11 +240,11 @@ func TestReplyPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var reported []string
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("result", handle(func(context.Context, *polywire.Message) (any, error) { return explosive{}, nil }))
-			s.Handle("details", handle(func(context.Context, *polywire.Message) (any, error) {
+			s.Handle("result", func(context.Context, *polywire.Message) (any, error) { return explosive{}, nil })
+			s.Handle("details", func(context.Context, *polywire.Message) (any, error) {
 				return nil, &polywire.Error{Code: "mine", Details: explosive{}}
-			}))
-			s.Handle("echo", handle(echo))
+			})
+			s.Handle("echo", echo)
 		}, polywire.WithHooks(polywire.Hooks{Error: func(_ *polywire.Conn, err error) { reported = append(reported, err.Error()) }}))
 		p := connect(t, srv)
 		defer p.end()

@@ -62,9 +62,9 @@ func badInputHandlers(s *polywire.Server) {
 		sum := in.A + in.B
 		return &sum, nil
 	})
-	s.Handle("panic", handle(func(context.Context, *polywire.Message) (any, error) { panic("hunter2") }))
-	s.Handle("fail", handle(func(context.Context, *polywire.Message) (any, error) { return nil, errors.New("hunter2") }))
-	s.Handle("hold", handle(func(ctx context.Context, _ *polywire.Message) (any, error) { <-ctx.Done(); return nil, ctx.Err() }))
+	s.Handle("panic", func(context.Context, *polywire.Message) (any, error) { panic("hunter2") })
+	s.Handle("fail", func(context.Context, *polywire.Message) (any, error) { return nil, errors.New("hunter2") })
+	s.Handle("hold", func(ctx context.Context, _ *polywire.Message) (any, error) { <-ctx.Done(); return nil, ctx.Err() })
 }
 
 // closing is a row of bytes after which the link is closed with a code.

@@ -21,7 +21,7 @@ func benchServer(b *testing.B, opts ...polywire.Option) (srv *polywire.Server, a
 	if err != nil {
 		b.Fatal(err)
 	}
-	srv.Handle("echo", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
+	srv.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil })
 	l, scheme, err := srv.Listen("tcp://127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)

@@ -183,7 +183,7 @@ func TestHandleNewMistakes(t *testing.T) {
 type upperPipe struct{}
 
 func (upperPipe) Handler(next polywire.Handler) polywire.Handler {
-	return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+	return func(ctx context.Context, m *polywire.Message) (any, error) {
 		var w word
 		if err := m.Bind(&w); err != nil {
 			return nil, err
@@ -193,7 +193,7 @@ func (upperPipe) Handler(next polywire.Handler) polywire.Handler {
 			return nil, err
 		}
 		return next(ctx, m)
-	})
+	}
 }
 
 func (upperPipe) Sender(next polywire.Sender) polywire.Sender { return next }
@@ -202,8 +202,8 @@ func TestRewrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
 			s.Pipe(upperPipe{})
-			s.Handle("k", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
-			s.Handle("no", handle(func(_ context.Context, m *polywire.Message) (any, error) { return nil, m.Rewrite(make(chan int)) }))
+			s.Handle("k", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil })
+			s.Handle("no", func(_ context.Context, m *polywire.Message) (any, error) { return nil, m.Rewrite(make(chan int)) })
 		}, polywire.WithCodecs(codec.JSON{}, msgpack.Codec{}))
 		p := connect(t, srv)
 		defer p.end()
@@ -238,7 +238,7 @@ func TestEncoding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
 			s.Encoding("packed", codec.TypeMsgpack)
-			s.Handle("*", handle(func(context.Context, *polywire.Message) (any, error) { return 7, nil }))
+			s.Handle("*", func(context.Context, *polywire.Message) (any, error) { return 7, nil })
 		}, polywire.WithCodecs(codec.JSON{}, msgpack.Codec{}))
 		jsonOnly := connect(t, srv, codec.TypeJSON)
 		defer jsonOnly.end()
@@ -312,7 +312,7 @@ func TestUnknownCode(t *testing.T) {
 		told := make(chan error, 1)
 		srv := newServer(t, func(s *polywire.Server) {
 			s.Code("k", 10)
-			s.Handle("k", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Kind(), nil }))
+			s.Handle("k", func(_ context.Context, m *polywire.Message) (any, error) { return m.Kind(), nil })
 		}, polywire.WithHooks(polywire.Hooks{Error: func(_ *polywire.Conn, err error) { told <- err }}))
 		p := connect(t, srv)
 		defer p.end()

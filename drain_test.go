@@ -87,7 +87,7 @@ func TestDrainMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("echo", handle(echo))
+			s.Handle("echo", echo)
 			s.Handle("slow", func(context.Context, *polywire.Message) (any, error) {
 				<-release
 				return "done", nil

@@ -55,19 +55,19 @@ func TestHookAfterHandle(t *testing.T) {
 			}}
 		}
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("slow", handle(func(context.Context, *polywire.Message) (any, error) {
+			s.Handle("slow", func(context.Context, *polywire.Message) (any, error) {
 				<-time.After(3 * time.Second)
 				return 1, nil
-			}))
-			s.Handle("fails", handle(func(context.Context, *polywire.Message) (any, error) { return nil, errors.New("no") }))
-			s.Handle("panics", handle(func(context.Context, *polywire.Message) (any, error) { panic("ouch") }))
-			s.HandleQueue("jobs", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+			})
+			s.Handle("fails", func(context.Context, *polywire.Message) (any, error) { return nil, errors.New("no") })
+			s.Handle("panics", func(context.Context, *polywire.Message) (any, error) { panic("ouch") })
+			s.HandleQueue("jobs", func(_ context.Context, m *polywire.Message) (any, error) {
 				if m.Kind() == "panics" {
 					panic("ouch")
 				}
 				<-time.After(time.Second)
 				return nil, nil
-			}), queue.HandleOptions{MaxAttempts: 1})
+			}, queue.HandleOptions{MaxAttempts: 1})
 		}, polywire.WithHooks(observe(one), observe(two)), polywire.WithQueues(b), unlogged())
 		peers, _ := crowd(t, srv, 1)
 		p := peers[0]
@@ -101,7 +101,7 @@ func TestHookSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := &told{}
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("echo", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
+			s.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil })
 		}, unlogged(), polywire.WithHooks(polywire.Hooks{
 			Sent: func(kind string, receivers, bytes int) { sent.add("%s to %d: %t", kind, receivers, bytes > 20) },
 		}))
@@ -177,7 +177,7 @@ func TestHookRefused(t *testing.T) {
 func TestStatsOfWires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("echo", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
+			s.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil })
 		}, unlogged())
 		peers, conns := crowd(t, srv, 2)
 		for i := range 3 {
@@ -219,10 +219,10 @@ func TestEndLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("bye", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+			s.Handle("bye", func(_ context.Context, m *polywire.Message) (any, error) {
 				<-time.After(2 * time.Second)
 				return nil, m.Conn().Close(4501, "enough")
-			}))
+			})
 		}, polywire.WithLogger(slog.New(slog.NewJSONHandler(&log, nil))),
 			polywire.WithAuth(func(context.Context, *polywire.Handshake) (*polywire.Identity, error) {
 				return &polywire.Identity{User: "ann"}, nil
@@ -347,7 +347,7 @@ func TestRefusedHandshake(t *testing.T) {
 func TestConnStatsQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("echo", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
+			s.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil })
 		}, unlogged())
 		peers, conns := crowd(t, srv, 2)
 		time.Sleep(10 * time.Second)

@@ -113,7 +113,7 @@ func TestFlushEnds(t *testing.T) {
 func TestFlushInHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("work", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+			s.Handle("work", func(ctx context.Context, m *polywire.Message) (any, error) {
 				if err := m.Conn().Send(ctx, "step", 1); err != nil {
 					return nil, err
 				}
@@ -121,7 +121,7 @@ func TestFlushInHandler(t *testing.T) {
 					return nil, err
 				}
 				return "done", nil
-			}))
+			})
 		})
 		p := connect(t, srv)
 		defer p.end()
@@ -163,9 +163,9 @@ func TestMustReach(t *testing.T) {
 func TestSendLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("long", handle(func(context.Context, *polywire.Message) (any, error) {
+			s.Handle("long", func(context.Context, *polywire.Message) (any, error) {
 				return strings.Repeat("x", 99), nil
-			}))
+			})
 		}, polywire.WithMaxSendBytes(100), polywire.WithSendBufferBytes(16))
 		p := connect(t, srv)
 		defer p.end()

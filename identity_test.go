@@ -144,7 +144,7 @@ func TestHelloByMessage(t *testing.T) {
 		return &polywire.Identity{User: h.Header["user"]}, nil
 	})
 	synctest.Test(t, func(t *testing.T) {
-		srv := newServer(t, func(s *polywire.Server) { s.Handle("echo", handle(echo)) }, auth)
+		srv := newServer(t, func(s *polywire.Server) { s.Handle("echo", echo) }, auth)
 		p := connect(t, srv)
 		defer p.end()
 		p.send(hello(wire.Call, "ann"))

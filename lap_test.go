@@ -37,14 +37,14 @@ func TestHandledOfBatch(t *testing.T) {
 				said := &told{}
 				srv := newServer(t, func(s *polywire.Server) {
 					for kind, d := range map[string]time.Duration{"none": 0, "three": 3 * time.Millisecond, "four": 4 * time.Millisecond} {
-						s.Handle(kind, handle(func(context.Context, *polywire.Message) (any, error) {
+						s.Handle(kind, func(context.Context, *polywire.Message) (any, error) {
 							if d > 0 {
 								<-time.After(d)
 							}
 							return kind, nil
-						}))
+						})
 					}
-					s.Handle("large", handle(func(context.Context, *polywire.Message) (any, error) { return slowText{pause}, nil }))
+					s.Handle("large", func(context.Context, *polywire.Message) (any, error) { return slowText{pause}, nil })
 				}, unlogged(), polywire.WithHooks(hooks, polywire.Hooks{
 					AfterHandle: func(m *polywire.Message, took time.Duration, _ any, _ error) { said.add("%d %s", m.ID(), took) },
 				}))
@@ -72,14 +72,14 @@ func TestHandlerTimeoutForever(t *testing.T) {
 	for _, concurrency := range []int{1, 4} {
 		synctest.Test(t, func(t *testing.T) {
 			srv := newServer(t, func(s *polywire.Server) {
-				s.Handle("wait", handle(func(ctx context.Context, _ *polywire.Message) (any, error) {
+				s.Handle("wait", func(ctx context.Context, _ *polywire.Message) (any, error) {
 					select {
 					case <-ctx.Done():
 						return nil, ctx.Err()
 					case <-time.After(time.Second):
 						return "done", nil
 					}
-				}))
+				})
 			}, polywire.WithHandlerTimeout(math.MaxInt64), polywire.WithConcurrency(concurrency))
 			p := connect(t, srv)
 			time.Sleep(time.Second) // the server's clock has begun

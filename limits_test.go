@@ -231,7 +231,7 @@ func TestTrustedProxies(t *testing.T) {
 
 func TestUserMessageRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := newServer(t, func(s *polywire.Server) { s.Handle("echo", handle(echo)) },
+		srv := newServer(t, func(s *polywire.Server) { s.Handle("echo", echo) },
 			lasting(0), polywire.WithUserMessageRate(2, 4))
 		as := func(user string) *peer {
 			p := connect(t, srv)

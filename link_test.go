@@ -17,24 +17,20 @@ import (
 	"github.com/polywire/polywire/wire"
 )
 
-func handle(f func(ctx context.Context, m *polywire.Message) (any, error)) polywire.Handler {
-	return f
-}
-
 func echo(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }
 
 func TestCallAndReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("echo", handle(echo))
-			s.Handle("fail", handle(func(context.Context, *polywire.Message) (any, error) {
+			s.Handle("echo", echo)
+			s.Handle("fail", func(context.Context, *polywire.Message) (any, error) {
 				return nil, &polywire.Error{Code: "sold_out", Message: "no more", Details: map[string]int{"left": 0}}
-			}))
-			s.Handle("secret", handle(func(context.Context, *polywire.Message) (any, error) {
+			})
+			s.Handle("secret", func(context.Context, *polywire.Message) (any, error) {
 				return nil, errors.New("password is hunter2")
-			}))
-			s.Handle("panic", handle(func(context.Context, *polywire.Message) (any, error) { panic("boom") }))
-			s.Handle("nothing", handle(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
+			})
+			s.Handle("panic", func(context.Context, *polywire.Message) (any, error) { panic("boom") })
+			s.Handle("nothing", func(context.Context, *polywire.Message) (any, error) { return nil, nil })
 		})
 		p := connect(t, srv)
 		defer p.end()
@@ -68,7 +64,7 @@ func TestOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var seen []string
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("n", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+			s.Handle("n", func(_ context.Context, m *polywire.Message) (any, error) {
 				var n string
 				if err := m.Bind(&n); err != nil {
 					return nil, err
@@ -82,7 +78,7 @@ func TestOrder(t *testing.T) {
 				}
 				seen = append(seen, n)
 				return n, nil
-			}))
+			})
 		})
 		p := connect(t, srv)
 		defer p.end()
@@ -116,14 +112,14 @@ func TestCallFromHandler(t *testing.T) {
 		t.Run(ctxOf, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				srv := newServer(t, func(s *polywire.Server) {
-					s.Handle("ask", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+					s.Handle("ask", func(ctx context.Context, m *polywire.Message) (any, error) {
 						if ctxOf == "other" {
 							ctx = context.Background() // the watch has to notice by itself
 						}
 						var answer string
 						err := m.Conn().Call(ctx, "name", nil, &answer)
 						return "hello " + answer, err
-					}))
+					})
 				})
 				p := connect(t, srv)
 				defer p.end()
@@ -148,7 +144,7 @@ func TestConcurrency(t *testing.T) {
 		var mu sync.Mutex
 		running, most := 0, 0
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("slow", handle(func(context.Context, *polywire.Message) (any, error) {
+			s.Handle("slow", func(context.Context, *polywire.Message) (any, error) {
 				mu.Lock()
 				running++
 				most = max(most, running)
@@ -158,7 +154,7 @@ func TestConcurrency(t *testing.T) {
 				running--
 				mu.Unlock()
 				return nil, nil
-			}))
+			})
 		}, polywire.WithConcurrency(4))
 		p := connect(t, srv)
 		defer p.end()
@@ -179,13 +175,13 @@ func TestHandlerTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := make(chan error, 1)
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("stuck", handle(func(ctx context.Context, _ *polywire.Message) (any, error) {
+			s.Handle("stuck", func(ctx context.Context, _ *polywire.Message) (any, error) {
 				<-ctx.Done()
 				late <- ctx.Err()
 				time.Sleep(time.Second)
 				return "too late", nil
-			}))
-			s.Handle("echo", handle(echo))
+			})
+			s.Handle("echo", echo)
 		}, polywire.WithHandlerTimeout(3*time.Second))
 		p := connect(t, srv)
 		defer p.end()
@@ -212,11 +208,11 @@ func TestContextEndsWithConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ended := make(chan error, 1)
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("wait", handle(func(ctx context.Context, _ *polywire.Message) (any, error) {
+			s.Handle("wait", func(ctx context.Context, _ *polywire.Message) (any, error) {
 				<-ctx.Done()
 				ended <- ctx.Err()
 				return nil, ctx.Err()
-			}))
+			})
 		})
 		p := connect(t, srv)
 		p.send(call(1, "wait", ""))
@@ -233,14 +229,14 @@ func TestMessageOverTheOutbox(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sizes := []int{10, 100 << 10}
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("both", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+			s.Handle("both", func(ctx context.Context, m *polywire.Message) (any, error) {
 				for _, n := range sizes { // they leave when the handler is done
 					if err := m.Conn().Send(ctx, "news", strings.Repeat("x", n)); err != nil {
 						return nil, err
 					}
 				}
 				return nil, nil
-			}))
+			})
 		}, polywire.WithOutboxBytes(10<<10))
 		p := connect(t, srv)
 		defer p.end()
@@ -315,7 +311,7 @@ func TestBackPressure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		big := strings.Repeat("y", 20<<10)
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("big", handle(func(context.Context, *polywire.Message) (any, error) { return big, nil }))
+			s.Handle("big", func(context.Context, *polywire.Message) (any, error) { return big, nil })
 		}, polywire.WithOutboxBytes(100<<10))
 		p := connect(t, srv)
 		defer p.end()
@@ -340,14 +336,14 @@ func TestBackPressure(t *testing.T) {
 func TestSendWaitsForOwnPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("stream", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+			s.Handle("stream", func(ctx context.Context, m *polywire.Message) (any, error) {
 				for range 200 {
 					if err := m.Conn().Send(ctx, "part", strings.Repeat("z", 5000)); err != nil {
 						return nil, err
 					}
 				}
 				return "done", nil
-			}))
+			})
 		}, polywire.WithOutboxBytes(50<<10))
 		p := connect(t, srv)
 		defer p.end()
@@ -427,7 +423,7 @@ func TestShutdown(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		srv.Handle("slow", handle(func(context.Context, *polywire.Message) (any, error) { <-release; return "finished", nil }))
+		srv.Handle("slow", func(context.Context, *polywire.Message) (any, error) { <-release; return "finished", nil })
 		if err := srv.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -472,7 +468,7 @@ func TestShutdownGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("stuck", handle(func(context.Context, *polywire.Message) (any, error) { <-release; return nil, nil }))
+			s.Handle("stuck", func(context.Context, *polywire.Message) (any, error) { <-release; return nil, nil })
 		})
 		p := connect(t, srv)
 		defer p.end()
@@ -494,10 +490,10 @@ func TestCloseHandshake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		why := make(chan *polywire.CloseError, 1)
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("bye", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+			s.Handle("bye", func(ctx context.Context, m *polywire.Message) (any, error) {
 				m.Conn().Send(ctx, "last", "words")
 				return nil, m.Conn().Close(4001, "told so")
-			}))
+			})
 		}, polywire.WithHooks(polywire.Hooks{Disconnect: func(_ *polywire.Conn, w *polywire.CloseError) { why <- w }}))
 
 		p := connect(t, srv)

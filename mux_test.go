@@ -14,7 +14,7 @@ import (
 )
 
 func named(name string) polywire.Handler {
-	return handle(func(context.Context, *polywire.Message) (any, error) { return name, nil })
+	return func(context.Context, *polywire.Message) (any, error) { return name, nil }
 }
 
 func TestMuxPicks(t *testing.T) {
@@ -127,11 +127,11 @@ func TestWireMistakes(t *testing.T) {
 func TestChain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		step := func(name string, err error) polywire.Handler {
-			return handle(func(_ context.Context, m *polywire.Message) (any, error) {
+			return func(_ context.Context, m *polywire.Message) (any, error) {
 				seen, _ := m.Value("seen").(string)
 				m.SetValue("seen", seen+name)
 				return seen + name, err
-			})
+			}
 		}
 		srv := newServer(t, func(s *polywire.Server) {
 			s.Handle("all", polywire.Chain(step("a", nil), step("b", nil), step("c", nil)))
@@ -153,11 +153,11 @@ func TestChain(t *testing.T) {
 func TestFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("said", handle(func(context.Context, *polywire.Message) (any, error) {
+			s.Handle("said", func(context.Context, *polywire.Message) (any, error) {
 				return nil, polywire.Errorf(polywire.CodeNotFound, "no such user")
-			}))
-			s.Handle("plain", handle(func(context.Context, *polywire.Message) (any, error) { return nil, errors.New("oh") }))
-			s.Handle("panic", handle(func(context.Context, *polywire.Message) (any, error) { panic("oh") }))
+			})
+			s.Handle("plain", func(context.Context, *polywire.Message) (any, error) { return nil, errors.New("oh") })
+			s.Handle("panic", func(context.Context, *polywire.Message) (any, error) { panic("oh") })
 		})
 		p := connect(t, srv)
 		defer p.end()

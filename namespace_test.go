@@ -65,17 +65,17 @@ func TestNamespaces(t *testing.T) {
 			seen = append(seen, fmt.Sprintf(format, args...))
 		}
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("where", handle(where))
+			s.Handle("where", where)
 			admin := s.Namespace("admin")
-			admin.Handle("where", handle(where))
-			admin.Handle("join", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+			admin.Handle("where", where)
+			admin.Handle("join", func(_ context.Context, m *polywire.Message) (any, error) {
 				return nil, m.Conn().Join("room")
-			}))
+			})
 			admin.Use(func(next polywire.Handler) polywire.Handler {
-				return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+				return func(ctx context.Context, m *polywire.Message) (any, error) {
 					note("admin handles %s", m.Kind())
 					return next(ctx, m)
-				})
+				}
 			})
 		}, polywire.WithHooks(polywire.Hooks{
 			Connect: func(c *polywire.Conn) { note("connect %s", c.Namespace().Name()) },
@@ -205,9 +205,9 @@ func TestDoorkeepers(t *testing.T) {
 				time.Sleep(time.Second)
 				return h.Conn.Join("lobby")
 			})
-			s.Namespace("/in").Handle("who", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+			s.Namespace("/in").Handle("who", func(_ context.Context, m *polywire.Message) (any, error) {
 				return m.Conn().Value("who"), nil
-			}))
+			})
 		}, polywire.WithAuth(func(_ context.Context, h *polywire.Handshake) (*polywire.Identity, error) {
 			return &polywire.Identity{User: "u" + h.Namespace}, nil
 		}), polywire.WithHooks(polywire.Hooks{Connect: func(c *polywire.Conn) {
@@ -259,7 +259,7 @@ func TestDynamicNamespaces(t *testing.T) {
 		var parent *polywire.Namespace
 		srv := newServer(t, func(s *polywire.Server) {
 			parent = s.NamespaceFunc(func(name string, _ *polywire.Handshake) bool { return strings.HasPrefix(name, "/org-") })
-			parent.Handle("where", handle(where))
+			parent.Handle("where", where)
 		})
 		p, q := join(t, srv, nil), join(t, srv, nil)
 		defer q.end()
@@ -357,14 +357,14 @@ func TestImpliedHello(t *testing.T) {
 func TestSeveralArguments(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("swap", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+			s.Handle("swap", func(_ context.Context, m *polywire.Message) (any, error) {
 				var a int
 				var b string
 				if err := m.Bind(&a, &b); err != nil {
 					return nil, err
 				}
 				return polywire.Args{b, a, []byte{1}}, nil
-			}))
+			})
 		})
 		several, single := join(t, srv, nil), connect(t, srv)
 		defer several.end()
@@ -422,7 +422,7 @@ func TestQuickReconnect(t *testing.T) {
 				var connects, disconnects atomic.Int32
 				srv := newServer(t, func(s *polywire.Server) {
 					s.Namespace("/").Admit(func(context.Context, *polywire.Handshake) error { time.Sleep(slow.doorkeeper); return nil })
-					s.Handle("where", handle(where))
+					s.Handle("where", where)
 				}, polywire.WithHooks(polywire.Hooks{
 					Connect:    func(*polywire.Conn) { connects.Add(1); time.Sleep(slow.hook) },
 					Disconnect: func(*polywire.Conn, *polywire.CloseError) { disconnects.Add(1) },

@@ -44,7 +44,7 @@ func attachPaced(t *testing.T, srv *polywire.Server, beat transport.Heartbeat) (
 func TestPrescribedPing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		interval, timeout := 300*time.Millisecond, 200*time.Millisecond
-		srv := newServer(t, func(s *polywire.Server) { s.Handle("x", handle(echo)) }, polywire.WithHeartbeat(interval, timeout))
+		srv := newServer(t, func(s *polywire.Server) { s.Handle("x", echo) }, polywire.WithHeartbeat(interval, timeout))
 		start := time.Now()
 		p, _ := attachPaced(t, srv, transport.Heartbeat{Interval: interval, Timeout: timeout})
 		var at []string
@@ -184,8 +184,8 @@ func TestEndpointReplies(t *testing.T) {
 		var seen []string
 		note := func(what string) { seen = append(seen, what) }
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("e", handle(func(context.Context, *polywire.Message) (any, error) { note("controller"); return copied{"re:"}, nil }))
-			s.Handle("none", handle(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
+			s.Handle("e", func(context.Context, *polywire.Message) (any, error) { note("controller"); return copied{"re:"}, nil })
+			s.Handle("none", func(context.Context, *polywire.Message) (any, error) { return nil, nil })
 		}, polywire.WithEndpointReplies(), polywire.WithHooks(polywire.Hooks{
 			BeforeHandle: func(*polywire.Message) { note("before-handle") },
 			AfterHandle:  func(*polywire.Message, time.Duration, any, error) { note("after-handle") },
@@ -213,7 +213,7 @@ func TestEndpointReplies(t *testing.T) {
 
 func TestMessageRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := newServer(t, func(s *polywire.Server) { s.Handle("x", handle(echo)) }, polywire.WithMessageRate(10, 5))
+		srv := newServer(t, func(s *polywire.Server) { s.Handle("x", echo) }, polywire.WithMessageRate(10, 5))
 		p := connect(t, srv)
 		for range 20 {
 			p.send(call(1, "x", ""), call(1, "x", ""), call(1, "x", ""))

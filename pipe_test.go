@@ -42,10 +42,10 @@ type tracePipe struct {
 }
 
 func (p tracePipe) Handler(next polywire.Handler) polywire.Handler {
-	return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+	return func(ctx context.Context, m *polywire.Message) (any, error) {
 		p.to.add("in %s", p.name)
 		return next(ctx, m)
-	})
+	}
 }
 
 func (p tracePipe) Sender(next polywire.Sender) polywire.Sender {
@@ -66,17 +66,17 @@ func TestPipesAndMiddleware(t *testing.T) {
 		var j journal
 		srv := newServer(t, func(s *polywire.Server) {
 			s.Use(func(next polywire.Handler) polywire.Handler {
-				return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+				return func(ctx context.Context, m *polywire.Message) (any, error) {
 					j.add("middleware %s", m.Kind())
 					m.SetHeader("seen", "yes")
 					return next(ctx, m)
-				})
+				}
 			})
 			s.Pipe(tracePipe{"A", &j}, tracePipe{"B", &j}, tracePipe{"C", &j})
-			s.Handle("hello", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+			s.Handle("hello", func(ctx context.Context, m *polywire.Message) (any, error) {
 				j.add("handler seen=%s", m.Header("seen"))
 				return "hi ", nil
-			}))
+			})
 		})
 		p := connect(t, srv)
 		defer p.end()
@@ -154,7 +154,7 @@ func TestHooksInOrder(t *testing.T) {
 			}
 		}
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("echo", handle(func(context.Context, *polywire.Message) (any, error) { return "r", nil }))
+			s.Handle("echo", func(context.Context, *polywire.Message) (any, error) { return "r", nil })
 		},
 			polywire.WithHooks(hooks("1"), hooks("2")), polywire.WithPublishPolicy(polywire.AllowPublish))
 		check("start", "status new running", "configuration 1")
@@ -312,10 +312,10 @@ func TestPlugins(t *testing.T) {
 func TestReplyHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("status", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+			s.Handle("status", func(_ context.Context, m *polywire.Message) (any, error) {
 				m.SetReplyHeader("status", "200")
 				return "fine", nil
-			}))
+			})
 		})
 		p := connect(t, srv)
 		defer p.end()

@@ -55,7 +55,7 @@ func at(t *testing.T, conn *polywire.Conn, room, want string) {
 func TestPosition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("k", handle(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
+			s.Handle("k", func(context.Context, *polywire.Message) (any, error) { return nil, nil })
 		})
 		conn, p := dialled(t, srv)
 		defer p.end()
@@ -134,11 +134,11 @@ func TestHandled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		handled := 0
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("k", handle(func(context.Context, *polywire.Message) (any, error) {
+			s.Handle("k", func(context.Context, *polywire.Message) (any, error) {
 				<-time.After(time.Second)
 				handled++
 				return nil, nil
-			}))
+			})
 		}, polywire.WithInboxMessages(3))
 		conn, p := dialled(t, srv)
 		asked, done := asks(conn, p, "a", "")

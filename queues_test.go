@@ -30,12 +30,12 @@ func TestHandleQueue(t *testing.T) {
 		seen := make(chan string, 10)
 		srv := newServer(t, func(s *polywire.Server) {
 			s.Use(func(next polywire.Handler) polywire.Handler {
-				return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+				return func(ctx context.Context, m *polywire.Message) (any, error) {
 					seen <- m.Wire() + " " + m.From() + " " + m.Kind() + " " + m.Header("h")
 					return next(ctx, m)
-				})
+				}
 			})
-			s.HandleQueue("orders", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+			s.HandleQueue("orders", func(ctx context.Context, m *polywire.Message) (any, error) {
 				var text string
 				if err := m.Bind(&text); err != nil {
 					return nil, queue.Discard(err)
@@ -47,12 +47,12 @@ func TestHandleQueue(t *testing.T) {
 					return nil, errors.New("not yet")
 				}
 				return nil, m.Server().All().Send(ctx, "done", text)
-			}), queue.HandleOptions{})
-			s.Handle("order", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+			}, queue.HandleOptions{})
+			s.Handle("order", func(ctx context.Context, m *polywire.Message) (any, error) {
 				return nil, m.Server().Queues().Publish(ctx, queue.Message{
 					Queue: "orders", Kind: "order.new", Header: map[string]string{"h": "v"}, Payload: m.Payload().Clone(),
 				})
-			}))
+			})
 		}, polywire.WithQueues(b))
 		peers, conns := crowd(t, srv, 1)
 		peers[0].send(call(1, "order", "tea"))
@@ -84,7 +84,7 @@ func TestHandleQueue(t *testing.T) {
 func TestHandleQueueMistakes(t *testing.T) {
 	b := newQueues(t)
 	defer b.Close()
-	h := handle(func(context.Context, *polywire.Message) (any, error) { return nil, nil })
+	h := func(context.Context, *polywire.Message) (any, error) { return nil, nil }
 	for name, setup := range map[string]func(*polywire.Server){
 		"no handler": func(s *polywire.Server) { s.HandleQueue("q", nil, queue.HandleOptions{}) },
 		"no name":    func(s *polywire.Server) { s.HandleQueue("", h, queue.HandleOptions{}) },

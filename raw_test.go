@@ -175,7 +175,7 @@ func newSite(t *testing.T, setup func(*polywire.Server), opts ...polywire.Option
 	if s.srv, err = polywire.New(opts...); err != nil {
 		t.Fatal(err)
 	}
-	s.srv.Handle("echo", handle(echo))
+	s.srv.Handle("echo", echo)
 	if setup != nil {
 		setup(s.srv)
 	}

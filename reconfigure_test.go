@@ -125,7 +125,7 @@ func TestReconfigureLimits(t *testing.T) {
 
 func TestReconfigureRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv := newServer(t, func(s *polywire.Server) { s.Handle("echo", handle(echo)) }, polywire.WithMessageRate(1, 100))
+		srv := newServer(t, func(s *polywire.Server) { s.Handle("echo", echo) }, polywire.WithMessageRate(1, 100))
 		speak := func(p *peer, n int) {
 			for i := range n {
 				p.send(wire.Packet{Type: wire.Call, ID: uint64(i + 1), Kind: "echo", Payload: text("x")})

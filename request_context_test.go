@@ -46,20 +46,20 @@ func TestContextIsKept(t *testing.T) {
 					}
 				}
 				srv := newServer(t, func(s *polywire.Server) {
-					s.Handle("keep", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+					s.Handle("keep", func(ctx context.Context, m *polywire.Message) (any, error) {
 						c.ask(ctx)
 						if kept = ctx; polywire.MessageFrom(ctx) != m {
 							t.Error("another message")
 						}
 						return nil, nil
-					}))
-					s.Handle("look", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+					})
+					s.Handle("look", func(ctx context.Context, m *polywire.Message) (any, error) {
 						look()
 						if polywire.MessageFrom(ctx) != m || ctx.Err() != nil {
 							t.Error("its own context is not its own")
 						}
 						return nil, nil
-					}))
+					})
 				}, polywire.WithBaseContext(context.WithValue(t.Context(), baseKey{}, "base")))
 				p := connect(t, srv)
 				defer p.end()
@@ -79,7 +79,7 @@ func TestContextIsKept(t *testing.T) {
 func TestMessagesShareNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := newServer(t, func(s *polywire.Server) {
-			s.Handle("*", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+			s.Handle("*", func(_ context.Context, m *polywire.Message) (any, error) {
 				seen := fmt.Sprint(m.Header("h"), m.Value("v"), m.Room(), len(m.Args()))
 				if m.Kind() == "full" {
 					m.SetHeader("h", "left")
@@ -88,7 +88,7 @@ func TestMessagesShareNothing(t *testing.T) {
 					m.SetPayload(polywire.Payload{Type: "text/plain", Data: []byte("left")})
 				}
 				return seen, nil
-			}))
+			})
 		})
 		p := connect(t, srv)
 		defer p.end()
@@ -115,7 +115,7 @@ func TestMessagesShareNothing(t *testing.T) {
 func TestContextEndsUnderQuestions(t *testing.T) {
 	var wg sync.WaitGroup
 	srv := newServer(t, func(s *polywire.Server) {
-		s.Handle("go", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+		s.Handle("go", func(ctx context.Context, m *polywire.Message) (any, error) {
 			c := m.Conn()
 			for _, ask := range []func(){
 				func() { polywire.MessageFrom(ctx) },
@@ -131,7 +131,7 @@ func TestContextEndsUnderQuestions(t *testing.T) {
 				wg.Go(ask)
 			}
 			return nil, nil
-		}))
+		})
 	})
 	p := connect(t, srv)
 	defer p.end()

@@ -126,9 +126,9 @@ func (q *sequence) until(enough func() bool) error {
 func TestWakingCostsNothing(t *testing.T) {
 	const n, rounds = 200, 4
 	s := newSite(t, func(srv *polywire.Server) {
-		srv.Handle("seq", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+		srv.Handle("seq", func(ctx context.Context, m *polywire.Message) (any, error) {
 			return nil, m.Conn().Send(ctx, "seq", m.Payload())
-		}))
+		})
 	}, soon())
 	defer s.close()
 	peers := make([]*sequence, n)

@@ -53,7 +53,7 @@ type stress struct {
 
 func newStress(t *testing.T, order bool, opts ...polywire.Option) *stress {
 	s := &stress{t: t, order: order, lastSeen: make(map[*polywire.Conn]int)}
-	s.srv = newServer(t, func(srv *polywire.Server) { srv.Handle("job", handle(s.handle)) }, opts...)
+	s.srv = newServer(t, func(srv *polywire.Server) { srv.Handle("job", s.handle) }, opts...)
 	return s
 }
 

@@ -31,16 +31,16 @@ func TestMessagesBothWays(t *testing.T) {
 				said, heard := make(chan string, 10), make(chan string, 10)
 				n := newNetwork(t)
 				srv := n.serve(f.scheme, func(s *polywire.Server) {
-					s.Handle("echo", handle(echo))
+					s.Handle("echo", echo)
 					s.Handle("say", into(said))
-					s.Handle("who", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+					s.Handle("who", func(ctx context.Context, m *polywire.Message) (any, error) {
 						var name string
 						err := m.Conn().Call(ctx, "name", nil, &name)
 						return "you are " + name, err
-					}))
+					})
 				})
 				c := n.client(f.scheme, client.WithWires(native.New(native.WithForm(f.form))))
-				c.Handle("name", handle(func(context.Context, *polywire.Message) (any, error) { return "ann", nil }))
+				c.Handle("name", func(context.Context, *polywire.Message) (any, error) { return "ann", nil })
 				c.Handle("hear", into(heard))
 				connect(t, c)
 
@@ -81,14 +81,14 @@ func TestErrorsOfCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
 		n.serve("tcp", func(s *polywire.Server) {
-			s.Handle("buy", handle(func(context.Context, *polywire.Message) (any, error) {
+			s.Handle("buy", func(context.Context, *polywire.Message) (any, error) {
 				return nil, &polywire.Error{Code: "sold_out", Message: "no more", Details: map[string]int{"left": 3}}
-			}))
-			s.Handle("fault", handle(func(context.Context, *polywire.Message) (any, error) {
+			})
+			s.Handle("fault", func(context.Context, *polywire.Message) (any, error) {
 				return nil, errors.New("the password is hunter2")
-			}))
-			s.Handle("never", handle(func(context.Context, *polywire.Message) (any, error) { return polywire.NoReply(), nil }))
-			s.Handle("echo", handle(echo))
+			})
+			s.Handle("never", func(context.Context, *polywire.Message) (any, error) { return polywire.NoReply(), nil })
+			s.Handle("echo", echo)
 		})
 		c := n.connected("tcp")
 		for _, tt := range []struct {
@@ -188,7 +188,7 @@ func TestCallsInFlightEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
 		n.serve("tcp", func(s *polywire.Server) {
-			s.Handle("never", handle(func(context.Context, *polywire.Message) (any, error) { return polywire.NoReply(), nil }))
+			s.Handle("never", func(context.Context, *polywire.Message) (any, error) { return polywire.NoReply(), nil })
 		})
 		c := n.connected("tcp")
 		ended := make(chan error, 20)
@@ -212,7 +212,7 @@ func TestCallsInFlightEnd(t *testing.T) {
 func TestManyCallsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
-		n.serve("ws", func(s *polywire.Server) { s.Handle("echo", handle(echo)) })
+		n.serve("ws", func(s *polywire.Server) { s.Handle("echo", echo) })
 		c := n.connected("ws")
 		var all sync.WaitGroup
 		for g := range 100 {

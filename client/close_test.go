@@ -40,10 +40,10 @@ func TestCloseWhileConnected(t *testing.T) {
 		srv := n.serve("ws", func(s *polywire.Server) { s.Handle("say", into(said)) },
 			polywire.WithHooks(polywire.Hooks{Disconnect: func(_ *polywire.Conn, why *polywire.CloseError) { ended <- why }}))
 		c := n.client("ws")
-		c.Handle("slow", handle(func(context.Context, *polywire.Message) (any, error) {
+		c.Handle("slow", func(context.Context, *polywire.Message) (any, error) {
 			<-time.After(time.Second)
 			return "done", nil
-		}))
+		})
 		connect(t, c)
 		answer := make(chan string, 1)
 		go func() {
@@ -112,7 +112,7 @@ func TestCloseInEveryState(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newNetwork(t)
-				srv := n.serve("tcp", func(s *polywire.Server) { s.Handle("echo", handle(echo)) })
+				srv := n.serve("tcp", func(s *polywire.Server) { s.Handle("echo", echo) })
 				c := n.client("tcp")
 				prepare(t, n, srv, c)
 				synctest.Wait()
@@ -137,7 +137,7 @@ func TestCloseInEveryState(t *testing.T) {
 					closed(t, c)
 				}
 
-				n.serve("tcp", func(s *polywire.Server) { s.Handle("echo", handle(echo)) })
+				n.serve("tcp", func(s *polywire.Server) { s.Handle("echo", echo) })
 				connect(t, c)
 				if got := call(t, c, "echo", "again"); got != "again" || c.Err() != nil {
 					t.Errorf("after another Connect: %q, Err %v", got, c.Err())
@@ -175,10 +175,10 @@ func TestConnectAgain(t *testing.T) {
 		heard := make(chan string, 10)
 		seen := 0
 		c.Use(func(next polywire.Handler) polywire.Handler {
-			return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+			return func(ctx context.Context, m *polywire.Message) (any, error) {
 				seen++
 				return next(ctx, m)
-			})
+			}
 		})
 		c.Handle("before", into(heard))
 		for life := range 3 {
@@ -206,7 +206,7 @@ func TestConnectAgain(t *testing.T) {
 // Mistakes in registrations come with Connect.
 func TestConnectReportsMistakes(t *testing.T) {
 	for name, register := range map[string]func(c *client.Client){
-		"kind twice":  func(c *client.Client) { c.Handle("k", handle(echo)); c.Handle("k", handle(echo)) },
+		"kind twice":  func(c *client.Client) { c.Handle("k", echo); c.Handle("k", echo) },
 		"nil handler": func(c *client.Client) { c.Handle("k", nil) },
 		"code twice":  func(c *client.Client) { c.Code("k", 1); c.Code("l", 1) },
 	} {

@@ -47,7 +47,7 @@ func TestEncoding(t *testing.T) {
 		n := newNetwork(t)
 		packed := polywire.WithCodecs(codec.JSON{}, msgpack.Codec{})
 		n.serve("tcp", func(s *polywire.Server) {
-			s.Handle("*", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload().Type, nil }))
+			s.Handle("*", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload().Type, nil })
 		}, packed)
 		c := n.client("tcp", client.WithPeer(packed))
 		c.Encoding("packed", codec.TypeMsgpack)
@@ -93,7 +93,7 @@ func TestCloseCutsOff(t *testing.T) {
 		srv := n.serve("tcp", nil)
 		c := n.client("tcp", client.WithDialTimeout(3*time.Second))
 		hold := make(chan struct{})
-		c.Handle("hold", handle(func(context.Context, *polywire.Message) (any, error) { <-hold; return nil, nil }))
+		c.Handle("hold", func(context.Context, *polywire.Message) (any, error) { <-hold; return nil, nil })
 		connect(t, c)
 		if err := srv.All().Send(t.Context(), "hold", nil); err != nil {
 			t.Fatal(err)

@@ -215,12 +215,12 @@ func echo(_ context.Context, m *polywire.Message) (any, error) { return m.Payloa
 
 // into is a handler that passes texts on.
 func into(to chan<- string) polywire.Handler {
-	return handle(func(_ context.Context, m *polywire.Message) (any, error) {
+	return func(_ context.Context, m *polywire.Message) (any, error) {
 		var text string
 		err := m.Bind(&text)
 		to <- text
 		return nil, err
-	})
+	}
 }
 
 func call(t *testing.T, c *client.Client, kind, text string) string {

@@ -103,7 +103,7 @@ func TestCodes(t *testing.T) {
 				n := newNetwork(t)
 				heard := make(chan string, 10)
 				srv := n.serve("tcp", func(s *polywire.Server) { // not masked, as it would be on a WebSocket
-					s.Handle(kind, handle(echo))
+					s.Handle(kind, echo)
 					if s.Code("other", 99); tt.server != 0 {
 						s.Code(kind, tt.server)
 					}
@@ -154,10 +154,10 @@ type tracePipe struct {
 }
 
 func (p tracePipe) Handler(next polywire.Handler) polywire.Handler {
-	return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+	return func(ctx context.Context, m *polywire.Message) (any, error) {
 		*p.log = append(*p.log, p.name+" in")
 		return next(ctx, m)
-	})
+	}
 }
 
 func (p tracePipe) Sender(next polywire.Sender) polywire.Sender {
@@ -176,10 +176,10 @@ func TestMiddlewareAndPipes(t *testing.T) {
 	var log []string
 	note := func(name string) polywire.Middleware {
 		return func(next polywire.Handler) polywire.Handler {
-			return handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+			return func(ctx context.Context, m *polywire.Message) (any, error) {
 				log = append(log, name)
 				return next(ctx, m)
-			})
+			}
 		}
 	}
 	for _, tt := range []struct {
@@ -210,15 +210,15 @@ func TestMiddlewareAndPipes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newNetwork(t)
-				srv := n.serve("tcp", func(s *polywire.Server) { s.Handle("echo", handle(echo)) },
+				srv := n.serve("tcp", func(s *polywire.Server) { s.Handle("echo", echo) },
 					polywire.WithBroadcastPolicy(polywire.AllowBroadcast))
 				c := n.client("tcp")
 				c.Use(note("m1"), note("m2"))
 				c.Pipe(tracePipe{"A", &log}, tracePipe{"B", &log})
-				c.Handle("echo", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+				c.Handle("echo", func(ctx context.Context, m *polywire.Message) (any, error) {
 					log = append(log, "handler")
 					return echo(ctx, m)
-				}))
+				})
 				connect(t, c)
 				log = nil
 				if err := tt.do(t.Context(), srv, c); !errors.Is(err, tt.err) {
@@ -239,7 +239,7 @@ func TestHeadersAndTypedHandlers(t *testing.T) {
 		type sum struct{ A, B int }
 		n := newNetwork(t)
 		srv := n.serve("ws", func(s *polywire.Server) {
-			s.Handle("tell", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Header("trace"), nil }))
+			s.Handle("tell", func(_ context.Context, m *polywire.Message) (any, error) { return m.Header("trace"), nil })
 		})
 		c := n.client("ws")
 		polywire.HandleFunc(c, "add", func(_ context.Context, in *sum) (*int, error) {
@@ -286,8 +286,8 @@ func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
 		n.serve("tcp", func(s *polywire.Server) {
-			s.Handle("never", handle(func(context.Context, *polywire.Message) (any, error) { return polywire.NoReply(), nil }))
-			s.Handle("echo", handle(echo))
+			s.Handle("never", func(context.Context, *polywire.Message) (any, error) { return polywire.NoReply(), nil })
+			s.Handle("echo", echo)
 		})
 		c := n.connected("tcp")
 		for _, tt := range []struct {
@@ -324,7 +324,7 @@ func TestTimeoutWhileNobodyReads(t *testing.T) {
 		n := newNetwork(t)
 		hold := make(chan struct{})
 		n.serve("tcp", func(s *polywire.Server) {
-			s.Handle("hold", handle(func(context.Context, *polywire.Message) (any, error) { <-hold; return nil, nil }))
+			s.Handle("hold", func(context.Context, *polywire.Message) (any, error) { <-hold; return nil, nil })
 		}, polywire.WithMaxMessageBytes(4<<20))
 		c := n.connected("tcp")
 		ctx, cancel := context.WithCancel(t.Context())

@@ -180,7 +180,7 @@ func TestCloseCodes(t *testing.T) {
 		t.Run(tt.code.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newNetwork(t)
-				srv := n.serve("ws", func(s *polywire.Server) { s.Handle("echo", handle(echo)) })
+				srv := n.serve("ws", func(s *polywire.Server) { s.Handle("echo", echo) })
 				e := newEvents()
 				c := n.connected("ws", e.option())
 				receive(t, e.connects)
@@ -214,10 +214,10 @@ func TestShutdownMovesClients(t *testing.T) {
 		n := newNetwork(t)
 		answers := func(name string) func(*polywire.Server) {
 			return func(s *polywire.Server) {
-				s.Handle("name", handle(func(context.Context, *polywire.Message) (any, error) {
+				s.Handle("name", func(context.Context, *polywire.Message) (any, error) {
 					<-time.After(time.Second)
 					return name, nil
-				}))
+				})
 			}
 		}
 		srv := n.serve("tcp", answers("old"))
@@ -324,7 +324,7 @@ func TestBlackHole(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newNetwork(t)
-				n.serve(scheme, func(s *polywire.Server) { s.Handle("echo", handle(echo)) })
+				n.serve(scheme, func(s *polywire.Server) { s.Handle("echo", echo) })
 				e := newEvents()
 				c := n.connected(scheme, e.option())
 				receive(t, e.connects)
@@ -359,7 +359,7 @@ func TestCallsAcrossReconnects(t *testing.T) {
 		n := newNetwork(t)
 		var handled, connects atomic.Int32
 		n.serve("tcp", func(s *polywire.Server) {
-			s.Handle("echo", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+			s.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) {
 				switch handled.Add(1) % 300 {
 				case 100:
 					m.Conn().Close(polywire.CloseForceReconnect, "elsewhere")
@@ -367,7 +367,7 @@ func TestCallsAcrossReconnects(t *testing.T) {
 					n.last().Close()
 				}
 				return m.Payload(), nil
-			}))
+			})
 		}, polywire.WithConcurrency(4))
 		c := n.connected("tcp", client.WithBackoff(time.Millisecond, 4*time.Millisecond),
 			client.WithHooks(client.Hooks{Connect: func(*polywire.Conn) { connects.Add(1) }}))

@@ -177,7 +177,7 @@ func testSlowHandlers(t *testing.T, scheme, url string) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.Handle("news", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+		c.Handle("news", func(_ context.Context, m *polywire.Message) (any, error) {
 			var text string
 			err := m.Bind(&text)
 			<-time.After(time.Second)
@@ -185,7 +185,7 @@ func testSlowHandlers(t *testing.T, scheme, url string) {
 			defer mu.Unlock()
 			got = append(got, text)
 			return nil, err
-		}))
+		})
 		connect(t, c)
 		receive(t, e.connects)
 		if scheme == "tcp" {
@@ -268,9 +268,9 @@ func TestPositionCheckOfATalker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)
 		srv := n.serve("tcp", func(s *polywire.Server) {
-			s.Handle("say", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+			s.Handle("say", func(ctx context.Context, m *polywire.Message) (any, error) {
 				return nil, m.Conn().Others("h").Send(ctx, "news", m.Payload())
-			}))
+			})
 		}, polywire.WithHistory("h", polywire.History{Size: 3}))
 		tell := make(told, 10)
 		c := n.connected("tcp", tell.option(), client.WithPositionCheck(10*time.Second))
@@ -371,7 +371,7 @@ func (l *ledger) client(i int, url string, opts ...client.Option) *client.Client
 		l.t.Fatal(err)
 	}
 	l.t.Cleanup(func() { c.Close() })
-	c.Handle("n", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+	c.Handle("n", func(_ context.Context, m *polywire.Message) (any, error) {
 		var room, number int
 		err := m.Bind(&number)
 		if _, scanned := fmt.Sscanf(m.Room(), "h%d", &room); scanned != nil || err != nil {
@@ -385,7 +385,7 @@ func (l *ledger) client(i int, url string, opts ...client.Option) *client.Client
 			<-time.After(3 * time.Millisecond) // virtual: some are behind when it breaks
 		}
 		return nil, nil
-	}))
+	})
 	connect(l.t, c)
 	return c
 }
@@ -473,10 +473,10 @@ func TestStreamsRecover(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer c.Close()
-				c.Handle("news", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+				c.Handle("news", func(ctx context.Context, m *polywire.Message) (any, error) {
 					places <- m.Position()
 					return into(news)(ctx, m)
-				}))
+				})
 				connect(t, c)
 				receive(t, e.connects)
 				synctest.Wait()

@@ -50,7 +50,7 @@ func TestRealSockets(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				srv.Handle("echo", handle(echo))
+				srv.Handle("echo", echo)
 				e := newEvents()
 				c, err := client.New(listen(t, srv, address), e.option(),
 					client.WithWires(native.New(native.WithForm(form))), client.WithTLS(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}),

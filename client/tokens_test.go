@@ -96,7 +96,7 @@ func (g *gatekeeper) setup(s *polywire.Server) {
 	if g.answer == nil {
 		return
 	}
-	s.Handle(auth.KindRefresh, handle(func(_ context.Context, m *polywire.Message) (any, error) {
+	s.Handle(auth.KindRefresh, func(_ context.Context, m *polywire.Message) (any, error) {
 		var text string
 		if err := m.Bind(&text); err != nil {
 			return nil, err
@@ -104,7 +104,7 @@ func (g *gatekeeper) setup(s *polywire.Server) {
 		g.shown <- text
 		g.at <- time.Now()
 		return g.answer(text)
-	}))
+	})
 }
 
 func accept(string) (any, error) { return auth.Refreshed{}, nil }

@@ -126,7 +126,7 @@ func echoServer(tb testing.TB) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	srv.Handle("echo", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
+	srv.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil })
 	l, scheme, err := srv.Listen("tcp://127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)

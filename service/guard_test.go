@@ -161,8 +161,8 @@ func TestBreakerOfEachAddress(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newNetwork(t)
-				n.serve("a:1").Handle("work", handle(func(context.Context, *polywire.Message) (any, error) { return nil, errors.New("broken") }))
-				n.serve("b:1").Handle("work", handle(func(context.Context, *polywire.Message) (any, error) { return "b:1", nil }))
+				n.serve("a:1").Handle("work", func(context.Context, *polywire.Message) (any, error) { return nil, errors.New("broken") })
+				n.serve("b:1").Handle("work", func(context.Context, *polywire.Message) (any, error) { return "b:1", nil })
 				s := n.connected([]string{"tcp://a:1", "tcp://b:1"}, service.WithPattern(pattern),
 					service.WithBreaker(service.Breaker{Failures: 1, Delay: time.Hour}))
 				synctest.Wait()

@@ -24,17 +24,17 @@ func TestHandle(t *testing.T) {
 		n := newNetwork(t)
 		heard := make(chan string, 100)
 		into := func(name string) polywire.Handler {
-			return handle(func(_ context.Context, m *polywire.Message) (any, error) {
+			return func(_ context.Context, m *polywire.Message) (any, error) {
 				heard <- name
 				return name, nil
-			})
+			}
 		}
 		setup := func(s *node) {
-			s.Handle("back", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+			s.Handle("back", func(ctx context.Context, m *polywire.Message) (any, error) {
 				var name string
 				err := m.Conn().Call(ctx, "once", nil, &name)
 				return name, err
-			}))
+			})
 		}
 		srv := n.serve("a:1")
 		setup(srv)
@@ -148,7 +148,7 @@ func TestManyAtOnce(t *testing.T) {
 					}
 					if i%10 == 0 {
 						s.Stats()
-						s.Handle(fmt.Sprint("kind/", g, "/", i), handle(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
+						s.Handle(fmt.Sprint("kind/", g, "/", i), func(context.Context, *polywire.Message) (any, error) { return nil, nil })
 						<-time.After(20 * time.Millisecond)
 					}
 				}
@@ -181,7 +181,7 @@ func TestEveryWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.Handle("echo", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
+	srv.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil })
 	t.Cleanup(func() { srv.Close() })
 	r := service.New(service.WithBackoff(time.Millisecond, 10*time.Millisecond))
 	t.Cleanup(func() { r.Close() })

@@ -45,23 +45,23 @@ func (n *network) serve(address string, opts ...polywire.Option) *node {
 		n.t.Fatal(err)
 	}
 	nd := &node{srv, address, make(chan string, 10_000)}
-	srv.Handle("who", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+	srv.Handle("who", func(_ context.Context, m *polywire.Message) (any, error) {
 		nd.handled <- m.Conn().ID()
 		return address, nil
-	}))
-	srv.Handle("echo", handle(func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }))
-	srv.Handle("never", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+	})
+	srv.Handle("echo", func(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil })
+	srv.Handle("never", func(_ context.Context, m *polywire.Message) (any, error) {
 		nd.handled <- m.Conn().ID()
 		return polywire.NoReply(), nil
-	}))
-	srv.Handle("fail", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+	})
+	srv.Handle("fail", func(_ context.Context, m *polywire.Message) (any, error) {
 		nd.handled <- m.Conn().ID()
 		var code polywire.Code
 		if err := m.Bind(&code); err != nil {
 			return nil, err
 		}
 		return nil, polywire.Errorf(code, "as asked")
-	}))
+	})
 	l := transporttest.NewListener()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l, "tcp") }()
@@ -132,10 +132,6 @@ func (n *network) connected(urls []string, opts ...service.Option) *service.Serv
 		n.t.Fatal(err)
 	}
 	return s
-}
-
-func handle(f func(ctx context.Context, m *polywire.Message) (any, error)) polywire.Handler {
-	return f
 }
 
 // who calls kind who and returns the answer.

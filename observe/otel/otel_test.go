@@ -78,10 +78,6 @@ func dial(t *testing.T, url string, opts ...client.Option) *client.Client {
 	return c
 }
 
-func handle(f func(context.Context, *polywire.Message) (any, error)) polywire.Handler {
-	return f
-}
-
 // webhooks is a dispatcher with one endpoint that answers.
 func webhooks(t *testing.T, tr *otel.Tracing, b *queue.Broker) *dispatch.Dispatcher {
 	t.Helper()
@@ -121,19 +117,19 @@ func TestOneTrace(t *testing.T) {
 	d := webhooks(t, tr, b)
 	hub := cluster.NewMemory()
 	first, url := serve(t, func(s *polywire.Server) {
-		s.Handle("order", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+		s.Handle("order", func(ctx context.Context, m *polywire.Message) (any, error) {
 			return nil, errors.Join(s.Room("desk").Send(ctx, "news", 1),
 				tr.Publisher(b).Publish(ctx, queue.Message{Queue: "orders", Kind: "order.new"}))
-		}))
-		s.HandleQueue("orders", handle(func(ctx context.Context, m *polywire.Message) (any, error) {
+		})
+		s.HandleQueue("orders", func(ctx context.Context, m *polywire.Message) (any, error) {
 			_, err := d.Publish(ctx, tr.Event(ctx, webhook.Event{Type: "order.paid", Data: 1}))
 			return nil, err
-		}), queue.HandleOptions{})
+		}, queue.HandleOptions{})
 	}, polywire.WithCluster(hub), polywire.WithPlugins(tr.Server()), polywire.WithQueues(b))
 	second, url2 := serve(t, nil, polywire.WithCluster(hub), polywire.WithPlugins(tr.Server()))
 	testenv.Eventually(t, patience, "the nodes know each other", func() bool { return len(first.Nodes().List()) == 2 && len(second.Nodes().List()) == 2 })
 	desk := dial(t, url2, tr.Client())
-	desk.Handle("news", handle(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
+	desk.Handle("news", func(context.Context, *polywire.Message) (any, error) { return nil, nil })
 	if err := desk.Subscribe(t.Context(), "desk"); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +172,7 @@ func TestPeerPublishes(t *testing.T) {
 	tr, spans := recorder(t)
 	_, url := serve(t, nil, polywire.WithPlugins(tr.Server()))
 	one, two := dial(t, url, tr.Client()), dial(t, url, tr.Client())
-	two.Handle("said", handle(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
+	two.Handle("said", func(context.Context, *polywire.Message) (any, error) { return nil, nil })
 	if err := errors.Join(two.Subscribe(t.Context(), "room"), one.Publish(t.Context(), "room", "said", 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -190,11 +186,11 @@ func TestPeerPublishes(t *testing.T) {
 func TestOutcomes(t *testing.T) {
 	tr, spans := recorder(t)
 	_, url := serve(t, func(s *polywire.Server) {
-		s.Handle("conflict", handle(func(context.Context, *polywire.Message) (any, error) {
+		s.Handle("conflict", func(context.Context, *polywire.Message) (any, error) {
 			return nil, polywire.Errorf(polywire.CodeConflict, "taken")
-		}))
-		s.Handle("panics", handle(func(context.Context, *polywire.Message) (any, error) { panic("ouch") }))
-		s.Handle("fine", handle(func(context.Context, *polywire.Message) (any, error) { return nil, nil }))
+		})
+		s.Handle("panics", func(context.Context, *polywire.Message) (any, error) { panic("ouch") })
+		s.Handle("fine", func(context.Context, *polywire.Message) (any, error) { return nil, nil })
 	}, polywire.WithPlugins(tr.Server()))
 	c := dial(t, url)
 	for _, kind := range []string{"conflict", "panics", "fine", "unheard"} {
@@ -257,10 +253,10 @@ func TestBadHeaders(t *testing.T) {
 	tr, spans := recorder(t)
 	got := make(chan string, 10)
 	setup := func(s *polywire.Server) {
-		s.Handle("k", handle(func(_ context.Context, m *polywire.Message) (any, error) {
+		s.Handle("k", func(_ context.Context, m *polywire.Message) (any, error) {
 			got <- m.Header("traceparent")
 			return nil, nil
-		}))
+		})
 	}
 	_, url := serve(t, setup, polywire.WithPlugins(tr.Server()))
 	_, untraced := serve(t, setup, polywire.WithPlugins(otel.New(otel.Options{}).Server()))
