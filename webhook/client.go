@@ -173,7 +173,7 @@ func (d *Destination) Deliver(ctx context.Context, id, eventType string, body []
 		a.Class = classOf(resp.StatusCode)
 		a.Header = keepHeader(resp.Header)
 		if a.Class == ClassThrottled {
-			a.RetryAfter = ParseRetryAfter(resp.Header, time.Now())
+			a.RetryAfter = parseRetryAfter(resp.Header, time.Now())
 		}
 		a.Body, a.Truncated, a.Error = readBody(resp.Body)
 	}

@@ -148,11 +148,11 @@ func (s *Schedule) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// ParseRetryAfter returns how long a receiver asks to be left alone (RFC 9110,
+// parseRetryAfter returns how long a receiver asks to be left alone (RFC 9110,
 // section 10.2.3): seconds, or a date in one of HTTP's three forms. What is
 // neither, is there twice or lies in the past counts for nothing. The longest
 // is [MaxRetryAfter].
-func ParseRetryAfter(h http.Header, now time.Time) time.Duration {
+func parseRetryAfter(h http.Header, now time.Time) time.Duration {
 	values := h["Retry-After"]
 	if len(values) != 1 || len(values[0]) > 64 {
 		return 0

@@ -148,14 +148,14 @@ func TestRetryAfter(t *testing.T) {
 		"Sun, 32 Mar 2026 12:01:00 GMT": 0, "2026-03-01T12:01:00Z": 0,
 		"0000000000000000000000000000000000000000000000000000000000000000000001": 0,
 	} {
-		if got := ParseRetryAfter(http.Header{"Retry-After": {value}}, now); got != want {
+		if got := parseRetryAfter(http.Header{"Retry-After": {value}}, now); got != want {
 			t.Errorf("%q: got %v, want %v", value, got, want)
 		}
 	}
-	if got := ParseRetryAfter(http.Header{"Retry-After": {"5", "6"}}, now); got != 0 {
+	if got := parseRetryAfter(http.Header{"Retry-After": {"5", "6"}}, now); got != 0 {
 		t.Errorf("two of them: %v", got)
 	}
-	if got := ParseRetryAfter(nil, now); got != 0 {
+	if got := parseRetryAfter(nil, now); got != 0 {
 		t.Errorf("none: %v", got)
 	}
 }
@@ -166,7 +166,7 @@ func FuzzRetryAfter(f *testing.F) {
 		f.Add(s, int64(1_700_000_000))
 	}
 	f.Fuzz(func(t *testing.T, value string, now int64) {
-		if got := ParseRetryAfter(http.Header{"Retry-After": {value}}, time.Unix(now, 0)); got < 0 || got > MaxRetryAfter {
+		if got := parseRetryAfter(http.Header{"Retry-After": {value}}, time.Unix(now, 0)); got < 0 || got > MaxRetryAfter {
 			t.Fatalf("%q: %v", value, got)
 		}
 	})

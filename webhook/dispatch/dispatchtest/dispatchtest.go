@@ -57,8 +57,8 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// Endpoint returns one that is valid.
-func Endpoint(id string) webhook.Endpoint {
+// newEndpoint returns one that is valid.
+func newEndpoint(id string) webhook.Endpoint {
 	return webhook.Endpoint{
 		ID: id, URL: "https://example.com/hook", Types: []string{"payment.*"}, Secrets: []webhook.Secret{webhook.GenerateSecret()},
 		Headers: webhook.Headers{"X-Tenant": "7"}, Rate: 5, Description: "zażółć",
@@ -92,7 +92,7 @@ func endpointKept(t *testing.T, open func(t *testing.T) Stores) {
 	s, ctx := open(t).Endpoints, within(t)
 	now := time.Now().UTC()
 	r := dispatch.Record{
-		Endpoint: Endpoint("a"), Created: now, Updated: now.Add(1), FailingSince: now.Add(2), LastFailure: now.Add(3),
+		Endpoint: newEndpoint("a"), Created: now, Updated: now.Add(1), FailingSince: now.Add(2), LastFailure: now.Add(3),
 		Retire: []time.Time{now.Add(time.Hour)},
 	}
 	if _, err := s.Load(ctx, "a"); !errors.Is(err, dispatch.ErrNotFound) {
@@ -133,7 +133,7 @@ func endpointKept(t *testing.T, open func(t *testing.T) Stores) {
 
 func compareAndSet(t *testing.T, open func(t *testing.T) Stores) {
 	s, ctx := open(t).Endpoints, within(t)
-	r := dispatch.Record{Endpoint: Endpoint("a")}
+	r := dispatch.Record{Endpoint: newEndpoint("a")}
 	first, err := s.Save(ctx, r)
 	check(t, err)
 	if _, err := s.Save(ctx, r); !errors.Is(err, dispatch.ErrConflict) {
@@ -162,7 +162,7 @@ func compareAndSet(t *testing.T, open func(t *testing.T) Stores) {
 func race(t *testing.T, open func(t *testing.T) Stores) {
 	const writers, each = 4, 10
 	ctx := within(t)
-	_, err := open(t).Endpoints.Save(ctx, dispatch.Record{Endpoint: Endpoint("a")})
+	_, err := open(t).Endpoints.Save(ctx, dispatch.Record{Endpoint: newEndpoint("a")})
 	check(t, err)
 	errs := make(chan error, writers)
 	for range writers {
@@ -191,7 +191,7 @@ func race(t *testing.T, open func(t *testing.T) Stores) {
 	}
 	r, err := open(t).Endpoints.Load(ctx, "a")
 	check(t, err)
-	if want := Endpoint("a").Burst + writers*each; r.Endpoint.Burst != want {
+	if want := newEndpoint("a").Burst + writers*each; r.Endpoint.Burst != want {
 		t.Errorf("%d changes, want %d", r.Endpoint.Burst, want)
 	}
 }
@@ -199,7 +199,7 @@ func race(t *testing.T, open func(t *testing.T) Stores) {
 // watch follows what another does.
 func watch(t *testing.T, open func(t *testing.T) Stores) {
 	s, ctx := open(t).Endpoints, within(t)
-	a, b := dispatch.Record{Endpoint: Endpoint("a")}, dispatch.Record{Endpoint: Endpoint("b")}
+	a, b := dispatch.Record{Endpoint: newEndpoint("a")}, dispatch.Record{Endpoint: newEndpoint("b")}
 	var err error
 	a.Revision, err = s.Save(ctx, a)
 	check(t, err)
@@ -481,7 +481,7 @@ func oddNames(t *testing.T, open func(t *testing.T) Stores) {
 	s, ctx := open(t), within(t)
 	names := []string{"*", ">", "$", "=2A", "=", "/", "a*", "A", "~!@#%^&()[]{}|:;'<>,?`", string(slices.Repeat([]byte("*"), webhook.MaxIDBytes))}
 	for _, name := range names {
-		_, err := s.Endpoints.Save(ctx, dispatch.Record{Endpoint: Endpoint(name)})
+		_, err := s.Endpoints.Save(ctx, dispatch.Record{Endpoint: newEndpoint(name)})
 		check(t, err)
 		check(t, s.Attempts.Append(ctx, Entry(name, name, 1)))
 		check(t, s.Events.Append(ctx, event(name, "a-b_c.D")))
@@ -530,7 +530,7 @@ func noNames(t *testing.T, open func(t *testing.T) Stores) {
 			t.Errorf("attempts of %.30q: %v", name, err)
 		}
 	}
-	_, err := s.Endpoints.Save(ctx, dispatch.Record{Endpoint: Endpoint("one")})
+	_, err := s.Endpoints.Save(ctx, dispatch.Record{Endpoint: newEndpoint("one")})
 	check(t, err)
 	_, err = s.Endpoints.Load(ctx, "one")
 	check(t, err)
