@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -170,6 +171,9 @@ func describe(err error) error {
 			return fmt.Errorf("the server answered: %w %s", e, details.Data)
 		}
 		return fmt.Errorf("the server answered: %w", e)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w\n\nnobody listens there: polywire serve starts a server, and --url says where it is", err)
 	}
 	return err
 }
