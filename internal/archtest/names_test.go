@@ -124,7 +124,8 @@ var (
 // goText returns the pieces of a document that name things of Go: blocks of go,
 // and what stands in backquotes. Tables of wires have the words of others in
 // their first column; pages for those who come from elsewhere have them all
-// over, but for columns headed Polywire or here.
+// over, but for columns headed Polywire or here. A first column headed before has
+// names that are gone.
 func goText(doc, text string) []string {
 	migrate := strings.HasPrefix(doc, "docs/migrate/")
 	var pieces []string
@@ -133,12 +134,15 @@ func goText(doc, text string) []string {
 			pieces = append(pieces, m[1])
 		}
 	}
-	ours := 0 // the column; 0: none
+	ours, gone := 0, false // the column; 0: none
 	for _, line := range prose(text) {
 		cells := strings.Split(strings.ReplaceAll(line, `\|`, " "), "|")
 		table := len(cells) > 3 && cells[0] == ""
 		if !table {
-			ours = 0
+			ours, gone = 0, false
+		} else if gone = gone || strings.TrimSpace(cells[1]) == "before"; gone {
+			cells[1] = ""
+			line = strings.Join(cells, "|")
 		} else if column := slices.IndexFunc(cells, isOurs); column > 0 && ours == 0 {
 			ours = column
 		}
