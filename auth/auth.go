@@ -252,7 +252,4 @@ func (t *Tokens) Activate(s *polywire.Server) error {
 }
 
 // Deactivate implements [polywire.Plugin].
-func (t *Tokens) Deactivate(context.Context) error {
-	t.Close()
-	return nil
-}
+func (t *Tokens) Deactivate(context.Context) error { return t.Close() }

@@ -207,10 +207,6 @@ func (e *events) option() client.Option {
 	})
 }
 
-func handle(f func(ctx context.Context, m *polywire.Message) (any, error)) polywire.Handler {
-	return f
-}
-
 func echo(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }
 
 // into is a handler that passes texts on.
