@@ -261,7 +261,7 @@ func (l *link) refuse(c *Conn, p *wire.Packet) {
 	l.out.waitForRoom(l)
 	l.srv.dropped(c, p.Kind, DropRefused)
 	if p.ID == 0 || p.Type == wire.Message {
-		l.srv.reportError(c, fmt.Errorf("polywire: %s %q: %w", p.Type, p.Kind, &Error{Code: Code(p.Err.Code), Message: p.Err.Message}))
+		l.srv.reportError(c, fmt.Errorf("polywire: %s %q: %w", p.Type, shown(p.Kind), &Error{Code: Code(p.Err.Code), Message: p.Err.Message}))
 		return
 	}
 	answer := wire.Packet{Type: wire.Error, Namespace: c.label(), ID: p.ID, Key: p.Key, Err: p.Err}

@@ -85,7 +85,7 @@ func (l *link) serve(r *request) {
 	if r.call || twice {
 		l.reply(r, result, err)
 	} else if err != nil {
-		l.srv.reportError(r.conn, fmt.Errorf("polywire: %s %q: %w", r.op, r.kind, err))
+		l.srv.reportError(r.conn, fmt.Errorf("polywire: %s %q: %w", r.op, shown(r.kind), err))
 	}
 }
 
@@ -136,7 +136,7 @@ func (s *Server) panickedIn(what string, p any) error {
 }
 
 func (s *Server) panicked(r *request, p any) error {
-	err := fmt.Errorf("polywire: handler of %q panicked: %v\n%s", r.kind, p, debug.Stack())
+	err := fmt.Errorf("polywire: handler of %q panicked: %v\n%s", shown(r.kind), p, debug.Stack())
 	if !r.call {
 		return err
 	}
@@ -164,7 +164,7 @@ func (l *link) reply(r *request, result any, err error) {
 	}
 	if l.twice(r) && err == nil && result != nil {
 		if err := r.conn.Send(r.ctx, r.kind, result); err != nil {
-			l.srv.reportError(r.conn, fmt.Errorf("polywire: endpoint reply of %q: %w", r.kind, err))
+			l.srv.reportError(r.conn, fmt.Errorf("polywire: endpoint reply of %q: %w", shown(r.kind), err))
 		}
 	}
 	if h := l.srv.hooks.AfterReply; h != nil {
@@ -232,7 +232,7 @@ func (l *link) logFault(r *request, err error) {
 		return
 	}
 	if coded := (*Error)(nil); !errors.As(err, &coded) && CodeOf(err) == CodeInternal {
-		l.srv.reportError(r.conn, fmt.Errorf("polywire: handler of %q: %w", r.kind, err))
+		l.srv.reportError(r.conn, fmt.Errorf("polywire: handler of %q: %w", shown(r.kind), err))
 	}
 }
 
@@ -263,7 +263,7 @@ func (l *link) transmitReply(r *request, result any, header map[string]string, e
 			l.srv.dropped(r.conn, r.kind, DropClosed)
 			return
 		}
-		l.srv.reportError(r.conn, fmt.Errorf("polywire: reply of %q: %w", r.kind, err))
+		l.srv.reportError(r.conn, fmt.Errorf("polywire: reply of %q: %w", shown(r.kind), err))
 		if errors.Is(err, codec.ErrNoTranslation) {
 			l.srv.dropped(r.conn, r.kind, DropUntranslated)
 		}
@@ -294,7 +294,7 @@ func (r *request) watchDeadline() {
 	l := r.conn.link
 	r.deadline.Store(time.AfterFunc(r.ctx.until-l.srv.clock(), func() {
 		if !r.answered.Load() {
-			l.reply(r, nil, Errorf(CodeDeadlineExceeded, "%q took too long", r.kind))
+			l.reply(r, nil, Errorf(CodeDeadlineExceeded, "%q took too long", shown(r.kind)))
 		}
 	}))
 }
