@@ -113,7 +113,7 @@ func (n *node) open() error {
 	bus, err := n.srv.cfg.cluster.Open(ctx, self, r)
 	if err != nil {
 		n.end()
-		return fmt.Errorf("polywire: cluster: %w", err)
+		return fmt.Errorf("polywire: starting in the cluster: %w", err)
 	}
 	n.bus = bus
 	close(r.ready)
@@ -131,7 +131,7 @@ func (n *node) open() error {
 	bus.Interest(topicAll, true)
 	bus.Interest(topicNode(self.ID), true)
 	if err := bus.Sync(ctx); err != nil {
-		return errors.Join(fmt.Errorf("polywire: cluster: %w", err), n.close(ctx))
+		return errors.Join(fmt.Errorf("polywire: starting in the cluster: %w", err), n.close(ctx))
 	}
 	return nil
 }

@@ -86,7 +86,7 @@ func TestOrderSurvivesKills(t *testing.T) {
 		}
 		return seq.handle(ctx, d)
 	}
-	o := queue.HandleOptions{Concurrency: 4, Ordered: true, Lease: time.Second}
+	o := queue.HandleOptions{Concurrency: 4, Ordered: true, Lease: 4 * time.Second} // a machine that stands still for its slack breaks any lease
 	var links []*conns
 	for range 3 {
 		c := &conns{}
