@@ -8,25 +8,17 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/polywire/polywire/internal/chrometest"
 	"github.com/polywire/polywire/internal/testenv"
 )
 
-// browser returns a context for a headless Chromium of this test's own.
+// chromium is that of all tests.
+var chromium chrometest.Shared
+
+// browser returns a context for a page with a profile of this test's own.
 func browser(t *testing.T) context.Context {
 	t.Helper()
-	opts := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(testenv.Program(t, "chromium")), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()))
-	alloc, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
-	t.Cleanup(cancel)
-	ctx, cancel := chromedp.NewContext(alloc)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil { // starts it, without the limit of what follows
-		t.Fatal(err)
-	}
-	ctx, cancel = context.WithTimeout(ctx, 5*time.Minute)
-	t.Cleanup(cancel)
-	return ctx
+	return chromium.Page(t, 8*time.Minute)
 }
 
 // evaluate runs an expression in the page and waits for its promise.
@@ -53,6 +45,7 @@ func visit(ctx context.Context, t *testing.T, url string) {
 func TestScenariosInBrowser(t *testing.T) {
 	needNode(t) // for the packages
 	testenv.Need(t, "chromium")
+	t.Parallel()
 	for _, c := range []struct{ client, mode string }{
 		{"4", "polling"}, {"4", "websocket"}, {"4", "upgrade"}, {"2", "polling"}, {"2", "upgrade"},
 	} {

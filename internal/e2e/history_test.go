@@ -16,6 +16,7 @@ import (
 // with history, in order and once. The first time they break nothing has come.
 func TestHistoryInBrowser(t *testing.T) {
 	testenv.Need(t, "chromium")
+	t.Parallel()
 	const each = 300
 	srv, err := polywire.New(polywire.WithWires(native.New(), sse.New(sse.WithRetry(20*time.Millisecond))),
 		polywire.WithHistory("log*", polywire.History{Size: each}))

@@ -4,6 +4,15 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/polywire/polywire/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// atOnce is how many clients go through the scenarios at a time: they wait
+// for heartbeats and deadlines more than they work.
+const atOnce = 5
+
+func TestMain(m *testing.M) {
+	testenv.Together(atOnce)
+	goleak.VerifyTestMain(chromium.Main(m))
+}

@@ -289,7 +289,8 @@ func bytesOf(v any) any {
 func TestOneRoomFourMembers(t *testing.T) {
 	needNode(t)
 	testenv.Need(t, "chromium")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel) // after the members have left
 	address := hall(t)
 	members := []member{

@@ -52,7 +52,7 @@ func (r result) check(t *testing.T) {
 // node runs a test file in Node and makes a subtest of each scenario in it.
 func node(t *testing.T, file string, env ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", "--test-reporter=./node/reporter.js", file)
 	cmd.Env = append(os.Environ(), env...)
@@ -96,6 +96,7 @@ func node(t *testing.T, file string, env ...string) {
 // Every client over every way to connect.
 func TestScenariosInNode(t *testing.T) {
 	needNode(t)
+	t.Parallel()
 	for client, version := range clients {
 		for _, mode := range modes {
 			t.Run(version+" "+mode, func(t *testing.T) {
@@ -109,10 +110,13 @@ func TestScenariosInNode(t *testing.T) {
 // The scenarios themselves, against the official server.
 func TestScenariosAgainstOfficialServer(t *testing.T) {
 	needNode(t)
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			node(t, "reference.test.js", "POLYWIRE_E2E_MODES="+mode)
-		})
+	t.Parallel()
+	for client, version := range clients {
+		for _, mode := range modes {
+			t.Run(version+" "+mode, func(t *testing.T) {
+				t.Parallel()
+				node(t, "reference.test.js", "POLYWIRE_E2E_CLIENTS="+client, "POLYWIRE_E2E_MODES="+mode)
+			})
+		}
 	}
 }

@@ -207,11 +207,13 @@ func TestSDKInNode(t *testing.T) {
 	if _, err := os.Stat("../../sdk/js/node_modules/ws/package.json"); err != nil {
 		testenv.Missing(t, "the npm packages of sdk/js (make test installs them)")
 	}
+	t.Parallel()
 	node(t, "../../sdk/js/test-server/run.test.js", "POLYWIRE_SDK_CONTROL="+serveSDK(t)+"/control/")
 }
 
 func TestSDKInBrowser(t *testing.T) {
 	testenv.Need(t, "chromium")
+	t.Parallel()
 	control := serveSDK(t)
 	ctx := browser(t)
 	visit(ctx, t, control+"/browser/sdk.html")

@@ -99,7 +99,9 @@ func (i *instance) options() []polywire.Option {
 		wireOptions = append(wireOptions, socketio.WithParser(socketio.Msgpack))
 	case "small":
 		options = append(options, polywire.WithMaxMessageBytes(20_000),
-			polywire.WithHeartbeat(400*time.Millisecond, 800*time.Millisecond))
+			polywire.WithHeartbeat(400*time.Millisecond, 3*time.Second))
+	case "quick":
+		options = append(options, polywire.WithHeartbeat(400*time.Millisecond, 1600*time.Millisecond))
 	}
 	return append(options, polywire.WithWires(socketio.New(wireOptions...)))
 }
@@ -136,7 +138,7 @@ func (i *instance) open() error {
 func (i *instance) restart(ctx context.Context, pause time.Duration) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+	limited, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	err := i.srv.Shutdown(limited)
 	if err != nil {
@@ -191,7 +193,7 @@ func admit(_ context.Context, h *polywire.Handshake) error {
 func serve(t *testing.T) string {
 	t.Helper()
 	all := map[string]*instance{}
-	for _, name := range []string{"main", "recovery", "msgpack", "small"} {
+	for _, name := range []string{"main", "recovery", "msgpack", "small", "quick"} {
 		i := &instance{t: t, name: name, ends: newEnds()}
 		if err := i.open(); err != nil {
 			t.Fatal(err)

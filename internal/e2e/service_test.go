@@ -87,6 +87,7 @@ func ourService(t *testing.T) (url string) {
 // hangs, dies and comes back: by the protocol of today and by that of GOSF.
 func TestServiceOnNode(t *testing.T) {
 	needNode(t)
+	t.Parallel()
 	for name, opts := range map[string][]service.Option{
 		"5":                 nil,
 		"5, WebSocket only": {service.WithClient(client.WithWires(socketio.New(socketio.WithTransports(socketio.WebSocketOnly))))},

@@ -66,6 +66,20 @@ func Start(t testing.TB) *Broker {
 	return b
 }
 
+// Absent returns a broker that belongs to t and has not been started yet.
+func Absent(t testing.TB) *Broker {
+	t.Helper()
+	b, err := prepared(need(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	if err := b.choosePorts(); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // need returns the server's program.
 func need(t testing.TB) string {
 	t.Helper()
@@ -77,7 +91,8 @@ func need(t testing.TB) string {
 	return server
 }
 
-func start(server string) (*Broker, error) {
+// prepared returns a broker without ports that has never run.
+func prepared(server string) (*Broker, error) {
 	dir, err := os.MkdirTemp("", "polywire-rabbit-")
 	if err != nil {
 		return nil, err
@@ -85,6 +100,14 @@ func start(server string) (*Broker, error) {
 	b := &Broker{server: server, dir: dir}
 	if err := b.prepare(); err != nil {
 		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func start(server string) (*Broker, error) {
+	b, err := prepared(server)
+	if err != nil {
 		return nil, err
 	}
 	for try := 0; ; try++ { // somebody else may take a port between its choice and its use

@@ -13,7 +13,8 @@ const servers = {
   main: {},
   recovery: { connectionStateRecovery: { maxDisconnectionDuration: 60_000 } },
   msgpack: { parser },
-  small: { maxHttpBufferSize: 20_000, pingInterval: 400, pingTimeout: 800 },
+  small: { maxHttpBufferSize: 20_000, pingInterval: 400, pingTimeout: 3000 },
+  quick: { pingInterval: 400, pingTimeout: 1600 },
 };
 
 /** Instance is one of the servers. It can be restarted on its port. */

@@ -23,7 +23,7 @@ export function scenarios(version, mode, browser = false) {
 export async function run(scenario, env, version, mode) {
   const context = new Context(env, version, mode);
   try {
-    await within(scenario.run(context), "the end of the scenario", 30_000);
+    await within(scenario.run(context), "the end of the scenario", 90_000);
   } finally {
     await context.close();
   }

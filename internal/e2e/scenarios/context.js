@@ -3,7 +3,7 @@
 import { bytes, same, show } from "./same.js";
 
 /** Milliseconds after which anything that a scenario waits for has failed. */
-const patience = 10_000;
+const patience = 30_000;
 
 /** The transports option for each way to connect. */
 const transports = { polling: ["polling"], websocket: ["websocket"], upgrade: ["polling", "websocket"] };
@@ -111,7 +111,7 @@ export class Context {
       reconnection: reconnect,
       reconnectionDelay: 20,
       reconnectionDelayMax: 100,
-      timeout: 5000,
+      timeout: 20_000,
       ...(server === "msgpack" && this.#env.parser && { parser: this.#env.parser }),
       ...options,
     });

@@ -112,9 +112,9 @@ export default [
     name: "end: quick heartbeats keep a quiet link",
     clients: all,
     async run(c) {
-      const socket = await c.connect("/", { server: "small" });
+      const socket = await c.connect("/", { server: "quick" });
       const ends = c.inbox(socket, "disconnect");
-      await new Promise((resolve) => setTimeout(resolve, 2500)); // more than two intervals and timeouts
+      await new Promise((resolve) => setTimeout(resolve, 4100)); // more than two intervals and timeouts
       c.equal(ends.list, [], "ends");
       c.equal(await c.call(socket, "echo", "alive"), ["alive"]);
     },
@@ -125,12 +125,12 @@ export default [
     // The official server's timer for 2.x clients ends with the upgrade.
     unofficial: (version, mode) => version === 2 && mode === "upgrade",
     async run(c) {
-      const socket = await c.connect("/", { server: "small" });
+      const socket = await c.connect("/", { server: "quick" });
       if (c.mode === "upgrade") await c.upgraded(socket);
       const { id } = socket;
       socket.io.engine.pingTimeout = 60_000; // it does not notice by itself
       socket.io.engine.transport.send = () => {};
-      c.equal(await c.reason(id, "small"), "ping timeout", "the server's reason");
+      c.equal(await c.reason(id, "quick"), "ping timeout", "the server's reason");
     },
   },
 ];

@@ -126,7 +126,12 @@ export default [
       members[0].on("vote", (_, ack) => ack("yes"));
       members[1].on("vote", (_, ack) => ack("no"));
       members[2].io.engine.transport.send = () => {}; // it hears, and never says a word again
-      const { answers, timedOut } = await c.answer(members[0], "poll", "jury", 250, "vote", 1);
+      // Those who live have a quarter of a second; on a machine that is too busy for that, more.
+      let answers, timedOut;
+      for (const millis of [250, 1000, 8000]) {
+        ({ answers, timedOut } = await c.answer(members[0], "poll", "jury", millis, "vote", 1));
+        if (answers.length >= 2) break;
+      }
       c.equal([...answers].sort(), ["no", "yes"]);
       c.equal(timedOut, true);
     },
