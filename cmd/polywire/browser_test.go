@@ -9,32 +9,22 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"github.com/polywire/polywire/internal/testenv"
+	"github.com/polywire/polywire/internal/chrometest"
 )
 
-// browser returns a context for a headless Chromium of this test's own.
+// chromium is that of all tests.
+var chromium chrometest.Shared
+
+// browser returns a context for a page with a profile of this test's own.
 func browser(t *testing.T) context.Context {
 	t.Helper()
-	return browserFor(t, time.Minute)
+	return browserFor(t, 5*time.Minute)
 }
 
 // browserFor is browser for a test that may take longer.
 func browserFor(t *testing.T, limit time.Duration) context.Context {
 	t.Helper()
-	testenv.Need(t, "chromium")
-	opts := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1200, 800),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()))
-	alloc, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
-	t.Cleanup(cancel)
-	ctx, cancel := chromedp.NewContext(alloc)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil { // starts it, without the limit of what follows
-		t.Fatal(err)
-	}
-	ctx, cancel = context.WithTimeout(ctx, limit)
-	t.Cleanup(cancel)
-	return ctx
+	return chromium.Page(t, limit)
 }
 
 // text returns what a person can read in an element.
@@ -50,6 +40,7 @@ func text(ctx context.Context, t *testing.T, selector chromedp.CSS) string {
 // The demo as a visitor has it: the page connects, the bot is there and
 // answers, somebody on another wire is heard, and the latency of a call is shown.
 func TestDemoInBrowser(t *testing.T) {
+	t.Parallel()
 	ctx := browser(t)
 	line := start(t, 1, "demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")[0]
 	page := strings.Fields(line)[4]

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"regexp"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -39,18 +38,18 @@ type consoleServer struct {
 	admin   string
 }
 
-// consoleServe starts it with further arguments.
-func consoleServe(t *testing.T, args ...string) *consoleServer {
+// consoleServe starts it. What follows in the test runs beside other tests.
+func consoleServe(t *testing.T) *consoleServer {
 	t.Helper()
-	t.Setenv("THE_SECRET", authSecret)
-	t.Setenv(apiKeyVariable, testAPIKey)
-	t.Setenv("POLYWIRE_ADMIN_TOKEN", consoleToken)
 	s := &consoleServer{place: natsPlace(t)}
-	s.process = background(t, slices.Concat([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-		"--queue-in", "order.*=orders", "--webhooks", "--webhook-out", "hook.*", "--webhook-allow-http", "--webhook-allow-network", "127.0.0.1/32",
-		"--auth-secret", "env:THE_SECRET", "--auth-issuer", "test", "--auth-audience", "chat", "--auth-room", "*=subscribe,publish"}, s.flags, args)...)
-	s.url = last(s.process.line())
-	s.process.logs("the admin listener is there")
+	withVariables(t, map[string]string{"THE_SECRET": authSecret, apiKeyVariable: testAPIKey, "POLYWIRE_ADMIN_TOKEN": consoleToken}, func() {
+		s.process = background(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+			"--queue-in", "order.*=orders", "--webhooks", "--webhook-out", "hook.*", "--webhook-allow-http", "--webhook-allow-network", "127.0.0.1/32",
+			"--auth-secret", "env:THE_SECRET", "--auth-issuer", "test", "--auth-audience", "chat", "--auth-room", "*=subscribe,publish"}, s.flags...)...)
+		s.url = last(s.process.line())
+		s.process.logs("the admin listener is there")
+	})
+	t.Parallel()
 	s.process.mu.Lock()
 	defer s.process.mu.Unlock()
 	s.admin = regexp.MustCompile(`the admin listener is there".*? at=(http://[0-9.:]+)`).FindStringSubmatch(s.process.log.String())[1]

@@ -65,6 +65,7 @@ func publish(t *testing.T, address, kind, payload string) {
 
 // The ten lines of the native wire's document, at a path of one's own.
 func TestTenLinesInBrowser(t *testing.T) {
+	t.Parallel()
 	ctx := browser(t)
 	address := strings.TrimPrefix(last(start(t, 1, "serve", "--listen", "127.0.0.1:0", "--allow", "publish", "--ws-path", "/api/v1/ws")[0]), "ws://")
 	for _, path := range []string{"/polywire", "/api/v1/ws"} {
@@ -85,6 +86,7 @@ func TestTenLinesInBrowser(t *testing.T) {
 
 // The EventSource of the document: events arrive, and a final end is one.
 func TestEventSourceInBrowser(t *testing.T) {
+	t.Parallel()
 	ctx := browser(t)
 	address := strings.TrimPrefix(last(start(t, 1, "serve", "--listen", "127.0.0.1:0", "--allow", "publish")[0]), "ws://")
 	code := snippet(t, "docs/wire-sse.md", address)

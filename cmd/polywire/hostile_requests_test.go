@@ -54,6 +54,7 @@ func (b *besieged) unharmed() func(after string) {
 // TestHostileRequests has requests whose form, size, origin and fields are
 // hostile, for each listener of a server with everything on.
 func TestHostileRequests(t *testing.T) {
+	t.Parallel()
 	b := besiege(t, "text")
 	unharmed := b.unharmed()
 	for _, try := range []struct {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/polywire/polywire/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
@@ -22,7 +24,8 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	testenv.Together(4)
+	goleak.VerifyTestMain(chromium.Main(m))
 }
 
 // run runs the program with arguments and returns what it printed.

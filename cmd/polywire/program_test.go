@@ -118,6 +118,21 @@ func (p *program) ends() error {
 	return nil
 }
 
+// withVariables has variables of the environment as long as f runs. A test that
+// may be parallel afterwards cannot have them by itself.
+func withVariables(t *testing.T, variables map[string]string, f func()) {
+	t.Helper()
+	t.Run("started", func(t *testing.T) {
+		for name, value := range variables {
+			t.Setenv(name, value)
+		}
+		f()
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
 // manager is a service manager that is told how things are.
 func manager(t *testing.T) (variable string, told func() string) {
 	t.Helper()

@@ -33,6 +33,7 @@ const (
 // what is shown "…" is some text, and any lines, or none, where it is a line.
 func TestQuickstart(t *testing.T) {
 	testenv.Need(t, "bash", "git", "curl", "go", "chromium")
+	t.Parallel()
 	q := newQuickstart(t)
 	text, err := os.ReadFile(filepath.Join(q.root, filepath.FromSlash(quickstartPage)))
 	if err != nil {

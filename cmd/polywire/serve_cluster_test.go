@@ -18,7 +18,7 @@ import (
 	"github.com/polywire/polywire/natsembed"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // process is a command that runs in the background.
 type process struct {
@@ -177,12 +177,17 @@ func speakers(t *testing.T, first, second *process, more func()) {
 
 func TestServeClusterOfEmbedded(t *testing.T) {
 	at := []string{freeAddress(t), freeAddress(t), freeAddress(t)}
-	t.Setenv(secretVariable, "only ours")
 	var servers []*process
-	for i, own := range at {
-		servers = append(servers, background(t, "serve", "--listen", "127.0.0.1:0", "--allow", "publish", "--presence", "hall",
-			"--node-name", "n"+string('a'+rune(i)), "--data-dir", t.TempDir(), "--cluster-listen", own, "--cluster-peers", strings.Join(at, ",")))
-	}
+	withVariables(t, map[string]string{secretVariable: "only ours"}, func() {
+		for i, own := range at {
+			servers = append(servers, background(t, "serve", "--listen", "127.0.0.1:0", "--allow", "publish", "--presence", "hall",
+				"--node-name", "n"+string('a'+rune(i)), "--data-dir", t.TempDir(), "--cluster-listen", own, "--cluster-peers", strings.Join(at, ",")))
+		}
+		for _, p := range servers {
+			p.logs("joined the cluster")
+		}
+	})
+	t.Parallel() // it waits
 	speakers(t, servers[0], servers[1], func() { servers[0].logs("name=nc") })
 	servers[2].end()
 	if testenv.Full() { // it takes NATS a quarter of a minute

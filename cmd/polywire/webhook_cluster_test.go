@@ -46,6 +46,7 @@ func keptBy(t *testing.T, address string) (all string) {
 // reaches them by any, changes nothing of how they keep what they keep, and when one has
 // ended the others deliver what it had accepted.
 func TestWebhookCluster(t *testing.T) {
+	t.Parallel() // it waits
 	var mu sync.Mutex
 	got := make(map[string]bool)
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -57,12 +58,11 @@ func TestWebhookCluster(t *testing.T) {
 	t.Cleanup(receiver.Close)
 	routes := []string{freeAddress(t), freeAddress(t), freeAddress(t)}
 	clients := []string{freeAddress(t), freeAddress(t), freeAddress(t)}
-	t.Setenv(secretVariable, "only ours")
 	var servers []*process
 	for i, own := range routes {
 		servers = append(servers, background(t, "serve", "--listen", "127.0.0.1:0", "--webhooks",
 			"--webhook-allow-http", "--webhook-allow-network", "127.0.0.1/32", "--data-dir", t.TempDir(), "--no-sync",
-			"--nats-listen", clients[i], "--cluster-listen", own, "--cluster-peers", strings.Join(routes, ",")))
+			"--nats-listen", clients[i], "--cluster-listen", own, "--cluster-peers", strings.Join(routes, ","), "--cluster-secret", "only ours"))
 	}
 	for _, p := range servers {
 		p.line() // it serves
