@@ -1,6 +1,8 @@
 package rabbitmq
 
 import (
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 
@@ -40,6 +42,19 @@ func sit(t *testing.T) {
 	machine.RLock()
 	t.Cleanup(func() { machine.RUnlock(); <-seats })
 }
+
+// watched is options with a log, for tests that count connections.
+func watched(url string) (Options, *lines) {
+	log := new(lines)
+	o := options(url)
+	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	return o, log
+}
+
+// brokersFault is how many connections the broker ended by a fault of its own.
+// RabbitMQ 3.10 does when somebody begins to consume a queue that somebody else
+// is just making, which is more likely on a busy machine.
+func brokersFault(log *lines) int64 { return int64(strings.Count(log.String(), "INTERNAL_ERROR")) }
 
 // harming is working for a test that harms its broker.
 func harming(t *testing.T) *rabbittest.Broker {
