@@ -13,12 +13,12 @@ export PATH := $(CURDIR)/.cache/bin:$(PATH)
 linter    := .cache/bin/golangci-lint
 vulncheck := .cache/bin/govulncheck
 
-# Packages whose tests start brokers and wait for them, two at a time; and those
-# that start servers, browsers and nodes as processes, one after the other, since
-# each wants the machine for itself. The longest first.
-pairs    := ./queue/rabbitmq ./queue/jetstream ./cluster/nats ./natsembed ./internal/rabbittest ./webhook/natsstore
-alone    := ./internal/e2e ./cmd/polywire ./internal/e2ecluster ./examples/conformance ./internal/soak
-together  = $(filter-out $(patsubst ./%,github.com/polywire/polywire/%,$(pairs) $(alone)),$(shell $(GO) list ./...))
+# Packages whose tests start servers, brokers and browsers as processes: one
+# after the other, since each wants the machine for itself. Within a package
+# tests that wait do so side by side.
+alone    := ./cluster/nats ./cmd/polywire ./examples/conformance ./internal/e2e ./internal/e2ecluster \
+	./internal/rabbittest ./internal/soak ./natsembed ./queue/jetstream ./queue/rabbitmq ./webhook/natsstore
+together  = $(filter-out $(patsubst ./%,github.com/polywire/polywire/%,$(alone)),$(shell $(GO) list ./...))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -34,7 +34,6 @@ test: setup test-go test-bench test-js ## all tests (runs setup first)
 
 test-go: setup
 	POLYWIRE_TEST_FULL=1 $(GO) test $(together)
-	POLYWIRE_TEST_FULL=1 $(GO) test -p 2 -timeout 20m $(pairs)
 	POLYWIRE_TEST_FULL=1 $(GO) test -p 1 -timeout 20m $(alone)
 
 test-cluster: ## three processes as one: killed, cut off, stormed
@@ -54,8 +53,7 @@ endif
 race: ## all Go tests with the race detector, the long ones shorter
 	@scripts/setup.sh cc
 	$(GO) test -race -short $(together)
-	$(GO) test -race -short -p 2 -timeout 20m -skip '/DelaysDoNotBlock' $(pairs) # a thousand timers are late under it
-	$(GO) test -race -short -p 1 -timeout 20m $(alone)
+	$(GO) test -race -short -p 1 -timeout 20m -skip '/DelaysDoNotBlock' $(alone) # a thousand timers are late under it
 
 soak: ## every wire at once on bad networks, for SOAK (30m)
 	SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run TestSoak ./internal/soak
