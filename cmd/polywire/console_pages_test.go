@@ -139,7 +139,7 @@ func TestConsoleHostile(t *testing.T) {
 	p.shows(".settings li", "admin.token")
 	p.read(`(document.querySelectorAll("details").forEach((d) => d.open = true), "")`)
 	p.holds("secrets are masked", fmt.Sprintf(`![%q, %q, %q].some((secret) => document.body.textContent.includes(secret))`, consoleToken, testAPIKey, authSecret))
-	p.do(chromedp.Click(chromedp.CSS(".check input")))
+	p.click(".check input", "")
 	p.shows(".settings li", "queues.in")
 	p.pictures("settings")
 	for _, text := range []string{hostile()[1], hostile()[5]} {
