@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/polywire/polywire/internal/testenv"
 )
 
 // Others begins to measure what other programs take of the machine. The
@@ -21,7 +23,7 @@ func (b *Broker) Others(t testing.TB) func() float64 {
 		t.Fatal("rabbittest: no node runs")
 	}
 	sample := func() (used, all, ours float64) {
-		used, all = machineTime(read("/proc/stat"))
+		used, _, all = testenv.MachineTime()
 		ours = processTime(read("/proc/self/stat")) + processTime(read("/proc/"+strconv.Itoa(node.cmd.Process.Pid)+"/stat"))
 		return used, all, ours
 	}
@@ -41,23 +43,6 @@ func read(name string) string {
 		return ""
 	}
 	return string(text)
-}
-
-// machineTime reads the first line of proc(5)'s stat, of all cores: user, nice,
-// system, idle, iowait, irq, softirq, steal. What came later is part of the first two.
-func machineTime(stat string) (used, all float64) {
-	line, _, _ := strings.Cut(stat, "\n")
-	fields := strings.Fields(line)
-	for i, f := range fields[min(1, len(fields)):min(9, len(fields))] {
-		n, err := strconv.ParseFloat(f, 64)
-		if err != nil {
-			return 0, 0
-		}
-		if all += n; i != 3 && i != 4 {
-			used += n
-		}
-	}
-	return used, all
 }
 
 // processTime is utime and stime of a process's stat, behind its name, which

@@ -9,20 +9,6 @@ import (
 	"github.com/polywire/polywire/internal/testenv"
 )
 
-func TestMachineTime(t *testing.T) {
-	for stat, want := range map[string][2]float64{
-		"cpu  1 2 4 8 16 32 64 128 256 512\ncpu0 9": {1 + 2 + 4 + 32 + 64 + 128, 255},
-		"cpu  1 2 4 8": {7, 15},
-		"cpu  1 x 4 8": {},
-		"cpu":          {},
-		"":             {},
-	} {
-		if used, all := machineTime(stat); used != want[0] || all != want[1] {
-			t.Errorf("%q: %v of %v, want %v", stat, used, all, want)
-		}
-	}
-}
-
 func TestProcessTime(t *testing.T) {
 	for stat, want := range map[string]float64{
 		"7 (a) b) R 1 2 3 4 5 6 7 8 9 10 11 12 13 14": 23,
@@ -46,7 +32,7 @@ func testOthers(t *testing.T, b *Broker) {
 		return
 	}
 	const ticks = 50 // half a second
-	used0, all0 := machineTime(read("/proc/stat"))
+	used0, _, all0 := testenv.MachineTime()
 	begin := self()
 	others := b.Others(t)
 	testenv.Eventually(t, time.Minute, "this process has used half a second", func() bool {
@@ -56,12 +42,12 @@ func testOthers(t *testing.T, b *Broker) {
 		return self()-begin >= ticks
 	})
 	share := others()
-	used, all := machineTime(read("/proc/stat"))
+	used, _, all := testenv.MachineTime()
 	if most := used - used0 - ticks + 5; share*(all-all0) > most {
 		t.Errorf("others took %v of %v ticks; without this process there are %v", share*(all-all0), all-all0, most)
 	}
 
-	_, all0 = machineTime(read("/proc/stat"))
+	_, _, all0 = testenv.MachineTime()
 	others = b.Others(t)
 	p, err := spawn(nil, nil, "/bin/sh", "-c", "while :; do :; done")
 	if err != nil {
@@ -70,7 +56,7 @@ func testOthers(t *testing.T, b *Broker) {
 	stat := "/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/stat"
 	testenv.Eventually(t, time.Minute, "another process has used half a second", func() bool { return processTime(read(stat)) >= ticks })
 	share = others()
-	_, all = machineTime(read("/proc/stat"))
+	_, _, all = testenv.MachineTime()
 	if err := p.signal(os.Kill); err != nil || !p.await(stopTime) {
 		t.Errorf("ending it: %v", err)
 	}

@@ -30,9 +30,9 @@ func Together(n int) {
 // can only be asked of a machine that has some left. Where there is no /proc,
 // and before the kernel has counted, it says 0.
 func Idle() func() float64 {
-	idle0, all0 := machineTime()
+	_, idle0, all0 := MachineTime()
 	return func() float64 {
-		idle, all := machineTime()
+		_, idle, all := MachineTime()
 		if all <= all0 {
 			return 0
 		}
@@ -40,28 +40,36 @@ func Idle() func() float64 {
 	}
 }
 
-func machineTime() (idle, all float64) {
+// MachineTime is what all processors together have done since the start of the
+// machine, in the kernel's ticks: used for something, and idle. All has besides
+// what was waited for disks. Where there is no /proc it is zero.
+func MachineTime() (used, idle, all float64) {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0, 0
+		return 0, 0, 0
 	}
-	return timeOf(string(text))
+	return machineTime(string(text))
 }
 
-// timeOf reads the first line of proc(5)'s stat, of all processors: user, nice,
-// system, idle, iowait, irq, softirq, steal. What comes behind is part of the
-// first two.
-func timeOf(stat string) (idle, all float64) {
+// machineTime reads the first line of proc(5)'s stat, of all processors: user,
+// nice, system, idle, iowait, irq, softirq, steal. What comes behind is part of
+// the first two.
+func machineTime(stat string) (used, idle, all float64) {
 	line, _, _ := strings.Cut(stat, "\n")
 	fields := strings.Fields(line)
 	for i, f := range fields[min(1, len(fields)):min(9, len(fields))] {
 		n, err := strconv.ParseFloat(f, 64)
 		if err != nil {
-			return 0, 0
+			return 0, 0, 0
 		}
-		if all += n; i == 3 {
+		all += n
+		switch i {
+		case 3:
 			idle = n
+		case 4:
+		default:
+			used += n
 		}
 	}
-	return idle, all
+	return used, idle, all
 }
