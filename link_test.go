@@ -14,6 +14,7 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/transport"
+	"github.com/polywire/polywire/transport/transporttest"
 	"github.com/polywire/polywire/wire"
 )
 
@@ -460,6 +461,15 @@ func TestShutdown(t *testing.T) {
 		}
 		if err := srv.Start(); !errors.Is(err, polywire.ErrClosed) {
 			t.Errorf("Start after Shutdown: %v", err)
+		}
+		for _, scheme := range []string{"tcp", "ws"} {
+			l := transporttest.NewListener()
+			if err := srv.Serve(l, scheme); err != nil {
+				t.Errorf("Serve after Shutdown: %v", err)
+			}
+			if _, err := l.Accept(); err == nil {
+				t.Error("the listener is open")
+			}
 		}
 	})
 }

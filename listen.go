@@ -303,11 +303,20 @@ func (s *Server) servedBy(scheme string) (served, error) {
 	return by, nil
 }
 
-// Serve accepts connections on l until the server ends (nil) or l fails. The
-// scheme says what they are; see [Server.ListenAndServe]. For wss and tls the
-// listener is a plain one. l is closed when Serve returns.
+// Serve accepts connections on l until the server ends (nil) or l fails. On a
+// server that has ended before, it returns nil at once: whoever calls it on a
+// goroutine need not know which came first. The scheme says what they are; see
+// [Server.ListenAndServe]. For wss and tls the listener is a plain one. l is
+// closed when Serve returns.
 func (s *Server) Serve(l net.Listener, scheme string) error {
 	defer l.Close() //nolint:errcheck // closed by Shutdown, too
+	if err := s.serve(l, scheme); !errors.Is(err, ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+func (s *Server) serve(l net.Listener, scheme string) error {
 	if err := s.Start(); err != nil {
 		return err
 	}

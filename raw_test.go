@@ -192,7 +192,7 @@ func (s *site) listen(scheme string) (addr string) {
 		s.t.Fatal(err)
 	}
 	s.serving.Go(func() {
-		if err := s.srv.Serve(l, scheme); err != nil && !errors.Is(err, polywire.ErrClosed) {
+		if err := s.srv.Serve(l, scheme); err != nil {
 			s.t.Errorf("serve %s: %v", scheme, err)
 		}
 	})

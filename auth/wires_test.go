@@ -56,11 +56,7 @@ func newSite(t *testing.T, opts ...polywire.Option) *site {
 		served := make(chan error, 1)
 		go func() { served <- srv.Serve(l, scheme) }()
 		t.Cleanup(func() {
-			err := srv.Close()
-			if late := <-served; !errors.Is(late, polywire.ErrClosed) { // it may have been about to begin
-				err = errors.Join(err, late)
-			}
-			if err != nil {
+			if err := errors.Join(srv.Close(), <-served); err != nil {
 				t.Error(err)
 			}
 		})

@@ -32,7 +32,8 @@ import (
 )
 
 // ErrNotConnected is returned while there is no connection. Unless the client
-// is closed it is at work to get one.
+// is closed it is at work to get one. The error that is returned wraps besides
+// why the last connection ended: a *[polywire.CloseError] if the server said.
 var ErrNotConnected = fmt.Errorf("client: not connected: %w",
 	&polywire.Error{Code: polywire.CodeUnavailable, Message: "not connected"})
 
@@ -63,6 +64,7 @@ type Client struct {
 	place   wire.Positioner   // the last link's, where it has such; used by open, and between lives
 	expires time.Time         // the end of the token that was shown last; used as place is
 	err     error             // why it is closed
+	gone    error             // why the last connection ended, while there is none
 	left    error             // what went wrong while it closed
 	stop    context.CancelFunc
 	done    chan struct{} // closed when the life that stop ends is over
@@ -254,7 +256,7 @@ func (c *Client) begin() (context.Context, error) {
 		return nil, err
 	}
 	life, stop := context.WithCancel(context.Background())
-	c.state, c.err, c.stop, c.done = polywire.StateRunning, nil, stop, make(chan struct{})
+	c.state, c.err, c.gone, c.stop, c.done = polywire.StateRunning, nil, nil, stop, make(chan struct{})
 	c.mu.Unlock()
 	c.tell(from, polywire.StateRunning)
 	return life, nil
@@ -268,7 +270,7 @@ func (c *Client) end(why error) {
 	failed := c.core.Shutdown(ctx) // what is left after its time has been cut off
 	c.mu.Lock()
 	left := c.conn
-	c.err, c.left, c.conn = why, failed, nil
+	c.err, c.gone, c.left, c.conn = why, why, failed, nil
 	done, stop := c.done, c.stop
 	c.mu.Unlock()
 	if left != nil {
@@ -358,7 +360,7 @@ func (c *Client) live(life context.Context, conn *polywire.Conn) {
 		why := conn.Err()
 		c.keepPlaces(conn)
 		c.mu.Lock()
-		c.conn = nil
+		c.conn, c.gone = nil, why
 		c.mu.Unlock()
 		c.lost(why)
 		var closed *polywire.CloseError

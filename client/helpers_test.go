@@ -3,7 +3,6 @@ package client_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"net"
 	"sync"
 	"testing"
@@ -50,8 +49,7 @@ func (n *network) serve(scheme string, setup func(*polywire.Server), opts ...pol
 	go func() { served <- srv.Serve(l, scheme) }()
 	n.t.Cleanup(func() {
 		srv.Close()
-		// Closed already when the test was over before this goroutine ran.
-		if err := <-served; err != nil && !errors.Is(err, polywire.ErrClosed) {
+		if err := <-served; err != nil {
 			n.t.Errorf("serve: %v", err)
 		}
 	})

@@ -201,6 +201,10 @@ func TestCloseCodes(t *testing.T) {
 				if !errors.As(c.Err(), &closed) || closed.Code != tt.code || c.State() != polywire.StateClosed {
 					t.Errorf("state %v because of %v", c.State(), c.Err())
 				}
+				closed = nil
+				if err := c.Send(t.Context(), "late", nil); !errors.Is(err, polywire.ErrClosed) || !errors.As(err, &closed) || closed.Code != tt.code {
+					t.Errorf("sent afterwards: %v", err)
+				}
 				if len(e.retries) > 0 || len(n.tries) != 1 {
 					t.Error("it tried again")
 				}

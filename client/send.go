@@ -2,11 +2,13 @@ package client
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/polywire/polywire"
 )
 
-// current returns the connection to use now.
+// current returns the connection to use now. The error says besides why there
+// is none any more, unless it was Close.
 func (c *Client) current() (*polywire.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -16,9 +18,16 @@ func (c *Client) current() (*polywire.Conn, error) {
 	case c.state == polywire.StateNew:
 		return nil, polywire.ErrNotRunning
 	case c.state == polywire.StateClosed:
-		return nil, polywire.ErrClosed
+		return nil, because(polywire.ErrClosed, c.gone)
 	}
-	return nil, ErrNotConnected
+	return nil, because(ErrNotConnected, c.gone)
+}
+
+func because(err, why error) error {
+	if why == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, why)
 }
 
 // Send sends a one-way message; see [polywire.Conn.Send]. It waits while the

@@ -92,7 +92,7 @@ func (s *Server) listener(scheme string) *listener {
 func (s *Server) serve(l *listener, scheme string) {
 	defer s.serving.Done()
 	// It was closed before this goroutine ran if the test did not wait for a client.
-	if err := s.Server.Serve(l, scheme); err != nil && !errors.Is(err, polywire.ErrClosed) {
+	if err := s.Server.Serve(l, scheme); err != nil {
 		l.fail(err)
 	}
 }

@@ -194,7 +194,7 @@ func TestEveryWire(t *testing.T) {
 		go func() { served <- srv.Serve(l, scheme) }()
 		t.Cleanup(func() {
 			srv.Close()
-			if err := <-served; err != nil && !errors.Is(err, polywire.ErrClosed) {
+			if err := <-served; err != nil {
 				t.Error(err)
 			}
 		})

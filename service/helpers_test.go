@@ -2,7 +2,6 @@ package service_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"sync"
 	"testing"
@@ -67,7 +66,7 @@ func (n *network) serve(address string, opts ...polywire.Option) *node {
 	go func() { served <- srv.Serve(l, "tcp") }()
 	n.t.Cleanup(func() {
 		srv.Close()
-		if err := <-served; err != nil && !errors.Is(err, polywire.ErrClosed) {
+		if err := <-served; err != nil {
 			n.t.Errorf("serve: %v", err)
 		}
 	})

@@ -61,7 +61,7 @@ func serve(t *testing.T, setup func(*polywire.Server), opts ...polywire.Option) 
 	go func() { done <- srv.Serve(l, scheme) }()
 	t.Cleanup(func() {
 		srv.Close()
-		if err := <-done; err != nil && !errors.Is(err, polywire.ErrClosed) {
+		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})

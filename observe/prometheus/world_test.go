@@ -77,7 +77,7 @@ func (w *world) serve(handlers map[string]handlerFunc, opts ...polywire.Option) 
 		if err := srv.Close(); err != nil {
 			w.t.Error(err)
 		}
-		if err := <-done; err != nil && !errors.Is(err, polywire.ErrClosed) {
+		if err := <-done; err != nil {
 			w.t.Error(err)
 		}
 	})

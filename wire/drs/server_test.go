@@ -56,7 +56,7 @@ func server(t *testing.T, scheme string, opts ...polywire.Option) (*polywire.Ser
 	go func() { served <- srv.Serve(l, scheme) }()
 	t.Cleanup(func() {
 		srv.Close()
-		if err := <-served; err != nil && !errors.Is(err, polywire.ErrClosed) {
+		if err := <-served; err != nil {
 			t.Error(err)
 		}
 	})

@@ -95,7 +95,7 @@ func server(t *testing.T, opts ...polywire.Option) (*polywire.Server, *transport
 	go func() { served <- srv.Serve(l, "ws") }()
 	t.Cleanup(func() {
 		srv.Close()
-		if err := <-served; err != nil && !errors.Is(err, polywire.ErrClosed) {
+		if err := <-served; err != nil {
 			t.Error(err)
 		}
 	})

@@ -2,7 +2,6 @@ package sse_test
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -28,7 +27,7 @@ func server(t *testing.T, p *sse.Protocol, opts ...polywire.Option) (*polywire.S
 	go func() { served <- srv.Serve(l, "http") }()
 	t.Cleanup(func() {
 		srv.Close()
-		if err := <-served; err != nil && !errors.Is(err, polywire.ErrClosed) {
+		if err := <-served; err != nil {
 			t.Error(err)
 		}
 	})

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -38,7 +37,7 @@ func TestRun(t *testing.T) {
 	if err := srv.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-done; err != nil && !errors.Is(err, polywire.ErrClosed) {
+	if err := <-done; err != nil {
 		t.Errorf("serve: %v", err)
 	}
 }

@@ -149,7 +149,7 @@ func (w *world) serve() {
 	w.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := errors.Join(w.srv.Shutdown(ctx), <-served); err != nil && !errors.Is(err, polywire.ErrClosed) { // it had not begun to serve
+		if err := errors.Join(w.srv.Shutdown(ctx), <-served); err != nil {
 			w.Error(err)
 		}
 	})
