@@ -138,9 +138,7 @@ func shutdownInterrupts(r *run) {
 	if err := b.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		r.Errorf("shutdown: %v", err)
 	}
-	if told.Load() != 1 {
-		r.Error("the handler's context has not ended")
-	}
+	r.until("the handler's context has ended", func() bool { return told.Load() == 1 })
 	r.handle(other, done, queue.HandleOptions{Concurrency: 2})
 	r.settled()
 	deaf.open()
