@@ -18,7 +18,7 @@ import (
 // is served all the time, and so is one that comes afterwards.
 
 func TestAdvisories(t *testing.T) {
-	base := target(t)
+	at := target(t)
 	for _, row := range []struct {
 		id, what string
 		attack   func(p *peer)
@@ -41,10 +41,10 @@ func TestAdvisories(t *testing.T) {
 		{"GHSA-pxg6-pf52-xh8x", "names of cookies that are more than names", cookies},
 	} {
 		t.Run(row.id+" "+row.what, func(t *testing.T) {
-			p := newPeer(t, base, "/socket.io/", "4")
+			p := newPeer(t, at, "/socket.io/", "4")
 			bystander := p.open().beating()
 			join(p, bystander)
-			row.attack(p.with(t))
+			row.attack(p.within(t))
 			bystander.send(`42["message","still here"]`)
 			want(t, bystander, `42["message-back","still here"]`)
 			join(p, p.open().beating())
@@ -77,7 +77,7 @@ func everyOrigin(p *peer) {
 func hugeBody(p *peer) {
 	s := p.poll()
 	c := p.connect()
-	fmt.Fprintf(c, "POST %s%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n", p.path, s.at())
+	fmt.Fprintf(c, "POST %s%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n", p.path, s.its())
 	go func() { _, _ = io.Copy(c, io.LimitReader(endless{'4'}, 2_000_000)) }()
 	if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil {
 		_ = resp.Body.Close()
@@ -85,7 +85,7 @@ func hugeBody(p *peer) {
 			p.t.Errorf("status %d, want 413", resp.StatusCode)
 		}
 	}
-	a := p.do(http.MethodPost, s.at(), io.LimitReader(endless{'4'}, 100_000_000))
+	a := p.do(http.MethodPost, s.its(), io.LimitReader(endless{'4'}, 100_000_000))
 	if a.err == nil && a.status != http.StatusRequestEntityTooLarge {
 		p.t.Errorf("in chunks: %v, want status 413", a)
 	}

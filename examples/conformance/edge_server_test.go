@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
@@ -22,11 +23,11 @@ import (
 // Corners that need a server which does more than the set-up's.
 
 // ownServer serves Socket.IO until the test is over.
-func ownServer(t *testing.T, prepare func(srv *polywire.Server), more ...polywire.Option) (srv *polywire.Server, p *peer) {
+func ownServer(t *testing.T, at times, prepare func(srv *polywire.Server), more ...polywire.Option) (srv *polywire.Server, p *peer) {
 	t.Helper()
 	srv, err := polywire.New(append([]polywire.Option{
 		polywire.WithWires(socketio.New()),
-		polywire.WithHeartbeat(pingInterval, pingTimeout()),
+		polywire.WithHeartbeat(at.interval, at.timeout),
 		polywire.WithMaxMessageBytes(1_000_000),
 	}, more...)...)
 	if err != nil {
@@ -35,11 +36,11 @@ func ownServer(t *testing.T, prepare func(srv *polywire.Server), more ...polywir
 	if prepare != nil {
 		prepare(srv)
 	}
-	return srv, listenTo(t, srv, "/socket.io/")
+	return srv, listenTo(t, srv, at, "/socket.io/")
 }
 
 // listenTo serves until the test is over, and returns a client for a path.
-func listenTo(t *testing.T, srv *polywire.Server, path string) *peer {
+func listenTo(t *testing.T, srv *polywire.Server, at times, path string) *peer {
 	t.Helper()
 	served, base, err := serve(srv, "127.0.0.1", 0)
 	if err != nil {
@@ -51,7 +52,7 @@ func listenTo(t *testing.T, srv *polywire.Server, path string) *peer {
 		}
 		<-served
 	})
-	return newPeer(t, base, path, "4")
+	return newPeer(t, site{times: at, base: base}, path, "4")
 }
 
 // eventually waits for what another goroutine does.
@@ -65,7 +66,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func TestGoneWhileDeciding(t *testing.T) {
 	var in, out atomic.Int64
 	knocked := make(chan string)
-	srv, p := ownServer(t, func(srv *polywire.Server) {
+	srv, p := ownServer(t, calm(), func(srv *polywire.Server) {
 		for _, name := range []string{"/", "/custom"} {
 			srv.Namespace(name).Admit(func(_ context.Context, h *polywire.Handshake) error {
 				if err := h.Conn.Join("hall"); err != nil {
@@ -114,7 +115,7 @@ func TestGoneWhileDeciding(t *testing.T) {
 // TestRefusedAfterJoin: who was in a room at the door is in none afterwards,
 // and may come again.
 func TestRefusedAfterJoin(t *testing.T) {
-	srv, p := ownServer(t, func(srv *polywire.Server) {
+	srv, p := ownServer(t, calm(), func(srv *polywire.Server) {
 		srv.Namespace("/").Admit(func(_ context.Context, h *polywire.Handshake) error {
 			if err := h.Conn.Join("hall"); err != nil {
 				return err
@@ -142,7 +143,7 @@ func TestRefusedAfterJoin(t *testing.T) {
 // TestEndedByHook: a connection that ends as soon as it has begun takes no
 // other one along.
 func TestEndedByHook(t *testing.T) {
-	_, p := ownServer(t, func(srv *polywire.Server) { srv.Namespace("/custom") },
+	_, p := ownServer(t, calm(), func(srv *polywire.Server) { srv.Namespace("/custom") },
 		polywire.WithHooks(polywire.Hooks{Connect: func(c *polywire.Conn) {
 			if c.Namespace().Name() == "/" {
 				if err := c.Close(polywire.CloseForceDisconnect, "not today"); err != nil {
@@ -168,14 +169,14 @@ func TestEndedByHook(t *testing.T) {
 // TestUpgradeTimeout: a WebSocket that is tried out for too long goes, and the
 // session that polls all the time stays, and may try again.
 func TestUpgradeTimeout(t *testing.T) {
-	srv, err := polywire.New(append(limits(pingTimeout()), polywire.WithWires(echo{engineio.Options{UpgradeTimeout: pingInterval / 3}}))...)
+	srv, err := polywire.New(append(limits(calm()), polywire.WithWires(echo{engineio.Options{UpgradeTimeout: 2 * time.Second}}))...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv.Handle(echoKind, func(ctx context.Context, m *polywire.Message) (any, error) {
 		return nil, m.Conn().Send(ctx, echoKind, m.Payload())
 	})
-	p := listenTo(t, srv, "/engine.io/")
+	p := listenTo(t, srv, calm(), "/engine.io/")
 	for range 2 {
 		s := p.poll()
 		ws := p.mustDial(p.query("websocket", "sid="+s.sid))
@@ -194,7 +195,7 @@ func TestUpgradeTimeout(t *testing.T) {
 
 // TestLastWords: while a connection ends it is in its rooms still.
 func TestLastWords(t *testing.T) {
-	srv, p := ownServer(t, nil, polywire.WithHooks(polywire.Hooks{
+	srv, p := ownServer(t, times{300 * time.Millisecond, 5 * time.Second, time.Minute}, nil, polywire.WithHooks(polywire.Hooks{
 		Connect: func(c *polywire.Conn) {
 			if err := c.Join("hall"); err != nil {
 				t.Error(err)
@@ -234,14 +235,14 @@ func TestLastWords(t *testing.T) {
 // TestForeignOrigin, CVE-2020-28481 again: unless the application says
 // otherwise, pages of other origins get nothing.
 func TestForeignOrigin(t *testing.T) {
-	_, p := ownServer(t, nil)
+	_, p := ownServer(t, calm(), nil)
 	const foreign = "https://page.example"
 	p.wantError("poll", p.do(http.MethodGet, p.query("polling"), nil, "Origin", foreign), 4)
 	if s, err := p.dial(p.query("websocket"), "Origin", foreign); err == nil {
 		wantOver(t, s)
 	}
 	s := p.poll()
-	p.wantError("a session's poll", p.do(http.MethodGet, s.at(), nil, "Origin", foreign), 4)
+	p.wantError("a session's poll", p.do(http.MethodGet, s.its(), nil, "Origin", foreign), 4)
 	a := p.do(http.MethodOptions, p.query("polling"), nil, "Origin", foreign, "Access-Control-Request-Method", "POST")
 	if got := a.header.Get("Access-Control-Allow-Origin"); got != "" {
 		t.Errorf("preflight: Access-Control-Allow-Origin %q", got)
@@ -254,7 +255,7 @@ func TestForeignOrigin(t *testing.T) {
 
 // TestClientVerifies, CVE-2016-10536: a client wants to know whom it talks to.
 func TestClientVerifies(t *testing.T) {
-	srv, err := newServer(false, pingTimeout())
+	srv, err := newServer(false, calm())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,7 @@ import (
 func placeholder(n any) string { return fmt.Sprintf(`{"_placeholder":true,"num":%v}`, n) }
 
 func TestSocketEdges5(t *testing.T) {
-	base := target(t)
-	perform(t, base, "/socket.io/", "4", 25, append(socketEdges(), []trial{
+	perform(t, target(t), "/socket.io/", "4", 25, append(socketEdges(), []trial{
 		{"a message without a packet", func(p *peer) { fatal(p, "4") }},
 		{"a packet before there is a connection", tooEarly},
 		{"connecting twice", func(p *peer) { fatal(p, "40") }},

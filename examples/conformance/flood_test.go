@@ -40,7 +40,7 @@ func TestFlood(t *testing.T) {
 		t.Run(row.what, func(t *testing.T) {
 			srv, p := floodServer(t)
 			served := func(t *testing.T) {
-				p := p.with(t)
+				p := p.within(t)
 				s := p.open().beating()
 				join(p, s)
 				s.send(`42["message","still here"]`)
@@ -48,7 +48,7 @@ func TestFlood(t *testing.T) {
 			}
 			t.Run("before", served)
 			before := heap()
-			t.Run("flood", func(t *testing.T) { row.do(p.with(t)) }) // its connections end with it
+			t.Run("flood", func(t *testing.T) { row.do(p.within(t)) }) // its connections end with it
 			wantFlat(t, srv, before)
 			t.Run("after", served)
 		})
@@ -59,12 +59,13 @@ func TestFlood(t *testing.T) {
 // on demand.
 func floodServer(t *testing.T) (*polywire.Server, *peer) {
 	t.Helper()
-	srv, err := newServer(false, pingTimeout(), polywire.WithMaxOpening(maxOpening))
+	at := times{time.Second, 5 * time.Second, 5 * time.Second} // who is forgotten is gone soon
+	srv, err := newServer(false, at, polywire.WithMaxOpening(maxOpening))
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv.NamespaceFunc(func(name string, _ *polywire.Handshake) bool { return strings.HasPrefix(name, "/any") })
-	return srv, listenTo(t, srv, "/socket.io/")
+	return srv, listenTo(t, srv, at, "/socket.io/")
 }
 
 // heap is how much memory is in use after garbage has been collected.
@@ -81,10 +82,10 @@ func heap() uint64 {
 func wantFlat(t *testing.T, srv *polywire.Server, before uint64) {
 	t.Helper()
 	const slack = 2 << 20
-	tick := time.NewTicker(pingInterval)
+	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
 	var after uint64
-	for range 100 {
+	for range 400 {
 		if open := srv.Stats().Connections; open == 0 {
 			if after = heap(); after < before+slack {
 				t.Logf("%d KiB before, %d KiB after", before>>10, after>>10)
@@ -147,7 +148,7 @@ func floodMissing(p *peer) {
 	head := `4510-["message"` + strings.Repeat(","+placeholder(0), 10) + "]"
 	const part = binaryMark + "attachment"
 	for i := 0; i < floods; i += 100 { // each is a connection
-		s := p.open()
+		s := p.open().beating()
 		join(p, s)
 		s.sendAtOnce(head, part, part, part, part, part, part, part, part, part)
 		if i%200 == 0 {
@@ -158,7 +159,7 @@ func floodMissing(p *peer) {
 	}
 	large := binaryMark + strings.Repeat("a", 300_000)
 	for range 20 {
-		s := p.open()
+		s := p.open().beating()
 		join(p, s)
 		s.send(head, large, large, large, large)
 		wantOver(p.t, s)

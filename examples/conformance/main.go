@@ -43,14 +43,17 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	address := flags.String("address", "localhost", "where to listen; localhost is both 127.0.0.1 and ::1")
 	port := flags.Int("port", 3000, "TCP port, 0 for any")
 	eio3 := flags.Bool("eio3", false, "serve clients of Engine.IO 3 as well")
-	pingTimeout := flags.Duration("ping-timeout", 200*time.Millisecond, "time to answer a ping; the official suites count on the default")
+	t := official()
+	flags.DurationVar(&t.interval, "ping-interval", t.interval, "time between pings; the official suites count on this and on the other times")
+	flags.DurationVar(&t.timeout, "ping-timeout", t.timeout, "time to answer a ping")
+	flags.DurationVar(&t.connect, "connect-timeout", t.connect, "time to join a namespace")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
 		}
 		return err
 	}
-	srv, err := newServer(*eio3, *pingTimeout)
+	srv, err := newServer(*eio3, t)
 	if err != nil {
 		return err
 	}
@@ -70,14 +73,20 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 }
 
+// times are those of a server.
+type times struct{ interval, timeout, connect time.Duration }
+
+// official are the times that the suites count on.
+func official() times { return times{300 * time.Millisecond, 200 * time.Millisecond, time.Second} }
+
 // newServer returns the whole set-up: Socket.IO, and beside it an Engine.IO
 // that knows nothing of it. The options are added to those of Socket.IO.
-func newServer(eio3 bool, pingTimeout time.Duration, more ...polywire.Option) (*polywire.Server, error) {
+func newServer(eio3 bool, t times, more ...polywire.Option) (*polywire.Server, error) {
 	engine := engineio.Options{
 		NoV3: !eio3,
 		CORS: &engineio.CORS{AnyOrigin: true},
 	}
-	echoes, err := polywire.New(append(limits(pingTimeout), polywire.WithWires(echo{engine}))...)
+	echoes, err := polywire.New(append(limits(t), polywire.WithWires(echo{engine}))...)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +94,7 @@ func newServer(eio3 bool, pingTimeout time.Duration, more ...polywire.Option) (*
 		return nil, m.Conn().Send(ctx, echoKind, m.Payload())
 	})
 
-	srv, err := polywire.New(append(append(limits(pingTimeout), more...),
+	srv, err := polywire.New(append(append(limits(t), more...),
 		polywire.WithWires(socketio.New(socketio.WithEngine(engine))),
 		polywire.WithHooks(polywire.Hooks{
 			Connect: tellAuth,
@@ -111,10 +120,10 @@ func newServer(eio3 bool, pingTimeout time.Duration, more ...polywire.Option) (*
 }
 
 // limits are what the suites count on.
-func limits(pingTimeout time.Duration) []polywire.Option {
+func limits(t times) []polywire.Option {
 	return []polywire.Option{
-		polywire.WithHeartbeat(300*time.Millisecond, pingTimeout),
-		polywire.WithAuthTimeout(time.Second),
+		polywire.WithHeartbeat(t.interval, t.timeout),
+		polywire.WithAuthTimeout(t.connect),
 		polywire.WithMaxMessageBytes(1_000_000),
 		polywire.WithOrigins("*"),
 	}

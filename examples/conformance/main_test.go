@@ -18,35 +18,49 @@ const (
 	urlEIO3Var = "CONFORMANCE_EIO3_URL"
 )
 
-// target returns the base URL of the server to test: the one that is named in
-// the environment, or this program, started for the test.
-func target(t *testing.T) string {
-	if base := os.Getenv(urlVar); base != "" {
-		return base
-	}
-	return start(t)
-}
-
 // ours reports whether this program is tested. Official servers forgive some
 // packets that are malformed.
 func ours() bool { return os.Getenv(urlVar) == "" }
 
-// pingTimeout is how long a server waits for the answer to a ping. In a process
-// that is client and server at once, beside others, the 200 ms of the official
-// suites may be over before anybody had a turn.
-func pingTimeout() time.Duration {
-	if os.Getenv(urlVar) != "" || os.Getenv(urlEIO3Var) != "" {
-		return 200 * time.Millisecond
-	}
-	return 600 * time.Millisecond // less than the time to join a namespace
+// The official times are so short that a machine which has something else to do
+// for a moment hears a ping instead of an answer, or finds a session gone. This
+// program gets them only where they are what is tested, and of those only one
+// that must not be missed is short.
+func calm() times  { return times{time.Minute, time.Minute, time.Minute} }                        // nothing happens by itself
+func beats() times { return times{300 * time.Millisecond, time.Minute, 3 * time.Second} }         // pings come, and nobody has to hurry
+func dies() times  { return times{300 * time.Millisecond, 1500 * time.Millisecond, time.Minute} } // who does not answer is gone soon
+
+// site is a server to test.
+type site struct {
+	times
+
+	base string
+	with func(t times) site // the same with other times; nil: there is none
 }
 
+// target returns the server to test: the one that is named in the environment,
+// or this program, started for the test as often as there are times to have it with.
+func target(t *testing.T) site { return targetOf(t, urlVar) }
+
 // targetEIO3 is target with Engine.IO 3 allowed.
-func targetEIO3(t *testing.T) string {
-	if base := os.Getenv(urlEIO3Var); base != "" {
-		return base
+func targetEIO3(t *testing.T) site { return targetOf(t, urlEIO3Var, "--eio3") }
+
+func targetOf(t *testing.T, variable string, args ...string) site {
+	if base := os.Getenv(variable); base != "" {
+		return site{times: official(), base: base}
 	}
-	return start(t, "--eio3")
+	started := make(map[times]site)
+	var with func(want times) site
+	with = func(want times) site {
+		s, found := started[want]
+		if !found {
+			s = start(t, want, args...)
+			s.with = with
+			started[want] = s
+		}
+		return s
+	}
+	return with(calm())
 }
 
 // trial is one test against a server. Its title is that of the official suite,
@@ -57,12 +71,12 @@ type trial struct {
 }
 
 // perform runs trials and checks that they are as many as they should be.
-func perform(t *testing.T, base, path, version string, count int, trials []trial) {
+func perform(t *testing.T, at site, path, version string, count int, trials []trial) {
 	t.Helper()
 	if len(trials) != count {
 		t.Errorf("%d tests, want %d", len(trials), count)
 	}
 	for _, tr := range trials {
-		t.Run(tr.title, func(t *testing.T) { tr.run(newPeer(t, base, path, version)) })
+		t.Run(tr.title, func(t *testing.T) { tr.run(newPeer(t, at, path, version)) })
 	}
 }

@@ -16,34 +16,40 @@ import (
 	"unicode/utf16"
 )
 
-// The times of the set-up, and how long a test waits for what should come at once.
-const (
-	pingInterval = 300 * time.Millisecond
-	patience     = 5 * time.Second
-)
+// patience is how long a test waits for what should come at once.
+const patience = time.Minute
 
 // peer is a client that says exactly what it is told to. path is "/engine.io/"
 // or "/socket.io/", version the protocol of Engine.IO that it speaks.
 type peer struct {
+	site
+
 	t       *testing.T
-	base    string
 	path    string
 	version string
 	client  *http.Client
 }
 
-// newPeer returns a client of the server at base, such as http://localhost:3000.
-func newPeer(t *testing.T, base, path, version string) *peer {
+// newPeer returns a client of a server.
+func newPeer(t *testing.T, at site, path, version string) *peer {
 	tr := &http.Transport{DisableCompression: true}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &peer{t: t, base: base, path: path, version: version, client: &http.Client{Transport: tr}}
+	return &peer{t: t, site: at, path: path, version: version, client: &http.Client{Transport: tr}}
 }
 
-// with returns the same client for a subtest.
-func (p *peer) with(t *testing.T) *peer { return newPeer(t, p.base, p.path, p.version) }
+// within returns the same client for a subtest.
+func (p *peer) within(t *testing.T) *peer { return newPeer(t, p.site, p.path, p.version) }
+
+// at returns the same client for a server that has other times, where there is one.
+func (p *peer) at(t times) *peer {
+	if p.with == nil {
+		return p
+	}
+	return newPeer(p.t, p.with(t), p.path, p.version)
+}
 
 // on returns the same client for another path.
-func (p *peer) on(path string) *peer { return newPeer(p.t, p.base, path, p.version) }
+func (p *peer) on(path string) *peer { return newPeer(p.t, p.site, path, p.version) }
 
 // query returns the query of a request of this client's version.
 func (p *peer) query(transport string, more ...string) string {
@@ -170,8 +176,8 @@ func (p *peer) opened(packet string, upgrades ...string) string {
 		p.t.Fatalf("open packet %q: %v", packet, err)
 	}
 	if len(all) != 5 || open.Sid == "" || open.Upgrades == nil || !slices.Equal(open.Upgrades, upgrades) ||
-		open.PingInterval != 300 || open.PingTimeout != int(pingTimeout().Milliseconds()) || open.MaxPayload != 1_000_000 {
-		p.t.Fatalf("open packet %q, want upgrades %q, 300, %d, 1000000 and nothing else", packet, upgrades, pingTimeout().Milliseconds())
+		open.PingInterval != int(p.interval.Milliseconds()) || open.PingTimeout != int(p.timeout.Milliseconds()) || open.MaxPayload != 1_000_000 {
+		p.t.Fatalf("open packet %q, want upgrades %q, %v, %v, 1000000 and nothing else", packet, upgrades, p.interval, p.timeout)
 	}
 	return open.Sid
 }
@@ -193,14 +199,14 @@ func (p *peer) poll(more ...string) *polling {
 }
 
 // at is the query of the session's requests.
-func (s *polling) at() string { return s.query("polling", "sid="+s.sid) }
+func (s *polling) its() string { return s.query("polling", "sid="+s.sid) }
 
 // get asks for what the server has to say.
-func (s *polling) get() answer { return s.do(http.MethodGet, s.at(), nil) }
+func (s *polling) get() answer { return s.do(http.MethodGet, s.its(), nil) }
 
 // post sends a body.
 func (s *polling) post(body string, header ...string) answer {
-	return s.do(http.MethodPost, s.at(), strings.NewReader(body), header...)
+	return s.do(http.MethodPost, s.its(), strings.NewReader(body), header...)
 }
 
 // wantGet fails the test unless the next poll is answered by exactly that.

@@ -34,14 +34,15 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// start runs the program on any port until the test is over, and returns its URL.
-func start(t *testing.T, args ...string) string {
+// start runs the program on any port until the test is over.
+func start(t *testing.T, at times, args ...string) site {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	out := &output{more: make(chan struct{}, 1)}
 	done := make(chan error, 1)
 	go func() {
-		done <- run(ctx, append([]string{"--port", "0", "--ping-timeout", pingTimeout().String()}, args...), out)
+		done <- run(ctx, append([]string{"--port", "0", "--ping-interval", at.interval.String(),
+			"--ping-timeout", at.timeout.String(), "--connect-timeout", at.connect.String()}, args...), out)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -59,15 +60,16 @@ func start(t *testing.T, args ...string) string {
 	if !ok {
 		t.Fatalf("it printed %q", out)
 	}
-	return url
+	return site{times: at, base: url}
 }
 
 // TestBothLoopbacks: clients look for localhost by either protocol.
 func TestBothLoopbacks(t *testing.T) {
-	base := start(t)
-	_, port, _ := strings.Cut(base, "localhost:")
+	at := start(t, calm())
+	_, port, _ := strings.Cut(at.base, "localhost:")
 	for _, host := range []string{"127.0.0.1", "[::1]", "localhost"} {
-		p := newPeer(t, "http://"+host+":"+port, "/engine.io/", "4")
+		at.base = "http://" + host + ":" + port
+		p := newPeer(t, at, "/engine.io/", "4")
 		if host == "[::1]" && !hasIPv6() {
 			t.Log("NOT TESTED HERE: this machine has no IPv6")
 			continue
@@ -82,7 +84,7 @@ func hasIPv6() bool {
 }
 
 func TestElsewhere(t *testing.T) {
-	p := newPeer(t, start(t), "", "4")
+	p := newPeer(t, start(t, calm()), "", "4")
 	for _, path := range []string{"/", "/socket.io", "/other/socket.io/"} {
 		if a := p.on(path).do(http.MethodGet, p.query("polling"), nil); a.err != nil || a.status != http.StatusNotFound {
 			t.Errorf("%s: %v, want status 404", path, a)

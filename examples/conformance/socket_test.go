@@ -114,7 +114,7 @@ func (s *socket) beating() *socket {
 		stop, done := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(done)
-			tick := time.NewTicker(pingInterval * 2 / 3)
+			tick := time.NewTicker(s.interval * 2 / 3)
 			defer tick.Stop()
 			for {
 				select {
@@ -208,17 +208,17 @@ func (s *polling) beating() *polling {
 		return s
 	}
 	stop, done := make(chan struct{}), make(chan struct{})
-	p := newPeer(s.t, s.base, s.path, s.version)
+	p := newPeer(s.t, s.site, s.path, s.version)
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(pingInterval * 2 / 3)
+		tick := time.NewTicker(s.interval * 2 / 3)
 		defer tick.Stop()
 		for {
 			select {
 			case <-stop:
 				return
 			case <-tick.C:
-				p.do(http.MethodPost, s.at(), strings.NewReader(p.payload("2")))
+				p.do(http.MethodPost, s.its(), strings.NewReader(p.payload("2")))
 			}
 		}
 	}()
