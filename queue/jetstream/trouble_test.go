@@ -105,6 +105,7 @@ func TestDelaysSurvive(t *testing.T) {
 	if err := second.Handle("q", handler, queue.HandleOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	back := time.Since(start) // nothing can come while there is no server
 	testenv.Eventually(t, patience, "all but one are done", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
@@ -112,13 +113,14 @@ func TestDelaysSurvive(t *testing.T) {
 	})
 	for what, due := range map[string]time.Duration{"fails not yet": 4 * time.Second, "short ": time.Second, "long ": 5 * time.Second} {
 		// In time it can be only on a machine that has some left.
-		if got := at[what].Sub(start); got < due-50*time.Millisecond || got > due+2*time.Second && idle() > 0.5 {
+		if got := at[what].Sub(start); got < due-50*time.Millisecond || got > max(due, back)+2*time.Second && idle() > 0.5 {
 			t.Errorf("%s came after %v, want %v", what, got, due)
 		}
 	}
-	if d, err := second.Inspect(within(t), "q"); err != nil || d.Delayed != 1 || d.Waiting != 0 {
-		t.Errorf("%+v, %v", d, err)
-	}
+	testenv.Eventually(t, patience, "one is left, for later", func() bool { // the last is acknowledged after it was done
+		d, err := second.Inspect(within(t), "q")
+		return err == nil && d.Delayed == 1 && d.Waiting == 0
+	})
 }
 
 // TestConsumerDeleted deletes what the driver made, while it is at work.
@@ -157,9 +159,8 @@ func TestConsumerDeleted(t *testing.T) {
 		}
 	}
 	testenv.Eventually(t, patience, "all are done", func() bool { n, _ := l.missing(ids); return n == 0 })
-	if troubles.Load() == 0 || healed.Load() == 0 {
-		t.Errorf("%d times told about trouble, %d times that it is over", troubles.Load(), healed.Load())
-	}
+	// All may have been done before the first consumer was deleted.
+	testenv.Eventually(t, patience, "trouble is told, and that it is over", func() bool { return troubles.Load() > 0 && healed.Load() > 0 })
 }
 
 // TestStaleAnswers deletes the queue under a message in hand: its answer must
@@ -333,13 +334,13 @@ func TestSlowHandlers(t *testing.T) {
 		redelivered += d.Lost
 		mu.Unlock()
 		select {
-		case <-time.After(3 * time.Second):
+		case <-time.After(7 * time.Second):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 		l.add(d.ID)
 		return nil
-	}, queue.HandleOptions{Concurrency: 30, Lease: time.Second})
+	}, queue.HandleOptions{Concurrency: 30, Lease: 3 * time.Second}) // a machine that stands still for two thirds of a lease ends it
 	if err != nil {
 		t.Fatal(err)
 	}
