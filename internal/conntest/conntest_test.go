@@ -29,6 +29,41 @@ func TestDial(t *testing.T) {
 	}
 }
 
+// A port that is held is refused, then a server's, and refused again; nobody who
+// asks for any port gets it.
+func TestHoldPort(t *testing.T) {
+	address := HoldPort(t)
+	for range 3 {
+		if nc, err := net.Dial("tcp", address); err == nil {
+			_ = nc.Close()
+			t.Error("somebody listens")
+		}
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		there, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = there.Close() // first: it leaves the port in TIME_WAIT
+		_ = nc.Close()
+		_ = l.Close()
+		other, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other.Addr().String() == address {
+			t.Error("it was given away")
+		}
+		_ = other.Close()
+	}
+}
+
 func TestCertificate(t *testing.T) {
 	cert, _ := Certificate(t, "*.a.example", "192.0.2.7")
 	for host, want := range map[string]bool{"b.a.example": true, "192.0.2.7": true, "127.0.0.1": false, "a.example": false} {
