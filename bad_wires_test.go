@@ -296,8 +296,7 @@ func TestBadInputOfForeignWires(t *testing.T) {
 				witness.nc.Close()
 				other.nc.Close()
 				s.close()
-				goleak.VerifyNone(t, before, lingers())
-				sameDescriptors(t, files)
+				nothingLeft(t, before, files)
 			})
 		}
 	}

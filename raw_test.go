@@ -202,16 +202,19 @@ func (s *site) listen(scheme string) (addr string) {
 // close ends the server and its clients, and waits until nothing of it is left.
 func (s *site) close() {
 	s.t.Helper()
-	defer func() {
-		for _, nc := range s.clients {
-			nc.Close()
-		}
-	}()
+	defer s.leave()
 	if err := s.srv.Close(); err != nil {
 		s.t.Errorf("close: %v", err)
 	}
 	s.serving.Wait()
 	s.until("nothing is left", func() bool { return srvIdle(s.srv) == "" })
+}
+
+// leave ends the clients.
+func (s *site) leave() {
+	for _, nc := range s.clients {
+		nc.Close()
+	}
 }
 
 // until waits for what the server's own figures show.
