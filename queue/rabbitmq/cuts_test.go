@@ -98,7 +98,7 @@ func TestLateAnswers(t *testing.T) {
 	}
 }
 
-// deafConn is a connection whose incoming half can be stopped.
+// deafConn is a connection whose incoming half can be stopped, for good.
 type deafConn struct {
 	net.Conn
 
@@ -106,6 +106,13 @@ type deafConn struct {
 	gone chan struct{}
 	once sync.Once
 }
+
+// deafness is that of the connections that are made from now on.
+type deafness struct{ now atomic.Pointer[atomic.Bool] }
+
+// begin makes those of before deaf, and leaves hearing to those to come: what
+// was sent to the deaf is lost, however late they read it.
+func (d *deafness) begin() { d.now.Swap(new(atomic.Bool)).Store(true) }
 
 func (c *deafConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
@@ -127,14 +134,15 @@ func TestConfirmLost(t *testing.T) {
 	working(t)
 	broker := shared.Broker(t)
 	other := openShared(t)
-	var deaf atomic.Bool
+	var deaf deafness
+	deaf.now.Store(new(atomic.Bool))
 	o := options(broker.URL())
 	o.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		nc, err := new(net.Dialer).DialContext(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		return &deafConn{Conn: nc, deaf: &deaf, gone: make(chan struct{})}, nil
+		return &deafConn{Conn: nc, deaf: deaf.now.Load(), gone: make(chan struct{})}, nil
 	}
 	d, l, q := open(t, o), newLedger(), fresh("confirm")
 	publish(t, d, numbered(q, 0)) // makes the queue
@@ -146,10 +154,9 @@ func TestConfirmLost(t *testing.T) {
 	}
 	testenv.Eventually(t, patience, "the first message", waiting(1))
 
-	deaf.Store(true)
+	deaf.begin()
 	receipt := d.Publish(t.Context(), numbered(q, 1))
 	testenv.Eventually(t, patience, "the broker to have it", waiting(2))
-	deaf.Store(false)
 	cut(d)
 	if err := receipt.Wait(deadline(t)); !errors.Is(err, queue.ErrUnavailable) {
 		t.Errorf("without its confirmation: %v", err)
@@ -160,11 +167,10 @@ func TestConfirmLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deaf.Store(true)
+	deaf.begin()
 	sent := make(chan error, 1)
 	go func() { sent <- b.Publish(deadline(t), queue.Message{Queue: q, ID: "twice"}) }()
 	testenv.Eventually(t, patience, "the broker to have it", waiting(4))
-	deaf.Store(false)
 	cut(d)
 	if err := <-sent; err != nil {
 		t.Errorf("published again: %v", err)
@@ -187,7 +193,8 @@ func TestConfirmLost(t *testing.T) {
 func TestUnroutable(t *testing.T) {
 	working(t)
 	broker := shared.Broker(t)
-	c, err := NewClient(deadline(t), options(broker.URL()), queue.Options{})
+	o, log := watched(broker.URL())
+	c, err := NewClient(deadline(t), o, queue.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +241,7 @@ func TestUnroutable(t *testing.T) {
 	if n := c.RabbitMQ().Stats().Unroutable - before; n != 200 {
 		t.Errorf("%d unroutable messages counted, and there were 200", n)
 	}
-	if st := c.RabbitMQ().Status(); st.Reconnects != 0 {
-		t.Errorf("it cost %d connections", st.Reconnects)
+	if st := c.RabbitMQ().Status(); st.Reconnects > brokersFault(log) {
+		t.Errorf("it cost %d connections: %s", st.Reconnects, log)
 	}
 }
