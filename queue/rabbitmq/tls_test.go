@@ -19,8 +19,8 @@ import (
 	"github.com/polywire/polywire/queue"
 )
 
-// listenTLS has the broker listen for TLS with a certificate as well, for as
-// long as it runs, and returns the port.
+// listenTLS has the broker listen for TLS with a certificate as well, until the
+// test's end, and returns the port.
 func listenTLS(t testing.TB, broker *rabbittest.Broker, cert *tls.Certificate) int {
 	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
@@ -36,17 +36,15 @@ func listenTLS(t testing.TB, broker *rabbittest.Broker, cert *tls.Certificate) i
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	// The port is the broker's choice: one that is chosen here may be taken meanwhile.
+	port := broker.Eval(t, fmt.Sprintf(`begin {ok, _} = application:ensure_all_started(ssl), ok = rabbit_networking:start_ssl_listener({"127.0.0.1", 0}, [{certfile, %q}, {keyfile, %q}], 1), ranch:get_port({acceptor, {127, 0, 0, 1}, 0}) end`,
+		filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")))
+	t.Cleanup(func() { broker.Eval(t, `rabbit_networking:stop_tcp_listener({"127.0.0.1", 0})`) })
+	n, err := strconv.Atoi(strings.TrimSpace(port))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("the port is %q", port)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	broker.Eval(t, fmt.Sprintf(`begin {ok, _} = application:ensure_all_started(ssl), ok = rabbit_networking:start_ssl_listener({"127.0.0.1", %d}, [{certfile, %q}, {keyfile, %q}], 1) end`,
-		port, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")))
-	return port
+	return n
 }
 
 // TestTLS talks to a broker that has a certificate, and not to one whose
