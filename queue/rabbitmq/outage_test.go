@@ -107,9 +107,14 @@ func TestAbsentAtStart(t *testing.T) {
 		t.Errorf("published while the broker came: %v", err)
 	}
 	l.settled(t)
+	testenv.Eventually(t, patience, "the connection to be told", func() bool { // which may be after it is used
+		mu.Lock()
+		defer mu.Unlock()
+		return len(states) > 1 && states[len(states)-1] == queue.Connected
+	})
 	mu.Lock()
 	defer mu.Unlock()
-	if len(states) < 2 || states[0] != queue.Connecting || states[len(states)-1] != queue.Connected {
+	if states[0] != queue.Connecting {
 		t.Errorf("states told: %v", states)
 	}
 }
