@@ -4,6 +4,7 @@ package netio
 
 import (
 	"errors"
+	"net"
 	"syscall"
 	"testing"
 
@@ -20,10 +21,11 @@ func TestInterruptOnlyWhoBlocks(t *testing.T) {
 	r.Init(local, nil)
 	send(remote, []byte("a"))
 	fillTo(t, &r, 1)
-	r.Interrupt()
-	if _, err := remote.Write([]byte("b")); err != nil { // loopback: it is there when Write returns
+	if _, err := remote.Write([]byte("b")); err != nil {
 		t.Fatal(err)
 	}
+	awaitData(t, local)
+	r.Interrupt()
 	if err := r.Fill(0); err != nil {
 		t.Fatalf("something to read: %v", err)
 	}
@@ -34,6 +36,20 @@ func TestInterruptOnlyWhoBlocks(t *testing.T) {
 	fillTo(t, &r, 3)
 	if got := string(r.Buffered()); got != "abc" {
 		t.Fatalf("got %q", got)
+	}
+}
+
+// awaitData waits until something can be read, and reads nothing.
+func awaitData(t *testing.T, nc net.Conn) {
+	t.Helper()
+	var failed error
+	err := rawConn(nc).Read(func(fd uintptr) bool {
+		var b [1]byte
+		_, _, failed = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
+		return failed != syscall.EAGAIN
+	})
+	if err := errors.Join(err, failed); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -94,6 +110,9 @@ func TestBlockedFillHoldsNoBuffer(t *testing.T) {
 		blocked := false
 		raw := r.raw
 		r.raw = probe{raw, func() {
+			if blocked {
+				return // it was woken by what it had read already
+			}
 			blocked = true
 			if left == 0 && r.buf != nil || left > 0 && len(r.buf.b) != left {
 				t.Errorf("with %d bytes left over the reader holds %v", left, r.buf)
