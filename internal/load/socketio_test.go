@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/transport"
 )
 
@@ -220,7 +221,7 @@ func TestHandshakesAreLost(t *testing.T) {
 	if err != nil || res.Asked == 0 || res.Errors != int(res.Asked/2) || res.Messages != res.Asked-res.Asked/2 {
 		t.Errorf("%v: %+v", err, res)
 	}
-	if _, err := Run(t.Context(), Config{URL: "ws://" + closedAddress(t), Wire: "raw", Mode: Handshakes, Duration: short}); err == nil {
+	if _, err := Run(t.Context(), Config{URL: "ws://" + conntest.HoldPort(t), Wire: "raw", Mode: Handshakes, Duration: short}); err == nil {
 		t.Error("handshakes with nobody succeeded")
 	}
 }
@@ -294,7 +295,8 @@ func (p *pollServer) take(out chan string, packet string) {
 
 func TestPolling(t *testing.T) {
 	s, url := startPolls(t, nil)
-	res := run(t, Config{URL: url, Wire: "socketio-polling", Mode: Echo, Conns: 5, Duration: short, PID: os.Getpid()})
+	res := runUntil(t, Config{URL: url, Wire: "socketio-polling", Mode: Echo, Conns: 5, Duration: short, PID: os.Getpid()},
+		func(res Result) bool { return res.Messages > 0 && res.Latency.P50 > 0 && res.Pings > 0 })
 	if res.Messages == 0 || res.OpenConns != 5 || res.Latency.P50 <= 0 || res.Pings == 0 {
 		t.Errorf("nothing was measured: %+v", res)
 	}

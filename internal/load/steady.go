@@ -104,17 +104,20 @@ func (p *paced) ask(due int64) uint64 {
 	return p.last
 }
 
-// answer returns when the request was due that an answer belongs to. Each has
-// one answer.
-func (p *paced) answer(id uint64) (due int64, err error) {
+// answer returns when the request was due that an answer belongs to, and false
+// for one that counts as lost already. Each has one answer.
+func (p *paced) answer(id uint64) (due int64, known bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	asked := &p.ring[id%outstanding]
-	if id == 0 || asked.id != id {
-		return 0, errUnasked
+	switch {
+	case id > 0 && asked.id == id:
+		asked.id = 0
+		return asked.at, true, nil
+	case id > 0 && id+outstanding <= p.last:
+		return 0, false, nil
 	}
-	asked.id = 0
-	return asked.at, nil
+	return 0, false, errUnasked
 }
 
 // answered takes note of an answer. Wires without ids answer in order.
@@ -123,8 +126,8 @@ func (c *conn) answered(id uint64, now int64) error {
 	if id == 0 {
 		id = c.seen
 	}
-	due, err := c.paced.answer(id)
-	if err != nil {
+	due, known, err := c.paced.answer(id)
+	if err != nil || !known {
 		return err
 	}
 	for _, rec := range c.r.recorders {
