@@ -111,7 +111,7 @@ func newWorld(t *testing.T, change func(*Options), opts ...polywire.Option) *wor
 		t.Errorf("a request is not signed: %v", err)
 	}})(http.HandlerFunc(w.serve)))
 	t.Cleanup(s.Close)
-	o := Options{URL: s.URL + "/hook?x=y", Secrets: []webhook.Secret{secret}, Events: Events(), Timeout: 10 * time.Second}
+	o := Options{URL: s.URL + "/hook?x=y", Secrets: []webhook.Secret{secret}, Events: Events(), Timeout: 30 * time.Second}
 	if change != nil {
 		change(&o)
 	}
@@ -121,7 +121,7 @@ func newWorld(t *testing.T, change func(*Options), opts ...polywire.Option) *wor
 	w.srv, err = polywire.New(append([]polywire.Option{
 		polywire.WithWires(native.New(), socketio.New(socketio.WithRoomEvents()), drs.New(drs.WithRoomActions())),
 		polywire.WithAuth(w.b.Authenticator(nil)), polywire.WithSubscribePolicy(w.b.SubscribePolicy()), polywire.WithPublishPolicy(w.b.PublishPolicy()),
-		polywire.WithBroadcastPolicy(w.b.BroadcastPolicy()), polywire.WithHooks(w.b.Hooks()), polywire.WithAuthTimeout(30 * time.Second),
+		polywire.WithBroadcastPolicy(w.b.BroadcastPolicy()), polywire.WithHooks(w.b.Hooks()), polywire.WithAuthTimeout(2 * time.Minute),
 	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)

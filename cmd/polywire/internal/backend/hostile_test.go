@@ -76,7 +76,11 @@ func decisionsOnly(name string) bool { return name == "rooms" }
 func TestHostileAnswers(t *testing.T) {
 	for name, answer := range hostile() {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, func(o *Options) { o.Timeout = 2 * time.Second })
+			w := newWorld(t, func(o *Options) {
+				if name == "drip" { // which has to be waited for
+					o.Timeout = 3 * time.Second
+				}
+			})
 			c := w.connect("native")
 			w.answers(answer)
 			ctx := t.Context()
