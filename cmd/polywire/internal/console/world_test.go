@@ -30,7 +30,7 @@ import (
 const token = "a-token-that-nobody-guesses"
 
 // patience is for what happens soon on a machine that is not busy.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // world is a server with its console.
 type world struct {
