@@ -56,6 +56,11 @@ func run(ctx context.Context, out io.Writer, dir string) (err error) {
 	}
 	defer func() { err = errors.Join(err, south.close()) }()
 
+	for _, n := range []*node{north, south} { // which takes a moment
+		if err := n.knows(ctx, 2); err != nil {
+			return err
+		}
+	}
 	if err := meet(ctx, out, north, south); err != nil {
 		return err
 	}
@@ -174,6 +179,20 @@ func newNode(nats *natsembed.Server, name string) (*node, error) {
 	n.srv, n.url = srv, "ws://"+l.Addr().String()
 	go func() { n.served <- srv.Serve(l, "ws") }()
 	return n, nil
+}
+
+// knows waits until a node knows of so many, itself among them.
+func (n *node) knows(ctx context.Context, nodes int) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for len(n.srv.Nodes().List()) < nodes {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // name returns the name of one of the nodes.

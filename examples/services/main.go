@@ -55,9 +55,9 @@ func run(ctx context.Context, out io.Writer, dir string) (err error) {
 	// The stock need not be there yet.
 	stock, err := orders.services.Register("stock", []string{stockURL},
 		service.WithIdempotent("stock.count"),
-		service.WithRetry(service.Retry{Tries: 100, Wait: 10 * time.Millisecond, MaxWait: 50 * time.Millisecond}),
+		service.WithRetry(service.Retry{Tries: 1000, Wait: 10 * time.Millisecond, MaxWait: 50 * time.Millisecond}),
 		service.WithBackoff(10*time.Millisecond, 50*time.Millisecond),
-		service.WithTimeout(10*time.Second))
+		service.WithTimeout(20*time.Second))
 	if err != nil {
 		return err
 	}
