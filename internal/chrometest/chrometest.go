@@ -22,6 +22,9 @@ const (
 	Height = 800
 )
 
+// startTimeout is for a browser to start on a machine that has much else to do.
+const startTimeout = 3 * time.Minute
+
 // Shared is a headless browser. The zero value is ready. It may be asked by
 // several tests at a time.
 type Shared struct {
@@ -68,7 +71,8 @@ func (s *Shared) start(path string) (context.Context, error) {
 	}
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(Width, Height),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(dir))
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(dir),
+		chromedp.WSURLReadTimeout(startTimeout))
 	alloc, end := chromedp.NewExecAllocator(context.Background(), opts...)
 	ctx, cancel := chromedp.NewContext(alloc)
 	s.ends = []func(){cancel, end, func() { _ = os.RemoveAll(dir) }} // it is one for temporary files

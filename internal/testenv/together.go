@@ -36,7 +36,7 @@ func Idle() func() float64 {
 		if all <= all0 {
 			return 0
 		}
-		return (idle - idle0) / (all - all0)
+		return min(max((idle-idle0)/(all-all0), 0), 1) // what was waited for disks may become less again: proc(5)
 	}
 }
 
