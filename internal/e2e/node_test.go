@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/internal/testenv"
 )
 
@@ -93,6 +95,17 @@ func node(t *testing.T, file string, env ...string) {
 	}
 }
 
+// holdPort returns a port that a server in Node may have, and have again after
+// a restart.
+func holdPort(t *testing.T) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(conntest.HoldPort(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
 // Every client over every way to connect.
 func TestScenariosInNode(t *testing.T) {
 	needNode(t)
@@ -115,7 +128,12 @@ func TestScenariosAgainstOfficialServer(t *testing.T) {
 		for _, mode := range modes {
 			t.Run(version+" "+mode, func(t *testing.T) {
 				t.Parallel()
-				node(t, "reference.test.js", "POLYWIRE_E2E_CLIENTS="+client, "POLYWIRE_E2E_MODES="+mode)
+				var ports []string
+				for range serverNames() {
+					ports = append(ports, holdPort(t))
+				}
+				node(t, "reference.test.js", "POLYWIRE_E2E_CLIENTS="+client, "POLYWIRE_E2E_MODES="+mode,
+					"POLYWIRE_E2E_PORTS="+strings.Join(ports, ","))
 			})
 		}
 	}

@@ -3,9 +3,9 @@ import { after } from "node:test";
 import { register } from "./node/register.js";
 import { start } from "./reference/server.js";
 
-const reference = await start();
+const { POLYWIRE_E2E_CLIENTS: versions, POLYWIRE_E2E_MODES: ways, POLYWIRE_E2E_ONLY: only, POLYWIRE_E2E_PORTS: ports } = process.env;
+const reference = await start(ports?.split(",").map(Number));
 after(() => reference.close());
-const { POLYWIRE_E2E_CLIENTS: versions, POLYWIRE_E2E_MODES: ways, POLYWIRE_E2E_ONLY: only } = process.env;
 register(reference.url, {
   official: true,
   only,

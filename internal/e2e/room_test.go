@@ -103,7 +103,7 @@ func open(t *testing.T, address, request string, status int) line {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = nc.Close() })
-	if err := nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(5 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	l := line{t, nc, bufio.NewReader(nc)}

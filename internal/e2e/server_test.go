@@ -17,6 +17,7 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/codec/msgpack"
+	"github.com/polywire/polywire/internal/conntest"
 	"github.com/polywire/polywire/transport/engineio"
 	"github.com/polywire/polywire/wire/socketio"
 )
@@ -24,13 +25,13 @@ import (
 // instance is one of the servers that the scenarios connect to. It can be
 // restarted on its port.
 type instance struct {
-	t      *testing.T
-	name   string
-	ends   *ends
-	mu     sync.Mutex // for what a restart changes
-	srv    *polywire.Server
-	port   int
-	served chan error
+	t       *testing.T
+	name    string
+	address string
+	ends    *ends
+	mu      sync.Mutex // for what a restart changes
+	srv     *polywire.Server
+	served  chan error // closed after its error
 }
 
 // ends notes why connections have ended, by their IDs.
@@ -101,12 +102,12 @@ func (i *instance) options() []polywire.Option {
 		options = append(options, polywire.WithMaxMessageBytes(20_000),
 			polywire.WithHeartbeat(400*time.Millisecond, 3*time.Second))
 	case "quick":
-		options = append(options, polywire.WithHeartbeat(400*time.Millisecond, 1600*time.Millisecond))
+		options = append(options, polywire.WithHeartbeat(400*time.Millisecond, 3*time.Second))
 	}
 	return append(options, polywire.WithWires(socketio.New(wireOptions...)))
 }
 
-// open starts a server, on the port of the one before if there was one.
+// open starts a server.
 func (i *instance) open() error {
 	srv, err := polywire.New(i.options()...)
 	if err != nil {
@@ -124,12 +125,16 @@ func (i *instance) open() error {
 		}
 	}
 	srv.Namespace("/auth").Admit(admit)
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(i.port)))
+	l, err := net.Listen("tcp", i.address)
 	if err != nil {
 		return err
 	}
-	i.srv, i.port, i.served = srv, l.Addr().(*net.TCPAddr).Port, make(chan error, 1)
-	go func() { i.served <- srv.Serve(l, "http") }()
+	served := make(chan error, 1)
+	i.srv, i.served = srv, served
+	go func() {
+		defer close(served)
+		served <- srv.Serve(l, "http")
+	}()
 	return nil
 }
 
@@ -188,13 +193,16 @@ func admit(_ context.Context, h *polywire.Handshake) error {
 	}
 }
 
+// serverNames are the servers of README.md's table.
+func serverNames() []string { return []string{"main", "recovery", "msgpack", "small", "quick"} }
+
 // serve starts all servers and the control routes, whose URL it returns. Below
 // /e2e/ the routes serve the folder of this package, for browsers.
 func serve(t *testing.T) string {
 	t.Helper()
 	all := map[string]*instance{}
-	for _, name := range []string{"main", "recovery", "msgpack", "small", "quick"} {
-		i := &instance{t: t, name: name, ends: newEnds()}
+	for _, name := range serverNames() {
+		i := &instance{t: t, name: name, address: conntest.HoldPort(t), ends: newEnds()}
 		if err := i.open(); err != nil {
 			t.Fatal(err)
 		}
@@ -240,9 +248,7 @@ func routes(all map[string]*instance) http.Handler {
 	answer("/servers", func(*http.Request, *instance) (any, error) {
 		urls := map[string]string{}
 		for name, i := range all {
-			i.mu.Lock()
-			urls[name] = fmt.Sprintf("http://127.0.0.1:%d", i.port)
-			i.mu.Unlock()
+			urls[name] = "http://" + i.address
 		}
 		return urls, nil
 	})

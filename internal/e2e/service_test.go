@@ -14,6 +14,7 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/reply"
 	"github.com/polywire/polywire/service"
 	"github.com/polywire/polywire/wire/socketio"
@@ -25,7 +26,7 @@ type nodeService struct {
 	end  func()
 }
 
-// startService runs it at a port, or at any one for "0", as a client of url.
+// startService runs it at a port that the test holds, as a client of url.
 func startService(t *testing.T, url, port string) nodeService {
 	t.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "node", "node/service.js", url, port)
@@ -96,7 +97,7 @@ func TestServiceOnNode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ours := ourService(t)
-			there := startService(t, ours, "0")
+			there := startService(t, ours, holdPort(t))
 			heard := make(chan string, 10)
 			services := service.New(opts...)
 			defer services.Close()
@@ -112,9 +113,7 @@ func TestServiceOnNode(t *testing.T) {
 				heard <- text
 				return nil, err
 			})
-			if err := s.Connect(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			connected(t, s)
 			talkToNode(t, s, heard)
 
 			err = s.Call(t.Context(), "hang", nil, nil, polywire.Timeout(100*time.Millisecond))
@@ -129,13 +128,25 @@ func TestServiceOnNode(t *testing.T) {
 			if err := lost.Wait(t.Context()); polywire.CodeOf(err) != polywire.CodeUnavailable {
 				t.Errorf("a call to one that died: %v", err)
 			}
+			testenv.Eventually(t, time.Minute, "all connections are lost", func() bool { return s.Stats().Open == 0 })
 			startService(t, ours, there.port)
-			if err := s.Connect(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			connected(t, s)
 			talkToNode(t, s, heard)
 		})
 	}
+}
+
+// connected waits until all connections are there: of a broadcast that comes
+// while one is being made both might count as the first.
+func connected(t *testing.T, s *service.Service) {
+	t.Helper()
+	if err := s.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, time.Minute, "all connections are there", func() bool {
+		stats := s.Stats()
+		return stats.Open > 1 && stats.Open == stats.Wanted
+	})
 }
 
 func talkToNode(t *testing.T, s *service.Service, heard <-chan string) {

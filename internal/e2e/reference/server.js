@@ -14,7 +14,7 @@ const servers = {
   recovery: { connectionStateRecovery: { maxDisconnectionDuration: 60_000 } },
   msgpack: { parser },
   small: { maxHttpBufferSize: 20_000, pingInterval: 400, pingTimeout: 3000 },
-  quick: { pingInterval: 400, pingTimeout: 1600 },
+  quick: { pingInterval: 400, pingTimeout: 3000 },
 };
 
 /** Instance is one of the servers. It can be restarted on its port. */
@@ -23,10 +23,10 @@ class Instance {
   #io;
   #ended = new Map(); // the id of a socket that has ended: why
   #waiting = new Map(); // the id of one that a scenario waits for: functions to call
-  port = 0;
 
-  constructor(options) {
+  constructor(options, port) {
     this.#options = { ...common, ...options };
+    this.port = port; // 0: any at first, and the same then
   }
 
   async open() {
@@ -78,9 +78,9 @@ class Instance {
   }
 }
 
-/** start starts all servers and returns {url, close}: url is that of the control routes. */
-export async function start() {
-  const instances = Object.fromEntries(Object.entries(servers).map(([name, options]) => [name, new Instance(options)]));
+/** start starts all servers, at these ports or at any, and returns {url, close}: url is that of the control routes. */
+export async function start(ports = []) {
+  const instances = Object.fromEntries(Object.entries(servers).map(([name, options], i) => [name, new Instance(options, ports[i] ?? 0)]));
   await Promise.all(Object.values(instances).map((instance) => instance.open()));
   const routes = {
     "/servers": async () => Object.fromEntries(Object.entries(instances).map(([name, i]) => [name, `http://127.0.0.1:${i.port}`])),

@@ -114,7 +114,7 @@ export default [
     async run(c) {
       const socket = await c.connect("/", { server: "quick" });
       const ends = c.inbox(socket, "disconnect");
-      await new Promise((resolve) => setTimeout(resolve, 4100)); // more than two intervals and timeouts
+      await new Promise((resolve) => setTimeout(resolve, 7000)); // more than two intervals and timeouts
       c.equal(ends.list, [], "ends");
       c.equal(await c.call(socket, "echo", "alive"), ["alive"]);
     },

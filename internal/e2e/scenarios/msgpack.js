@@ -29,10 +29,10 @@ export default [
         s.on("vote", (question, ack) => ack({ question, data: c.rawBytes(4) }));
       }
       await c.call(members[0], "others", "room", "news", 1, { data: c.rawBytes(5) });
-      const { answers, timedOut } = await c.answer(members[1], "poll", "room", 5000, "vote", "?");
+      const { answers, timedOut } = await c.answer(members[1], "poll", "room", 20_000, "vote", "?");
       c.equal(answers, Array(3).fill({ question: "?", data: c.rawBytes(4) }));
       c.equal(timedOut, false);
-      const asked = await c.answer(members[2], "ask", 5000, "vote", { n: 1 });
+      const asked = await c.answer(members[2], "ask", 20_000, "vote", { n: 1 });
       c.equal(asked, { answers: [{ question: { n: 1 }, data: c.rawBytes(4) }], timedOut: false });
       c.equal(inboxes.map((inbox) => inbox.list), [[], [[1, { data: c.rawBytes(5) }]], [[1, { data: c.rawBytes(5) }]]]);
     },
@@ -59,7 +59,7 @@ export default [
       c.equal([echoed, nested].map((d) => new Date(d).getTime()), [date.getTime(), date.getTime()]);
       c.ok(none === undefined || none === null, `undefined became ${none}`);
       socket.on("question", (ack) => ack(c.bytes(8), { deep: c.bytes(1) }));
-      c.equal(await c.answer(socket, "ask", 5000, "question"), { answers: [c.bytes(8), { deep: c.bytes(1) }], timedOut: false });
+      c.equal(await c.answer(socket, "ask", 20_000, "question"), { answers: [c.bytes(8), { deep: c.bytes(1) }], timedOut: false });
     },
   },
   {

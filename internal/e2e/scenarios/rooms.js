@@ -98,7 +98,7 @@ export default [
         await c.call(s, "join", "jury");
         s.on("vote", (question, ack) => ack({ juror: i, question }));
       }
-      const { answers, timedOut } = await c.answer(members[0], "poll", "jury", 5000, "vote", "guilty?");
+      const { answers, timedOut } = await c.answer(members[0], "poll", "jury", 20_000, "vote", "guilty?");
       answers.sort((a, b) => a.juror - b.juror);
       c.equal(answers, [0, 1, 2].map((juror) => ({ juror, question: "guilty?" })));
       c.equal(timedOut, false);
@@ -113,7 +113,7 @@ export default [
         await c.call(s, "join", "album");
         s.on("picture", (of, ack) => ack(of));
       }
-      const { answers } = await c.answer(members[0], "poll", "album", 5000, "picture", c.bytes(12));
+      const { answers } = await c.answer(members[0], "poll", "album", 20_000, "picture", c.bytes(12));
       c.equal(answers, [c.bytes(12), c.bytes(12)]);
     },
   },
@@ -141,7 +141,7 @@ export default [
     clients: all,
     async run(c) {
       const socket = await c.connect();
-      c.equal(await c.answer(socket, "poll", "empty", 5000, "vote", 1), { answers: [], timedOut: false });
+      c.equal(await c.answer(socket, "poll", "empty", 20_000, "vote", 1), { answers: [], timedOut: false });
     },
   },
 ];
