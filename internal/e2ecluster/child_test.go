@@ -85,7 +85,7 @@ func runChild(text string) int {
 }
 
 // startTime bounds the coming and the going of a child.
-const startTime = time.Minute
+const startTime = 2 * time.Minute
 
 func (c *child) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})).With("child", c.Name)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -103,6 +104,12 @@ func (m *member) has(text string) bool {
 	return slices.Contains(m.heard, text)
 }
 
+func (m *member) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.heard = nil
+}
+
 // crowd shows that what a member of any wire says at any node reaches all
 // others at all nodes, once.
 func crowd(t *testing.T, c *cluster) {
@@ -130,6 +137,27 @@ func crowd(t *testing.T, c *cluster) {
 			}
 			return nil
 		})
+	}
+	// Whoever is connected may not be in the room yet, or be there unknown to
+	// other nodes: somebody asks until all have heard the same question.
+	asked := 0
+	waitFor(t, patience, "everybody is in the room", func() error {
+		asked++
+		text := fmt.Sprintf("is everybody there? %d", asked)
+		say(members[0], text)
+		var err error
+		for wait := time.Now().Add(100 * time.Millisecond); ; <-time.After(5 * time.Millisecond) { // real: it is other processes
+			i := slices.IndexFunc(members, func(m *member) bool { return m != members[0] && !m.has(text) })
+			if i < 0 {
+				return nil
+			}
+			if err = fmt.Errorf("%s has not heard it", members[i].name); time.Now().After(wait) {
+				return err
+			}
+		}
+	})
+	for _, m := range members {
+		m.forget()
 	}
 	said := 0
 	for _, m := range members {

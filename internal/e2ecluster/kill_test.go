@@ -95,7 +95,8 @@ func withID(ids map[string]bool, id string) map[string]bool {
 // many others are, for everybody who has been there all the time.
 func gone(t *testing.T, dead *process, others int, onlookers ...*onlooker) {
 	t.Helper()
-	took := waitFor(t, 30*time.Second, "presence without the node that was killed", func() error {
+	cleaned := within(30 * time.Second)
+	took := waitFor(t, patience, "presence without the node that was killed", func() error {
 		for _, o := range onlookers {
 			ids, err := o.who()
 			if err != nil {
@@ -116,6 +117,7 @@ func gone(t *testing.T, dead *process, others int, onlookers ...*onlooker) {
 		}
 		return nil
 	})
+	cleaned.keep(t, "presence without the node that was killed")
 	t.Logf("presence was clean after %v", took.Round(time.Millisecond))
 }
 

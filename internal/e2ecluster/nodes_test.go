@@ -17,7 +17,31 @@ import (
 )
 
 // patience is how long a test waits for what must come at some time.
-const patience = time.Minute
+const patience = 3 * time.Minute
+
+// bound is a time that something was promised to take at most, from now on. A
+// machine that is too busy for it breaks no promise.
+type bound struct {
+	began  time.Time
+	within time.Duration
+	idle   func() float64
+}
+
+func within(d time.Duration) bound { return bound{time.Now(), d, testenv.Idle()} }
+
+// took is how long it has taken, and whether that was too long.
+func (b bound) took() (d time.Duration, tooLong bool) {
+	d = time.Since(b.began).Round(time.Millisecond)
+	return d, d > b.within && b.idle() > 0.1
+}
+
+// keep fails the test if it has taken too long.
+func (b bound) keep(t *testing.T, what string) {
+	t.Helper()
+	if d, tooLong := b.took(); tooLong {
+		t.Errorf("%s took %v, want %v, and the machine had time left", what, d, b.within)
+	}
+}
 
 // waitFor waits until f returns nil.
 func waitFor(t *testing.T, within time.Duration, what string, f func() error) time.Duration {

@@ -132,11 +132,9 @@ type sender struct {
 func (s *sender) send() error {
 	s.t.Helper()
 	s.n++
-	began := time.Now()
+	sent := within(promised + slack)
 	err := s.at.srv.Room(s.room).Send(s.t.Context(), "n", s.n)
-	if d := time.Since(began); d > promised+slack {
-		s.t.Errorf("sending to %s took %v", s.room, d)
-	}
+	sent.keep(s.t, "sending to "+s.room)
 	switch {
 	case err == nil:
 		s.sent = append(s.sent, s.n)
@@ -225,11 +223,11 @@ func (w *world) away(f failure) {
 	if err := errors.Join(toPlain.send(), toKept.send()); err != nil {
 		t.Fatal(err)
 	}
-	reaches(t, promised, toPlain, there)
-	reaches(t, promised, toKept, here, there)
+	reaches(t, toPlain, there)
+	reaches(t, toKept, here, there)
 
 	f.fail(w)
-	failed := time.Now()
+	failed := within(promised + slack)
 	var goes sync.WaitGroup
 	goes.Go(func() { untilTold(t, toKept, failed) })
 	untilTold(t, toPlain, failed)
@@ -240,7 +238,7 @@ func (w *world) away(f failure) {
 		}
 	}
 	// Those here have got it all.
-	waitFor(t, promised, "the member here has heard all", func() error {
+	waitFor(t, patience, "the member here has heard all", func() error {
 		for n := 1; n <= toPlain.n; n++ {
 			if here.times(plain, n) != 1 {
 				return fmt.Errorf("%d: %d times", n, here.times(plain, n))
@@ -256,11 +254,11 @@ func (w *world) away(f failure) {
 	}
 
 	f.back(w)
-	back := time.Now()
-	waitFor(t, promised+slack, "the room with history goes on", toKept.send)
-	reaches(t, promised+slack-time.Since(back), toKept, here, there)
+	back := within(promised + slack)
+	waitFor(t, patience, "the room with history goes on", toKept.send)
+	reaches(t, toKept, here, there)
 	before := toPlain.n
-	waitFor(t, promised+slack-time.Since(back), "the other room goes on", func() error {
+	waitFor(t, patience, "the other room goes on", func() error {
 		_ = toPlain.send() // it may be in vain while the other station is not back yet
 		for n := before + 1; n <= toPlain.n; n++ {
 			if there.times(plain, n) > 0 {
@@ -269,8 +267,10 @@ func (w *world) away(f failure) {
 		}
 		return fmt.Errorf("%d messages have not come", toPlain.n-before)
 	})
-	t.Logf("all went on %v after the return", time.Since(back).Round(time.Millisecond))
+	back.keep(t, "to go on after the return")
+	t.Logf("all went on %v after the return", time.Since(back.began).Round(time.Millisecond))
 	w.hole(toKept)
+	reaches(t, toKept, here, there)
 	for _, n := range toKept.sent { // once, and none is missing
 		for i, s := range w.stations {
 			if times := s.times(kept, n); times != 1 {
@@ -287,28 +287,25 @@ func (w *world) away(f failure) {
 
 // untilTold sends until there is an error, which must be in time. What the
 // sender thinks has been sent meanwhile may be lost in a room without history.
-func untilTold(t *testing.T, s *sender, failed time.Time) {
+func untilTold(t *testing.T, s *sender, failed bound) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for s.send() == nil {
-		if time.Since(failed) > promised+slack {
+		if d, tooLong := failed.took(); tooLong || d > patience {
 			t.Errorf("nobody was told that %s cannot be reached", s.room)
 			return
 		}
 		<-tick.C
 	}
-	if d := time.Since(failed); d > promised+slack {
-		t.Errorf("%s: an error after %v", s.room, d)
-	} else {
-		t.Logf("%s: an error after %v", s.room, d.Round(time.Millisecond))
-	}
+	failed.keep(t, "to be told that "+s.room+" cannot be reached")
+	t.Logf("%s: an error after %v", s.room, time.Since(failed.began).Round(time.Millisecond))
 }
 
 // reaches waits until a sender's last number has come to the stations.
-func reaches(t *testing.T, within time.Duration, s *sender, stations ...*station) {
+func reaches(t *testing.T, s *sender, stations ...*station) {
 	t.Helper()
-	waitFor(t, within, "a message to "+s.room+" arrives", func() error { return arrived(s, stations...) })
+	waitFor(t, patience, "a message to "+s.room+" arrives", func() error { return arrived(s, stations...) })
 }
 
 func arrived(s *sender, stations ...*station) error {
@@ -331,8 +328,8 @@ func (w *world) hole(s *sender) {
 		}
 	}
 	cut.net.Resume()
-	back := time.Now()
-	waitFor(w.t, promised+slack, "the hole is filled", func() error {
+	back := within(promised + slack)
+	waitFor(w.t, patience, "the hole is filled", func() error {
 		for n := s.n - 19; n <= s.n; n++ {
 			if cut.times(kept, n) != 1 {
 				return fmt.Errorf("message %d is there %d times", n, cut.times(kept, n))
@@ -340,5 +337,6 @@ func (w *world) hole(s *sender) {
 		}
 		return nil
 	})
-	w.t.Logf("a hole was filled %v after the return", time.Since(back).Round(time.Millisecond))
+	back.keep(w.t, "to fill a hole")
+	w.t.Logf("a hole was filled %v after the return", time.Since(back.began).Round(time.Millisecond))
 }
