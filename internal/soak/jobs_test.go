@@ -131,17 +131,15 @@ func slowReaders(ctx context.Context, t *testing.T, s *server, count *tally) {
 	w := way{"slow", "ws://soak", native.New(), by(p)}
 	flood, err := way{"flood", "unix://" + s.unix, native.New(), nil}.client()
 	if err == nil {
-		err = flood.Connect(ctx)
+		err = flood.Connect(context.WithoutCancel(ctx))
 	}
 	if err != nil {
-		if ctx.Err() == nil {
-			t.Error(err)
-		}
+		t.Error(err)
 		return
 	}
 	defer flood.Close()
 	wave := bytes.Repeat([]byte("wave"), 16<<10)
-	for pass(ctx, time.Second) {
+	for first := true; first || pass(ctx, time.Second); first = false { // one at least, however busy the machine is
 		if err := drown(context.WithoutCancel(ctx), s, w, flood, wave); err != nil {
 			count.add("slow readers not sent away: " + err.Error())
 		} else {

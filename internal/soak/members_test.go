@@ -179,7 +179,7 @@ func caller(t *testing.T, l *ledger, w way, kind string) speaker {
 // echoes asks for echoes until ctx ends: each answer must be that to its own
 // question. Errors are the network's, but after the last fault there are none.
 func echoes(ctx context.Context, w way, c *client.Client, l *ledger, count *tally) {
-	for i := 0; pass(ctx, 20*time.Millisecond); i++ {
+	for i := 0; i == 0 || pass(ctx, 20*time.Millisecond); i++ {
 		if err := echo(ctx, w, c, i); err != nil {
 			count.add("calls failed")
 			if errors.Is(err, errWrongAnswer) {
@@ -210,7 +210,7 @@ func echo(ctx context.Context, w way, c *client.Client, i int) error {
 
 // comeAndGo opens one connection after the other, of any wire, each for one call.
 func comeAndGo(ctx context.Context, all []way, count *tally) {
-	for i := 0; pass(ctx, 50*time.Millisecond); i++ {
+	for i := 0; i == 0 || pass(ctx, 50*time.Millisecond); i++ {
 		w := all[i%len(all)]
 		c, err := w.client(client.WithoutReconnect())
 		if err != nil {

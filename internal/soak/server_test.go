@@ -23,7 +23,7 @@ import (
 )
 
 // patience is how long is waited for what must come at some time.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // apiKey opens the API; the process is the test's own.
 const apiKey = "a-key-of-the-soak-and-of-nobody-else"
