@@ -39,7 +39,7 @@ func post(t *testing.T, c *Client, raw string) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), strings.NewReader("{}"))
 	if err != nil {
@@ -55,6 +55,11 @@ func sentinel(t *testing.T, listen string, h http.Handler) (*httptest.Server, *a
 	if err != nil {
 		testenv.Missing(t, "the address "+listen)
 	}
+	return sentinelOn(t, l, h)
+}
+
+func sentinelOn(t *testing.T, l net.Listener, h http.Handler) (*httptest.Server, *atomic.Int64) {
+	t.Helper()
 	opened := new(atomic.Int64)
 	s := httptest.NewUnstartedServer(h)
 	s.Listener.Close()
@@ -67,6 +72,29 @@ func sentinel(t *testing.T, listen string, h http.Handler) (*httptest.Server, *a
 	s.Start()
 	t.Cleanup(s.Close)
 	return s, opened
+}
+
+// onOnePort listens on two addresses with the same port. Somebody else may have
+// that of the first on the second, so there are several tries.
+func onOnePort(t *testing.T, first, second string) [2]net.Listener {
+	t.Helper()
+	for range 10 {
+		a, err := net.Listen("tcp", first+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, p, err := net.SplitHostPort(a.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := net.Listen("tcp", net.JoinHostPort(second, p))
+		if err == nil {
+			return [2]net.Listener{a, b}
+		}
+		a.Close()
+	}
+	testenv.Missing(t, "the address "+second)
+	return [2]net.Listener{}
 }
 
 func port(t *testing.T, s *httptest.Server) string {
@@ -178,8 +206,9 @@ func TestDialIsCheckedByItself(t *testing.T) {
 // TestNameThatChangesItsMind has a name lead to an allowed address first, and
 // inside the second time, between the check of the URL and the dial too.
 func TestNameThatChangesItsMind(t *testing.T) {
-	inside, opened := sentinel(t, "127.0.0.1:0", ok)
-	outside, reached := sentinel(t, "127.0.0.2:"+port(t, inside), ok)
+	both := onOnePort(t, "127.0.0.1", "127.0.0.2")
+	_, opened := sentinelOn(t, both[0], ok)
+	outside, reached := sentinelOn(t, both[1], ok)
 	n := &names{answers: map[string][][]netip.Addr{"rebind.example": {
 		{netip.MustParseAddr("127.0.0.2")}, {netip.MustParseAddr("127.0.0.1")},
 	}}}
