@@ -44,6 +44,7 @@ func three(tb testing.TB) []*natsembed.Server {
 }
 
 // succeeds tries until f returns nil. The last error is in the log of a failure.
+// What f asks it asks within a try: whom a request was sent to may be gone.
 func succeeds(tb testing.TB, f func() error) {
 	tb.Helper()
 	var err error
@@ -53,6 +54,14 @@ func succeeds(tb testing.TB, f func() error) {
 		}
 	}()
 	testenv.Eventually(tb, patience, "success", func() bool { err = f(); return err == nil })
+}
+
+// try returns a context for one of several.
+func try(tb testing.TB) context.Context {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience/6)
+	tb.Cleanup(cancel)
+	return ctx
 }
 
 // whole waits until a server has found n nodes, itself too.
@@ -72,7 +81,7 @@ func whole(tb testing.TB, s *natsembed.Server, n int) {
 func replicated(tb testing.TB, js jetstream.JetStream, name string) {
 	tb.Helper()
 	succeeds(tb, func() error {
-		_, err := js.CreateStream(within(tb), jetstream.StreamConfig{Name: name, Replicas: 3})
+		_, err := js.CreateStream(try(tb), jetstream.StreamConfig{Name: name, Replicas: 3})
 		return err
 	})
 }
@@ -83,7 +92,7 @@ func publish(tb testing.TB, js jetstream.JetStream, subject, prefix string, n in
 	tb.Helper()
 	for i := range n {
 		succeeds(tb, func() error {
-			_, err := js.Publish(within(tb), subject, []byte("x"), jetstream.WithMsgID(fmt.Sprint(prefix, i)))
+			_, err := js.Publish(try(tb), subject, []byte("x"), jetstream.WithMsgID(fmt.Sprint(prefix, i)))
 			return err
 		})
 	}
@@ -94,7 +103,7 @@ func leader(tb testing.TB, js jetstream.JetStream, stream string) string {
 	tb.Helper()
 	var name string
 	succeeds(tb, func() error {
-		str, err := js.Stream(within(tb), stream)
+		str, err := js.Stream(try(tb), stream)
 		if err != nil {
 			return err
 		}

@@ -103,11 +103,15 @@ func streams(tb testing.TB, s *natsembed.Server) jetstream.JetStream {
 // messages counts those of a stream.
 func messages(tb testing.TB, js jetstream.JetStream, stream string) uint64 {
 	tb.Helper()
-	str, err := js.Stream(within(tb), stream)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return str.CachedInfo().State.Msgs
+	var n uint64
+	succeeds(tb, func() error {
+		str, err := js.Stream(try(tb), stream)
+		if err == nil {
+			n = str.CachedInfo().State.Msgs
+		}
+		return err
+	})
+	return n
 }
 
 // echo asks the server for its own message, which shows that it carries any.
