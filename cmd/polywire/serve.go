@@ -30,6 +30,7 @@ type serveFlags struct {
 	hooks          webhookRules
 	api            apiRules
 	backend        backendRules
+	traces         traceFlags
 	allow          []string
 	maxMessage     int
 	maxOutbox      int
@@ -162,6 +163,7 @@ func (f *serveFlags) plan(log io.Writer) (*plan, error) {
 	failed(f.api.check(f.hooks.hooks))
 	failed(f.backend.check(&f.queueRules, &f.hooks))
 	failed(f.adminFlags.check())
+	failed(f.traces.check())
 	let, err := f.auth.options(f.allow, p.logger)
 	failed(err)
 	p.doors.change(func(d *doorway) { d.rooms = f.auth.rooms() })

@@ -68,6 +68,7 @@ type apiParts struct {
 	srv    *polywire.Server // that does not run yet
 	engine *engine          // nil: none
 	sender *sender          // nil: none
+	tracer *tracer          // nil: none
 	out    io.Writer
 	logger *slog.Logger
 }
@@ -84,7 +85,7 @@ func (f *serveFlags) openAPI(ctx context.Context, r apiParts) (*apiServer, error
 	if replicas == 0 && len(f.peers) >= 3 {
 		replicas = 3
 	}
-	o := api.Options{Server: r.srv, Keys: f.api.keys, PublishWait: f.queueRules.wait, Version: buildVersion(), Logger: r.logger}
+	o := api.Options{Server: r.srv, Keys: f.api.keys, PublishWait: f.queueRules.wait, Version: buildVersion(), Around: r.tracer.handler, Logger: r.logger}
 	h, err := a.make(ctx, o, r.engine, r.sender, place, replicas)
 	if err == nil && f.api.listen != "" {
 		err = a.listen(ctx, f.api.listen, h, r.out)

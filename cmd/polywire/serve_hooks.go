@@ -176,7 +176,7 @@ func newVerifier(o webhook.VerifierOptions, texts []string) (*webhook.Verifier, 
 
 // handler receives. A message that was handled comes to nobody a second time,
 // for as long as its id is remembered.
-func (r inRule) handler(srv *polywire.Server, s *sender, seen *seenHooks, logger *slog.Logger) http.Handler {
+func (r inRule) handler(srv *polywire.Server, s *sender, seen *seenHooks, t *tracer, logger *slog.Logger) http.Handler {
 	put := func(ctx context.Context, m webhook.Received) error {
 		return srv.Room(r.room).Send(ctx, r.kindOf(m), hookPayload(m))
 	}
@@ -186,7 +186,7 @@ func (r inRule) handler(srv *polywire.Server, s *sender, seen *seenHooks, logger
 			broker = s.broker
 		}
 		put = func(ctx context.Context, m webhook.Received) error {
-			return broker.Publish(ctx, queue.Message{Queue: r.queue, ID: hookID(r.path, m.ID), Kind: r.kindOf(m), Payload: hookPayload(m)})
+			return t.publisher(broker).Publish(ctx, queue.Message{Queue: r.queue, ID: hookID(r.path, m.ID), Kind: r.kindOf(m), Payload: hookPayload(m)})
 		}
 	}
 	receive := webhook.Middleware(r.verifier, webhook.ReceiverOptions{
@@ -195,7 +195,7 @@ func (r inRule) handler(srv *polywire.Server, s *sender, seen *seenHooks, logger
 			logger.Info("a webhook that came in was refused", "path", r.path, "from", req.RemoteAddr, "error", err)
 		},
 	})
-	received := receive(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	received := receive(t.handler("POST "+r.path, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		m, _ := webhook.FromContext(req.Context()) // the middleware put it there
 		ctx, cancel := context.WithTimeout(req.Context(), publishWait)
 		defer cancel()
@@ -206,7 +206,7 @@ func (r inRule) handler(srv *polywire.Server, s *sender, seen *seenHooks, logger
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
-	}))
+	})))
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(hookReadTimeout)) // of net/http it can be set
 		received.ServeHTTP(w, req)

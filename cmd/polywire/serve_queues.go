@@ -27,6 +27,7 @@ type queueRules struct {
 	replicas int
 	wait     time.Duration
 	metrics  *metrics // nil: none
+	tracer   *tracer  // nil: none
 
 	takes []takeRule
 	sends []sendRule
@@ -229,7 +230,7 @@ func queueLog(logger *slog.Logger) queue.Hooks {
 func (f *queueRules) handle(srv *polywire.Server) {
 	for _, r := range f.takes {
 		srv.Handle(r.pattern, func(ctx context.Context, m *polywire.Message) (any, error) {
-			return r.take(ctx, srv.Queues(), m, f.wait)
+			return r.take(ctx, f.tracer.publisher(srv.Queues()), m, f.wait)
 		})
 	}
 	for _, r := range f.sends {
@@ -246,14 +247,14 @@ type taken struct {
 }
 
 // take answers when the queue has the message.
-func (r takeRule) take(ctx context.Context, b *queue.Broker, m *polywire.Message, wait time.Duration) (any, error) {
+func (r takeRule) take(ctx context.Context, to queue.Publisher, m *polywire.Message, wait time.Duration) (any, error) {
 	if n := len(m.Args()); n > 1 {
 		return nil, polywire.Errorf(polywire.CodeBadRequest, "a message for a queue has one argument, not %d", n)
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	id := queue.NewID(time.Now())
-	err := b.Publish(ctx, queue.Message{Queue: r.queue, ID: id, Key: m.Conn().ID(), Kind: m.Kind(), Header: m.Headers(), Payload: m.Payload()})
+	err := to.Publish(ctx, queue.Message{Queue: r.queue, ID: id, Key: m.Conn().ID(), Kind: m.Kind(), Header: m.Headers(), Payload: m.Payload()})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", r.refusal(err), err) // the peer is told the first, the log has both
 	}

@@ -47,7 +47,7 @@ func inboxMux(rules []inRule, handler func(inRule) http.Handler) (mux *http.Serv
 
 // receive answers the webhooks of a rule.
 func (r *running) receive(rule inRule) http.Handler {
-	return rule.handler(r.srv, r.sender, r.seen, r.logger)
+	return rule.handler(r.srv, r.sender, r.seen, r.tracer, r.logger)
 }
 
 // reload reads the settings anew and changes what can be changed. What is wrong

@@ -34,6 +34,7 @@ type running struct {
 	adminURL string           // of its listener
 	console  *console.Console // nil: none
 	metrics  *metrics         // nil: none
+	tracer   *tracer          // nil: none
 	engine   *engine          // nil: alone
 	sender   *sender          // nil: no webhooks go out
 	seen     *seenHooks       // nil: each process by itself
@@ -72,7 +73,17 @@ func (f *serveFlags) carryOut(c *cobra.Command, p *plan, a *app) error {
 	}
 	r := &running{f: f, logger: p.logger, level: p.level, doors: p.doors, checks: health.New(health.Options{}), app: a, ended: make(chan struct{})}
 	r.checks.Unready("the server is starting")
-	return r.withAdmin(func() error { return r.withEngine(c, slices.Concat(p.options, r.metrics.options(), r.watched())) })
+	return r.withAdmin(func() error { return r.withTraces(c, p.options) })
+}
+
+// withTraces has traces sent, until all that makes spans has ended.
+func (r *running) withTraces(c *cobra.Command, opts []polywire.Option) (err error) {
+	if r.tracer, err = r.f.traces.open(c.Context(), r.logger); err != nil {
+		return err
+	}
+	defer r.tracer.close(r.f.drain, r.logger)
+	r.f.queueRules.tracer, r.f.hooks.tracer = r.tracer, r.tracer
+	return r.withEngine(c, slices.Concat(opts, r.metrics.options(), r.tracer.options(), r.watched()))
 }
 
 // withEngine starts what connects the servers, and ends it last.
@@ -131,7 +142,7 @@ func (r *running) serve(c *cobra.Command, opts []polywire.Option) error {
 	if err := r.handle(); err != nil {
 		return errors.Join(err, srv.Close())
 	}
-	a, err := f.openAPI(c.Context(), apiParts{srv, r.engine, r.sender, c.OutOrStdout(), r.logger})
+	a, err := f.openAPI(c.Context(), apiParts{srv, r.engine, r.sender, r.tracer, c.OutOrStdout(), r.logger})
 	if err != nil {
 		return errors.Join(err, srv.Close())
 	}

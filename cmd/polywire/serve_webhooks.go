@@ -42,6 +42,7 @@ type webhookRules struct {
 	keep    webhookstore.Bounds
 	reach   cli.Reach
 	metrics *metrics // nil: none
+	tracer  *tracer  // nil: none
 }
 
 // check says what does not go together.
@@ -134,7 +135,7 @@ func (s *sender) start(ctx context.Context, f *webhookRules, e *engine, logger *
 	}
 	s.Dispatcher, err = dispatch.New(ctx, dispatch.Options{
 		Broker: s.broker, Client: s.client, Endpoints: store.Endpoints, Events: store.Events, Attempts: store.Attempts,
-		Hooks: f.metrics.webhookHooks(webhookLog(logger)),
+		Hooks: f.tracer.webhookHooks(f.metrics.webhookHooks(webhookLog(logger))),
 	})
 	if err != nil {
 		return err

@@ -50,6 +50,7 @@ func newServeFlags() *serveFlags {
 	f.api.declare(f.set)
 	f.backend.declare(f.set)
 	f.adminFlags.declare(f.set)
+	f.traces.declare(f.set)
 	return f
 }
 

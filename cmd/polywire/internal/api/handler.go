@@ -45,6 +45,9 @@ type Options struct {
 	// WebhooksDescription is that of Webhooks (OpenAPI 3.1). It becomes a part of
 	// the API's own.
 	WebhooksDescription []byte
+	// Around is put around what serves an operation's requests, once a key was
+	// shown; name is the operation's. Nil: nothing.
+	Around func(name string, next http.Handler) http.Handler
 	// Version is that of the description. Empty: "1".
 	Version string
 	// Logger gets the errors that are ours. Nil: none.
@@ -88,21 +91,27 @@ func New(o Options) (*Handler, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Around == nil {
+		o.Around = func(_ string, next http.Handler) http.Handler { return next }
+	}
 	h := &Handler{
 		s: s, store: o.Answers, log: o.Logger, mux: http.NewServeMux(),
 		procedures: make(map[string]http.Handler), operations: make(map[string]*operation),
 		webhooks: o.Webhooks, cross: http.NewCrossOriginProtection(),
+	}
+	if h.webhooks != nil {
+		h.webhooks = o.Around(webhooksPath, h.webhooks)
 	}
 	h.keys.Store(&keys)
 	for _, op := range operations() {
 		for _, p := range op.paths {
 			pattern := p.method + " " + DefaultBase + p.pattern
 			h.operations[pattern] = op
-			h.mux.Handle(pattern, h.serve(op, p))
+			h.mux.Handle(pattern, o.Around(pattern, h.serve(op, p)))
 		}
 		h.operations[op.procedure] = op
-		h.procedures[op.procedure] = op.rpc(h, op, connect.WithReadMaxBytes(int(op.limit())), connect.WithCodec(strictJSON("json")),
-			connect.WithCodec(strictJSON("json; charset=utf-8")))
+		h.procedures[op.procedure] = o.Around(op.procedure, op.rpc(h, op, connect.WithReadMaxBytes(int(op.limit())), connect.WithCodec(strictJSON("json")),
+			connect.WithCodec(strictJSON("json; charset=utf-8"))))
 	}
 	h.description, err = describe(o.Version, o.WebhooksDescription)
 	return h, err

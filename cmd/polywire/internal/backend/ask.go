@@ -11,6 +11,11 @@ import (
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/webhook"
 )
@@ -107,11 +112,31 @@ func (b *Backend) request(ctx context.Context, e Event, data, answer any) error 
 	if err := b.signer.SetHeaders(r.Header, webhook.NewID(), now, body.Bytes()); err != nil {
 		return down("%w: %w", errRequest, err)
 	}
+	return b.exchange(r, e, answer)
+}
+
+// tracerName is that of the instrumentation.
+const tracerName = "github.com/polywire/polywire/cmd/polywire/internal/backend"
+
+// exchange asks, as a part of the trace that the request's context has; without
+// one the span is none.
+func (b *Backend) exchange(r *http.Request, e Event, answer any) (err error) {
+	ctx, span := trace.SpanFromContext(r.Context()).TracerProvider().Tracer(tracerName).Start(r.Context(), "backend "+string(e),
+		trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(attribute.String("http.request.method", r.Method), attribute.String("server.address", b.url.Hostname())))
+	defer func() {
+		if err != nil {
+			span.SetStatus(codes.Error, string(polywire.CodeOf(err)))
+		}
+		span.End()
+	}()
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(r.Header))
 	resp, err := b.client.Do(r)
 	if err != nil {
 		return down("%w", err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // it was read
+	span.SetAttributes(attribute.Int("http.response.status_code", resp.StatusCode))
 	return b.read(resp, answer)
 }
 

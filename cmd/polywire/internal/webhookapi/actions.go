@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/polywire/polywire/webhook/dispatch"
 )
 
@@ -51,11 +54,15 @@ func Rotate(ctx context.Context, d *dispatch.Dispatcher, id string, r Rotation) 
 	return Show(s), nil
 }
 
-// Publish publishes an event. It returns when every delivery is durable.
+// Publish publishes an event, in the trace of ctx. It returns when every delivery is durable.
 func Publish(ctx context.Context, d *dispatch.Dispatcher, e Event) (Accepted, error) {
 	event, err := e.event()
 	if err != nil {
 		return Accepted{}, err
+	}
+	if trace.SpanContextFromContext(ctx).IsValid() {
+		event.Trace = make(map[string]string, 2)
+		propagation.TraceContext{}.Inject(ctx, propagation.MapCarrier(event.Trace))
 	}
 	receipt, err := d.Publish(ctx, event)
 	if err != nil {
