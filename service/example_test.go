@@ -42,14 +42,14 @@ func ExampleRegistry_Register() {
 	})
 	defer end()
 
-	services := service.New()
+	services := service.New(service.WithTimeout(30 * time.Second))
 	defer services.Close()
 	users, err := services.Register("users", []string{url}, service.WithConnections(1))
 	check(err)
 
 	ctx := context.Background()
 	var name string
-	check(users.Call(ctx, "user.name", 1, &name)) // waits for the first connection, up to 2 s
+	check(users.Call(ctx, "user.name", 1, &name)) // waits for the first connection, up to the timeout
 	fmt.Println(name)
 
 	var first, second string // two calls at a time

@@ -129,22 +129,23 @@ func TestClientUpgradeFails(t *testing.T) {
 	rows := map[string]struct {
 		refuse *reply
 		peer   func(s *socket)
+		gives  time.Duration // how long the client tries when nothing ends it
 	}{
-		"refused":        {&reply{status: 400, body: "Bad request"}, nil},
-		"closed":         {nil, func(s *socket) { s.conn.Close() }},
-		"wrong answer":   {nil, func(s *socket) { s.hears("text 2probe"); s.say("3prob") }},
-		"another packet": {nil, func(s *socket) { s.hears("text 2probe"); s.say("6") }},
-		"malformed":      {nil, func(s *socket) { s.hears("text 2probe"); s.say("x") }},
-		"binary":         {nil, func(s *socket) { s.hears("text 2probe"); s.write(transport.Binary, "3probe") }},
-		"no answer":      {nil, func(s *socket) { s.hears("text 2probe") }},
-		"no noop":        {nil, func(s *socket) { s.hears("text 2probe"); s.say("3probe") }},
+		"refused":        {&reply{status: 400, body: "Bad request"}, nil, 0},
+		"closed":         {nil, func(s *socket) { s.conn.Close() }, 0},
+		"wrong answer":   {nil, func(s *socket) { s.hears("text 2probe"); s.say("3prob") }, 0},
+		"another packet": {nil, func(s *socket) { s.hears("text 2probe"); s.say("6") }, 0},
+		"malformed":      {nil, func(s *socket) { s.hears("text 2probe"); s.say("x") }, 0},
+		"binary":         {nil, func(s *socket) { s.hears("text 2probe"); s.write(transport.Binary, "3probe") }, 0},
+		"no answer":      {nil, func(s *socket) { s.hears("text 2probe") }, 2 * time.Second},
+		"no noop":        {nil, func(s *socket) { s.hears("text 2probe"); s.say("3probe") }, 2 * time.Second},
 	}
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
 			s := newScript(t)
 			s.handshake.body = openText("websocket")
 			s.refuse = row.refuse
-			c := s.dial(DialOptions{UpgradeTimeout: 200 * time.Millisecond})
+			c := s.dial(DialOptions{UpgradeTimeout: row.gives})
 			if row.peer != nil {
 				peer := s.socket()
 				row.peer(peer)
