@@ -3,6 +3,7 @@ package prometheus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -86,7 +87,8 @@ func (w *world) serve(handlers map[string]handlerFunc, opts ...polywire.Option) 
 
 func (w *world) dial(url string, opts ...client.Option) *client.Client {
 	w.t.Helper()
-	opts = append(w.m.Client(), append(opts, client.WithPeer(polywire.WithLogger(quiet())), client.WithBackoff(time.Millisecond, 10*time.Millisecond))...)
+	opts = append(w.m.Client(), append(opts, client.WithPeer(polywire.WithLogger(quiet())), client.WithBackoff(time.Millisecond, 10*time.Millisecond),
+		client.WithPositionCheck(-1))...)
 	c, err := client.Dial(w.t.Context(), url, opts...)
 	if err != nil {
 		w.t.Fatal(err)
@@ -97,7 +99,7 @@ func (w *world) dial(url string, opts ...client.Option) *client.Client {
 
 func echo(_ context.Context, m *polywire.Message) (any, error) { return m.Payload(), nil }
 
-// exercise lets everything happen that has a figure.
+// exercise lets everything happen that has a figure, and waits for the figures.
 func (w *world) exercise() {
 	w.t.Helper()
 	t, ctx := w.t, w.t.Context()
@@ -140,6 +142,12 @@ func (w *world) exercise() {
 	}
 	w.queues()
 	w.webhooks()
+	for _, e := range expected() {
+		testenv.Eventually(t, patience, fmt.Sprintf("%s %v is %v", e.name, e.labels, e.want), func() bool {
+			got := w.value(e.name, e.labels...)
+			return got == e.want || e.more && got > e.want
+		})
+	}
 }
 
 func (w *world) queues() {
