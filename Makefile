@@ -18,7 +18,10 @@ vulncheck := .cache/bin/govulncheck
 # tests that wait do so side by side.
 alone    := ./cluster/nats ./cmd/polywire ./examples/conformance ./internal/e2e ./internal/e2ecluster \
 	./internal/rabbittest ./internal/soak ./natsembed ./queue/jetstream ./queue/rabbitmq ./webhook/natsstore
-together  = $(filter-out $(patsubst ./%,github.com/polywire/polywire/%,$(alone)),$(shell $(GO) list ./...))
+together  = $(or $(filter-out $(patsubst ./%,github.com/polywire/polywire/%,$(alone)),$(shell $(GO) list ./...)),$(error go list failed))
+
+# For a package; a slow machine has much of it left.
+patience := -timeout 20m
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -33,15 +36,15 @@ setup: ## install what the tests need beyond Go, or say what is missing
 test: setup test-go test-bench test-js ## all tests (runs setup first)
 
 test-go: setup
-	POLYWIRE_TEST_FULL=1 $(GO) test $(together)
-	POLYWIRE_TEST_FULL=1 $(GO) test -p 1 -timeout 20m $(alone)
+	POLYWIRE_TEST_FULL=1 $(GO) test $(patience) $(together)
+	POLYWIRE_TEST_FULL=1 $(GO) test $(patience) -p 1 $(alone)
 
 test-cluster: ## three processes as one: killed, cut off, stormed
 	POLYWIRE_TEST_FULL=1 $(GO) test -count=1 -v ./internal/e2ecluster
 
 test-bench: setup
 ifneq ($(wildcard bench/go.mod),)
-	cd bench && POLYWIRE_TEST_FULL=1 $(GO) test ./...
+	cd bench && POLYWIRE_TEST_FULL=1 $(GO) test $(patience) ./...
 endif
 
 test-js: setup
@@ -52,8 +55,8 @@ endif
 
 race: ## all Go tests with the race detector, the long ones shorter
 	@scripts/setup.sh cc
-	$(GO) test -race -short $(together)
-	$(GO) test -race -short -p 1 -timeout 20m -skip '/DelaysDoNotBlock' $(alone) # a thousand timers are late under it
+	$(GO) test -race -short $(patience) $(together)
+	$(GO) test -race -short $(patience) -p 1 -skip '/DelaysDoNotBlock' $(alone) # a thousand timers are late under it
 
 soak: ## every wire at once on bad networks, for SOAK (30m)
 	SOAK=$(SOAK) $(GO) test -count=1 -v -timeout 0 -run TestSoak ./internal/soak

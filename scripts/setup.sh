@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Go: Debian packages for programs that are
 # missing, npm packages for every lock file. Quick when all is there. Where it
-# cannot install, it says in one line what is missing.
+# cannot install, it says in one line what is missing. Whatever asks the network
+# has a bounded time, and is tried three times.
 #
 #   scripts/setup.sh            everything that the tests need
-#   scripts/setup.sh NEED...    only these: rows of the table, folders with npm packages
+#   scripts/setup.sh NEED...    only these: rows of the table, folders with npm packages,
+#                               modules (the Go modules of all that is built here)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.cache/bin:$PATH" # where setup_node puts what it brings; make does the same
@@ -30,6 +32,10 @@ for_tests='node npm chromium rabbitmq python curl git'
 # 18), this version comes from npm, for this folder only.
 node_major=20
 node_version=22.23.3
+
+# npm's own patience with a registry; again has more.
+export npm_config_fetch_retries=4 npm_config_fetch_retry_mintimeout=2000 npm_config_fetch_retry_maxtimeout=20000
+export npm_config_fetch_timeout=60000 npm_config_update_notifier=false
 
 # Folders whose package-lock.json is installed, where there is one.
 npm_folders='sdk/js internal/e2e bench/socketio-node'
@@ -63,12 +69,42 @@ quietly() {
 	return "$status"
 }
 
+# bound prints what a command is run by so that it takes so many seconds at most.
+bound() {
+	if have_any timeout; then echo "timeout -k 30 $1"; fi
+}
+
+# again runs what asks the network, quietly, for so many seconds at most, and
+# again where that fails: three times in all.
+again() {
+	local seconds=$1 try status
+	shift
+	for try in 1 2 3; do
+		status=0
+		quietly "$@" || status=$?
+		if [ "$status" = 0 ]; then return 0; fi
+		if [ "$status" = 124 ]; then echo "setup: it took more than $seconds s" >&2; fi
+		echo "setup: attempt $try of 3 failed with status $status: $*" >&2
+		if [ "$try" != 3 ]; then sleep $((try * 10)); fi
+	done
+	return 1
+}
+
+# A mirror may fail for a while, or have changed between the list of packages
+# and the packages: both are fetched before anything is installed.
+fetch_packages() {
+	local net='-o Acquire::Retries=3 -o Acquire::http::Timeout=60 -o Acquire::https::Timeout=60'
+	as_root $(bound 300) $apt $net update || return
+	as_root $(bound 900) $apt $net install -y --no-install-recommends --download-only "$@"
+}
+
+apt='env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600'
+
 install_packages() {
-	local apt='env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600'
 	echo "setup: installing $* (Debian packages)"
-	quietly as_root $apt update || fail "apt-get update failed; needed: $*"
+	again 900 fetch_packages "$@" || fail "apt-get could not fetch: $*"
 	keep_services_down
-	quietly as_root $apt install -y --no-install-recommends "$@" || fail "apt-get install failed; needed: $*"
+	quietly as_root $(bound 1200) $apt install -y --no-install-recommends "$@" || fail "apt-get install failed; needed: $*"
 	let_services_start
 }
 
@@ -120,7 +156,7 @@ setup_node() {
 	arch=$(node -p 'process.platform + "-" + process.arch')
 	echo "setup: node is version $major; installing node $node_version (npm package node-$arch)"
 	mkdir -p "$folder" .cache/bin
-	quietly npm install --prefix "$folder" --ignore-scripts --no-audit --no-fund --no-save "node-$arch@$node_version" ||
+	again 600 $(bound 600) npm install --prefix "$folder" --ignore-scripts --no-audit --no-fund --no-save "node-$arch@$node_version" ||
 		fail "missing: node $node_major or later"
 	ln -sf "../node/node_modules/node-$arch/bin/node" .cache/bin/node
 }
@@ -131,12 +167,23 @@ setup_npm() {
 	if [ ! -f "$folder/package-lock.json" ]; then return; fi
 	if cmp -s "$folder/package-lock.json" "$stamp"; then return; fi
 	echo "setup: installing the npm packages of $folder"
-	(cd "$folder" && quietly npm ci --ignore-scripts --no-audit --no-fund) || fail "npm ci failed in $folder"
+	(cd "$folder" && again 600 $(bound 600) npm ci --ignore-scripts --no-audit --no-fund) || fail "npm ci failed in $folder"
 	mkdir -p "$folder/node_modules"
 	cp "$folder/package-lock.json" "$stamp"
 }
 
+# setup_modules fetches the Go modules of all that is built here.
+setup_modules() {
+	local folder
+	have_any go || fail "missing: go"
+	for folder in . bench tools; do
+		if [ ! -f "$folder/go.mod" ]; then continue; fi
+		again 900 $(bound 900) go -C "$folder" mod download || fail "go mod download failed in $folder"
+	done
+}
+
 setup_programs "${@:-$for_tests}"
+if [[ " $* " == *" modules "* ]]; then setup_modules; fi
 if [[ $# = 0 || " $* " == *" node "* ]]; then setup_node; fi
 for folder in $npm_folders; do
 	if [ $# = 0 ] || [[ " $* " == *" $folder "* ]]; then setup_npm "$folder"; fi
