@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/polywire/polywire/bench/internal/calls"
 	"github.com/polywire/polywire/bench/internal/programs"
 	"github.com/polywire/polywire/internal/load"
 	"github.com/polywire/polywire/internal/testenv"
@@ -42,12 +43,30 @@ func TestEveryCase(t *testing.T) {
 	})
 }
 
-// tryAll runs comparisons. A case of memory may come out below zero when so few
-// connections are open.
+// tryAll runs comparisons, each for longer where the machine was too busy to
+// answer anything, or to begin all handshakes in time. A case of memory may come
+// out below zero when so few connections are open.
 func tryAll(t *testing.T, l *lab, all []comparison) {
-	rep, err := l.compare(t.Context(), all, 1)
-	if err != nil {
-		t.Fatal(err)
+	var rep report
+	short := l.duration
+	defer func() { l.duration = short }()
+	for _, c := range all {
+		for l.duration = short; ; l.duration *= 5 {
+			one, err := l.compare(t.Context(), []comparison{c}, 1)
+			busy := err != nil && (strings.Contains(err.Error(), ": 0 messages, 0 errors") || strings.Contains(err.Error(), calls.ErrSilent.Error()))
+			if err != nil && !busy {
+				t.Fatal(err)
+			}
+			if !busy && one.Rows[0].Ours.Median.Lost+one.Rows[0].Peer.Median.Lost == 0 || l.duration > 10*time.Second {
+				if err != nil {
+					t.Fatal(err)
+				}
+				one.Rows = append(rep.Rows, one.Rows...)
+				rep = one
+				break
+			}
+			t.Logf("%s: in %v: %v, %+v", c.id, l.duration, err, one.Rows)
+		}
 	}
 	if len(rep.Rows) != len(all) {
 		t.Fatalf("%d rows of %d", len(rep.Rows), len(all))

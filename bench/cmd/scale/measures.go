@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -103,13 +104,21 @@ func hop(ctx context.Context, o options) (table, error) {
 			clients = append(clients, c)
 		}
 	}
+	heard := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(late[0]) > 0 && len(late[1]) > 0
+	}
 	tick := time.NewTicker(time.Millisecond)
-	for end := time.Now().Add(o.duration); time.Now().Before(end); <-tick.C {
+	defer tick.Stop()
+	for end := time.Now().Add(o.duration); time.Now().Before(end) || !heard(); <-tick.C {
+		if time.Since(end) > time.Minute {
+			return t, errors.New("no message comes to one of the nodes")
+		}
 		if err := s.nodes[0].Room(room).Send(ctx, "at", time.Now().UnixNano()); err != nil {
 			return t, err
 		}
 	}
-	tick.Stop()
 	for _, c := range clients {
 		if err := c.Close(); err != nil {
 			return t, err

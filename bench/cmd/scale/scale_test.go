@@ -14,7 +14,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // All measures run, small and short.
 func TestMeasures(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	var out strings.Builder
 	if err := run(ctx, []string{"-small", "-rounds", "1", "-duration", "50ms"}, &out, io.Discard); err != nil {

@@ -84,7 +84,7 @@ func (s *site) close() error {
 	}
 	s.serves.Wait()
 	if s.engine != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		errs = append(errs, s.engine.Shutdown(ctx))
 	}
@@ -102,7 +102,7 @@ func (s *site) connect(ctx context.Context, node, n int) error {
 		s.conns = append(s.conns, nc)
 		s.readers.Go(func() { s.drain(nc) })
 	}
-	for end := time.Now().Add(30 * time.Second); s.nodes[node].Stats().Connections < before+n; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); s.nodes[node].Stats().Connections < before+n; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			return errors.New("connections are missing")
 		}
@@ -141,7 +141,7 @@ func (s *site) drain(nc net.Conn) {
 
 // until waits for what the connections have received.
 func (s *site) until(messages int64) error {
-	for end := time.Now().Add(20 * time.Second); s.received.Load() < messages; time.Sleep(20 * time.Microsecond) {
+	for end := time.Now().Add(time.Minute); s.received.Load() < messages; time.Sleep(20 * time.Microsecond) {
 		if time.Now().After(end) {
 			return fmt.Errorf("%d of %d messages have come", s.received.Load(), messages)
 		}
@@ -152,7 +152,7 @@ func (s *site) until(messages int64) error {
 // settle sends until each connection has got a message: interests may not be
 // known everywhere yet.
 func (s *site) settle(ctx context.Context, payload any) error {
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		before := s.received.Load()
 		if err := s.nodes[0].Room(room).Send(ctx, "news", payload); err != nil {
 			return err

@@ -44,6 +44,9 @@ type Result struct {
 	PerCPUSecond float64 `json:"calls_per_cpu_second"`
 }
 
+// ErrSilent says that no answer came in the time that was measured.
+var ErrSilent = errors.New("calls: no answer came while measuring")
+
 // counter has a cache line of its own.
 type counter struct {
 	n atomic.Uint64
@@ -100,7 +103,7 @@ func measure(ctx context.Context, cfg Config, sum func() uint64) (Result, error)
 	}
 	calls, client, server = sum()-calls, cpu(os.Getpid())-client, cpu(cfg.PID)-server
 	if calls == 0 {
-		return Result{}, errors.New("calls: no answer came while measuring")
+		return Result{}, ErrSilent
 	}
 	n := float64(calls)
 	return Result{
