@@ -21,7 +21,8 @@ const asProgram = "POLYWIRE_TEST_AS_PROGRAM"
 type program struct {
 	t     *testing.T
 	c     *exec.Cmd
-	lines chan string // of standard output
+	lines chan string   // of standard output; closed at its end
+	gone  chan struct{} // nobody reads lines any more
 	over  chan struct{}
 	err   error
 
@@ -50,7 +51,7 @@ func startProgram(t *testing.T, env []string, args ...string) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &program{t: t, lines: make(chan string, 100), over: make(chan struct{}), c: exec.Command(self, args...)}
+	p := &program{t: t, lines: make(chan string, 100), gone: make(chan struct{}), over: make(chan struct{}), c: exec.Command(self, args...)}
 	p.c.Env = append(append(os.Environ(), asProgram+"=1"), env...)
 	p.c.Stderr = p
 	out, err := p.c.StdoutPipe()
@@ -63,11 +64,16 @@ func startProgram(t *testing.T, env []string, args ...string) *program {
 	go func() {
 		defer close(p.over)
 		for in := bufio.NewScanner(out); in.Scan(); {
-			p.lines <- in.Text()
+			select {
+			case p.lines <- in.Text():
+			case <-p.gone:
+			}
 		}
+		close(p.lines)
 		p.err = p.c.Wait()
 	}()
 	t.Cleanup(func() {
+		close(p.gone)
 		_ = p.c.Process.Kill() // it may have ended
 		<-p.over
 		if t.Failed() {
@@ -80,9 +86,11 @@ func startProgram(t *testing.T, env []string, args ...string) *program {
 func (p *program) line() string {
 	p.t.Helper()
 	select {
-	case l := <-p.lines:
-		return l
-	case <-p.over:
+	case l, ok := <-p.lines: // also what it said before it ended
+		if ok {
+			return l
+		}
+		<-p.over
 		p.t.Fatalf("it has ended: %v\n%s", p.err, p.said())
 	case <-time.After(2 * patience):
 		p.t.Fatal("it says nothing")
