@@ -17,8 +17,9 @@ import (
 
 const adminToken = "a-token-that-nobody-guesses"
 
-// adminOf returns the address of a program's admin listener.
-func adminOf(p *program) string { return p.logs(`the admin listener is there" at=(\S+)`) }
+// adminOf returns the address of a program's admin listener. What follows it
+// is there, too, so that it is whole.
+func adminOf(p *program) string { return p.logs(`the admin listener is there" at=(\S+)\s`) }
 
 // read asks for a page.
 func read(t *testing.T, client *http.Client, url, token string) (code int, body string) {
@@ -212,15 +213,17 @@ func TestHealthCommand(t *testing.T) {
 	p := startProgram(t, nil, "serve", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--no-sync", "--queue-in", "a=b", "--admin", "127.0.0.1:0", "--admin-token", adminToken)
 	p.line()
 	at := strings.TrimPrefix(adminOf(p), "http://")
+	var out string
 	eventually(t, "it is ready", func() bool {
-		out, _, err := run(t, "", "health", "--admin", at, "--admin-token", adminToken)
-		for _, check := range []string{"server", "listeners", "nats", "disk", "queues"} {
-			if !strings.Contains(out, check) {
-				t.Errorf("no check %q: %s", check, out)
-			}
-		}
+		var err error
+		out, _, err = run(t, "", "health", "--admin", at, "--admin-token", adminToken)
 		return err == nil
 	})
+	for _, check := range []string{"server", "listeners", "nats", "disk", "queues"} {
+		if !strings.Contains(out, check) {
+			t.Errorf("no check %q: %s", check, out)
+		}
+	}
 	if out, _, err := run(t, "", "health", "--admin", at, "--live"); err != nil || out != "ok\n" {
 		t.Errorf("%q %v", out, err)
 	}
