@@ -114,13 +114,25 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
+// givenOut are the addresses that freeAddress has returned. Nobody may listen on
+// one yet, so that the system would give it out again.
+var givenOut sync.Map
+
 // freeAddress is one that nobody has now, where outgoing connections take none.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	for _, host := range []string{"127.77.77.78", "127.0.0.1"} { // the first where all of 127/8 is the loopback
-		if l, err := net.Listen("tcp", host+":0"); err == nil {
-			defer l.Close()
-			return l.Addr().String()
+	for range 100 {
+		for _, host := range []string{"127.77.77.78", "127.0.0.1"} { // the first where all of 127/8 is the loopback
+			l, err := net.Listen("tcp", host+":0")
+			if err != nil {
+				continue
+			}
+			l.Close()
+			address := l.Addr().String()
+			if _, found := givenOut.LoadOrStore(address, true); !found {
+				return address
+			}
+			break
 		}
 	}
 	t.Fatal("no address on the loopback")
