@@ -200,18 +200,24 @@ func (p *consolePage) live() {
 	p.holds("the page is live", `document.getElementById("status").dataset.status === "live" && !document.getElementById("shell").hidden`)
 }
 
-// goTo opens a view by its hash.
+// goTo opens a view by its hash, and returns when it is there: what is asked
+// for then is not found in the one before.
 func (p *consolePage) goTo(hash string) {
 	p.t.Helper()
-	p.read(fmt.Sprintf(`(location.hash = %s, "")`, quoted(hash)))
+	p.holds("the view is "+hash, fmt.Sprintf(`new Promise((done) => {
+		const before = location.href;
+		addEventListener("hashchange", () => done(true), { once: true });
+		location.hash = %s;
+		if (location.href === before) done(true);
+	})`, quoted(hash)))
 }
 
-// click clicks the first element that has a text.
+// click clicks the first element that has a text, as soon as there is one: it
+// may be drawn anew at any time.
 func (p *consolePage) click(selector, text string) {
 	p.t.Helper()
 	found := fmt.Sprintf(`[...document.querySelectorAll(%q)].find((node) => node.textContent.includes(%s) && !node.disabled)`, selector, quoted(text))
-	p.holds("there is "+text, found)
-	p.read(fmt.Sprintf(`(%s.click(), "")`, found))
+	p.holds("there is "+text, fmt.Sprintf(`((node) => node && (node.click(), true))(%s)`, found))
 }
 
 // keys presses keys that have names.
@@ -247,6 +253,13 @@ func (p *consolePage) looks(width int64, colours string) {
 		p.t.Fatal(err)
 	}
 	p.do(chromedp.EmulateViewport(width, map[bool]int64{true: 800, false: 860}[width < 500]))
+	p.drawn() // the page knows of it
+}
+
+// drawn waits until what has changed is drawn.
+func (p *consolePage) drawn() {
+	p.t.Helper()
+	p.holds("it is drawn", `new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))`)
 }
 
 // fits fails the test where the page is wider than its window.
@@ -268,7 +281,6 @@ func (p *consolePage) pictures(name string) {
 				continue
 			}
 			p.looks(width, colours)
-			p.holds("it is drawn", `new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))`)
 			p.fits(fmt.Sprintf("%s at %d", name, width))
 			screenshot(p.ctx, p.t, fmt.Sprintf("console-%s-%d-%s.png", name, width, colours))
 		}
