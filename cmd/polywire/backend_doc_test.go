@@ -49,7 +49,7 @@ func TestBackendOfTheDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	url := last(start(t, 1, "serve", "--listen", "127.0.0.1:0", "--backend-url", "http://127.0.0.1:"+strings.TrimSpace(port)+"/polywire",
-		"--backend-secret", "env:BACKEND_SECRET", "--backend-event", "connect,subscribe,publish", "--backend-kind", "order.*")[0])
+		"--backend-secret", "env:BACKEND_SECRET", "--backend-event", "connect,subscribe,publish", "--backend-kind", "order.*", "--backend-timeout", "1m")[0])
 	if nobody, err := client.Dial(t.Context(), url, client.WithoutReconnect()); err == nil {
 		_ = nobody.Close()
 		t.Error("somebody without a name was let in")

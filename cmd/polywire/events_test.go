@@ -124,7 +124,7 @@ func TestSubscribeToEvents(t *testing.T) {
 	for got := ""; got == ""; {
 		publish(t, address, "headline", `{"n":1}`)
 		select {
-		case got = <-line:
+		case got = <-line: // or "" where it has failed
 			if got != `{"room":"news","kind":"headline","payload":{"n":1}}`+"\n" {
 				t.Errorf("%q", got)
 			}

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -37,7 +36,7 @@ func run(t *testing.T, stdin string, args ...string) (stdout, stderr string, err
 	c.SetIn(strings.NewReader(stdin))
 	c.SetOut(&out)
 	c.SetErr(&errOut)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err = c.ExecuteContext(ctx)
 	return out.String(), errOut.String(), err
@@ -218,7 +217,7 @@ func TestBench(t *testing.T) {
 		"echo --wire socketio-polling", "handshakes --wire socketio-polling --dial-rate 200",
 	} {
 		args := append([]string{"bench", "run", "--url", url, "--pid", pid, "--conns", "10",
-			"--duration", "100ms", "--warmup", "10ms", "--json"}, strings.Fields(mode)...)
+			"--duration", "500ms", "--warmup", "10ms", "--json"}, strings.Fields(mode)...)
 		out, _, err := run(t, "", args...)
 		var result struct {
 			Messages uint64

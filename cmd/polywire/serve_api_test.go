@@ -65,7 +65,7 @@ func hear(t *testing.T, got <-chan string, want string) {
 		if m != want {
 			t.Errorf("heard %q, want %q", m, want)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("never heard %q", want)
 	}
 }

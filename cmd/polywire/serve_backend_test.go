@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/webhook"
@@ -51,7 +50,7 @@ func TestServeBackend(t *testing.T) {
 	}))
 	defer s.Close()
 	url := last(start(t, 1, "serve", "--listen", "127.0.0.1:0", "--backend-url", s.URL, "--backend-secret", "env:BACKEND_SECRET",
-		"--backend-event", "connect,disconnect,subscribe,publish", "--backend-kind", "order.*",
+		"--backend-event", "connect,disconnect,subscribe,publish", "--backend-kind", "order.*", "--backend-timeout", "1m",
 		"--api-access", "ops=env:BACKEND_SECRET,all")[0])
 	c, got := participant(t, url, "open-room")
 	if code, text := postAs(t, url, "/api/v1/users/ada/send", `{"kind":"k","json":1}`, bearer(secret.Reveal())); code != http.StatusOK {
@@ -79,7 +78,7 @@ func TestServeBackend(t *testing.T) {
 		}
 	}
 	_ = c.Close()
-	testenv.Eventually(t, 30*time.Second, "the disconnect is told", func() bool {
+	testenv.Eventually(t, patience, "the disconnect is told", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return seen["disconnect"] == 1

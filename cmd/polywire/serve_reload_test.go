@@ -201,7 +201,7 @@ func TestReloadBackend(t *testing.T) {
 	}
 	first, second := backend(`{"allow":true}`, `{"reply":"first"}`), backend(`{"allow":false,"message":"the second says no"}`, `{"reply":"second"}`)
 	settings := func(url, events, kinds string) string {
-		return fmt.Sprintf("listen: 127.0.0.1:0\nallow: [publish]\nbackend: {url: '%s', secret: 'file:%s', events: [%s], kinds: [%s]}\n", url, secret, events, kinds)
+		return fmt.Sprintf("listen: 127.0.0.1:0\nallow: [publish]\nbackend: {url: '%s', secret: 'file:%s', events: [%s], kinds: [%s], timeout: 1m}\n", url, secret, events, kinds)
 	}
 	file := settingsFile(t, settings(first, "publish", "order.new, order.old"))
 	p := &reloads{program: startProgram(t, nil, "serve", "--config", file), t: t, file: file}

@@ -87,7 +87,7 @@ type page struct {
 
 func newPage(t *testing.T, url, origin string) *page {
 	t.Helper()
-	b := &page{t, strings.Replace(url, "ws", "http", 1), origin, &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}}
+	b := &page{t, strings.Replace(url, "ws", "http", 1), origin, &http.Client{Transport: &http.Transport{}, Timeout: patience}}
 	t.Cleanup(b.http.CloseIdleConnections)
 	return b
 }

@@ -25,7 +25,7 @@ func postAs(t *testing.T, url, path, body string, change func(r *http.Request)) 
 	}
 	r.Header.Set("Content-Type", "application/json")
 	change(r)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	resp, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestServeWebhookOut(t *testing.T) {
 		if err != nil || m.ID != a.ID || m.Type != "order.paid" || json.Unmarshal(h.body, &content) != nil || content.Data.Order != 7 {
 			t.Errorf("the receiver has %s: %+v, %v", h.body, m, err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing arrives")
 	}
 	if out, _, err := run(t, "", "call", "order.sent", `1`, "--url", url); err != nil || !strings.Contains(out, `"endpoints":0`) && !strings.Contains(out, `"endpoints": 0`) {

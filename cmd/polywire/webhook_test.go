@@ -28,7 +28,7 @@ func natsForTest(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Error(err)
@@ -93,8 +93,8 @@ func next[T any](t *testing.T, ch <-chan string) (v T) {
 		if err := json.Unmarshal([]byte(line), &v); err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}
-	case <-time.After(30 * time.Second):
-		t.Fatal("nothing within 30 s")
+	case <-time.After(patience):
+		t.Fatal("it prints nothing")
 	}
 	return v
 }
