@@ -303,6 +303,9 @@ func (op *operation) read(w http.ResponseWriter, r *http.Request) ([]byte, error
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return nil, problemf(codeMediaType, "the body's Content-Type must be application/json")
 	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return nil, problemf(codeMediaType, "the body must not be compressed: no Content-Encoding is known here")
+	}
 	return body, nil
 }
 

@@ -259,6 +259,7 @@ func TestEveryStatus(t *testing.T) {
 			w.refused(codeInvalid, method, path+"?unheard=of", good)
 			w.refused(codeJSON, method, path, `{"unheard":"of"}`)
 			w.refused(codeMediaType, method, path, good, with("Content-Type", "text/plain"))
+			w.refused(codeMediaType, method, path, "\x1f\x8b\x08\xff", with("Content-Encoding", "gzip"))
 			w.refused(codeTooLarge, method, path, `{"x":"`+strings.Repeat("x", int(op.limit()))+`"}`)
 		}
 		srv := w.api.s.srv

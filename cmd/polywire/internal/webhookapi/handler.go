@@ -198,6 +198,9 @@ func (op operation) read(w http.ResponseWriter, r *http.Request) ([]byte, error)
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != typeJSON {
 		return nil, errMediaType
 	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return nil, errEncoding
+	}
 	return body, nil
 }
 
@@ -255,6 +258,7 @@ var (
 	errMethod    = errors.New("this path does not take that method")
 	errTooLarge  = errors.New("the body is too large")
 	errMediaType = errors.New("the body's Content-Type must be application/json")
+	errEncoding  = errors.New("the body must not be compressed: no Content-Encoding is known here")
 	errJSON      = errors.New("the body is not the JSON that is wanted here")
 )
 
@@ -281,7 +285,7 @@ func failureOf(err error) failure {
 		return failure{http.StatusMethodNotAllowed, "method_not_allowed"}
 	case is(errTooLarge, queue.ErrTooLarge):
 		return failure{http.StatusRequestEntityTooLarge, "too_large"}
-	case is(errMediaType):
+	case is(errMediaType), is(errEncoding):
 		return failure{http.StatusUnsupportedMediaType, "media_type"}
 	case is(errJSON):
 		return failure{http.StatusBadRequest, "bad_json"}

@@ -74,6 +74,12 @@ func (w *world) refusesBodies(method, path string) {
 			w.Errorf("%s %s with Content-Type %q: %d", method, path, ct, rec.Code)
 		}
 	}
+	for encoding, want := range map[string]bool{"gzip": true, "br": true, "Identity": false} {
+		rec := w.do(method, path, "{}", func(r *http.Request) { r.Header.Set("Content-Encoding", encoding) })
+		if (rec.Code == http.StatusUnsupportedMediaType) != want {
+			w.Errorf("%s %s with Content-Encoding %q: %d", method, path, encoding, rec.Code)
+		}
+	}
 }
 
 func TestWrongContent(t *testing.T) {
