@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,11 +29,10 @@ type scripted struct {
 func script(t *testing.T, answer func(n int, w http.ResponseWriter, r *http.Request)) *scripted {
 	t.Helper()
 	s := &scripted{t: t, l: transporttest.NewListener(), requests: make(chan *http.Request, 100), answer: answer}
-	n := 0
+	var n atomic.Int64
 	h := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.requests <- r
-		n++
-		answer(n, w, r)
+		answer(int(n.Add(1)), w, r)
 	})}
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(s.l) }()
