@@ -193,7 +193,7 @@ func perform(tb testing.TB, c check, f Features, s cluster.Storage, setup Setup)
 // What may be taken beside the times of the contract: leeway by any machine,
 // and busyLeeway more by one of which less than free has been idle meanwhile.
 const (
-	leeway     = time.Second
+	leeway     = 2 * time.Second
 	busyLeeway = 10 * time.Second
 	free       = 0.5
 )

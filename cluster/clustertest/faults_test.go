@@ -371,7 +371,7 @@ func outageFaults() []fault {
 		}},
 		{"an outage is noticed late", "an engine that comes back", func(f *faulty) {
 			f.available = func(b *faultyBus, up bool) {
-				time.Sleep(6 * time.Second) // virtual
+				time.Sleep(8 * time.Second) // virtual
 				b.r.Available(up)
 			}
 		}},

@@ -96,7 +96,7 @@ func (t *trial) known(nodes ...*node) {
 // close closes the bus for good; that it is not closed yet is not needed.
 func (n *node) close() {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), n.t.features.Patience)
 	defer cancel()
 	err := n.bus.Shutdown(ctx)
 	n.over.Store(true)
