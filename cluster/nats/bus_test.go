@@ -198,7 +198,7 @@ func TestNodes(t *testing.T) {
 		})
 	}
 	b.shut(t)
-	a.within(t, time.Second, "b's goodbye", func() bool { return len(a.nodes) == 1 })
+	a.within(t, 6*time.Second, "b's goodbye", func() bool { return len(a.nodes) == 1 }) // without it b is missed after 9
 	if err := b.Publish(context.Background(), []string{"x"}, nil); !errors.Is(err, cluster.ErrClosed) {
 		t.Error(err)
 	}

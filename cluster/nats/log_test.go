@@ -315,7 +315,7 @@ func TestConnectionClosedForGood(t *testing.T) {
 	}
 	renew()
 	for _, n := range []*node{a, b} {
-		n.within(t, 5*time.Second, "the return", func() bool { return len(n.states) == 2 && n.states[1] })
+		n.until(t, "the return", func() bool { return len(n.states) == 2 && n.states[1] })
 		n.alive(t, "a", "b")
 	}
 	b.wants(t)

@@ -2,6 +2,7 @@ package natscluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/polywire/polywire/cluster"
 	natscluster "github.com/polywire/polywire/cluster/nats"
 	"github.com/polywire/polywire/internal/badnet"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/natsembed"
 )
 
@@ -78,12 +80,12 @@ func TestSyncWithASilentNode(t *testing.T) {
 	a.wants(t, "x")
 	p.BlackHole()
 	a.wants(t, "y")
-	began := time.Now()
+	began, idle := time.Now(), testenv.Idle()
 	const many = 32 // a wait for c each would be 8 s, and c be found dead after 9
 	for range many {
 		a.wants(t, "z")
 	}
-	if took := time.Since(began); took > 6*time.Second {
+	if took := time.Since(began); took > 6*time.Second && idle() > 0.5 { // a busy machine takes that by itself
 		t.Errorf("%d took %v", many, took)
 	}
 	c.until(t, "the outage", func() bool { return len(c.states) == 1 })
@@ -101,13 +103,15 @@ func TestSyncWithASilentNode(t *testing.T) {
 type ledger struct {
 	stop chan struct{}
 	goes sync.WaitGroup
+	idle func() float64 // of the machine, since it began
 
-	mu sync.Mutex
-	at map[string]cluster.Position
+	mu     sync.Mutex
+	at     map[string]cluster.Position
+	failed uint64
 }
 
 func newLedger(t *testing.T, l cluster.Log) *ledger {
-	led := &ledger{stop: make(chan struct{}), at: make(map[string]cluster.Position)}
+	led := &ledger{stop: make(chan struct{}), idle: testenv.Idle(), at: make(map[string]cluster.Position)}
 	for w := range 4 {
 		led.goes.Go(func() {
 			for i := 0; ; i++ {
@@ -118,18 +122,25 @@ func newLedger(t *testing.T, l cluster.Log) *ledger {
 				}
 				text := fmt.Sprintf("%d.%d", w, i)
 				p, err := l.Append(context.Background(), "x", []byte(text))
-				if err != nil {
-					t.Errorf("append %s: %v", text, err)
-					return
-				}
 				led.mu.Lock()
-				led.at[text] = p
+				switch {
+				case err == nil:
+					led.at[text] = p
+				case errors.Is(err, cluster.ErrUnavailable) && led.busy():
+					led.failed++
+				default:
+					t.Errorf("append %s: %v", text, err)
+				}
 				led.mu.Unlock()
 			}
 		})
 	}
 	return led
 }
+
+// busy reports whether the machine had no time for an election within the 5 s
+// that an append tries.
+func (led *ledger) busy() bool { return led.idle() < 0.5 }
 
 func (led *ledger) count() int {
 	led.mu.Lock()
@@ -239,10 +250,10 @@ func TestLogLosesItsLeader(t *testing.T) {
 		}
 		last = m.At.Offset
 	}
-	if s := a.Stats(); s.AppendErrors != 0 {
+	if s := a.Stats(); s.AppendErrors != led.failed {
 		t.Errorf("%+v", s)
 	}
-	t.Logf("%d messages, %d tries were repeated", len(led.at), a.Stats().AppendRetries)
+	t.Logf("%d messages, %d tries were repeated, %d failed", len(led.at), a.Stats().AppendRetries, led.failed)
 }
 
 func BenchmarkPublishReceive(b *testing.B) {
