@@ -58,7 +58,7 @@ func gather(t *testing.T, c *cluster, n *process, many int) *swarm {
 }
 
 func (s *swarm) connect(ctx context.Context, c *cluster, n *process, i int) error {
-	cl, err := client.New("ws://cluster", client.WithNetDial(startingAt(c, n).dial), quick(), client.WithHooks(client.Hooks{
+	cl, err := client.New("ws://cluster", client.WithNetDial(startingAt(c, n).dial), quick(), client.WithDialTimeout(patience), client.WithHooks(client.Hooks{
 		Recovered: func(_ string, ok bool) {
 			if !ok {
 				s.lost.Add(1)
