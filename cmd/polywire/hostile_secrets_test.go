@@ -75,6 +75,7 @@ func besiege(t *testing.T, format string) *besieged {
 		"JWKS", strings.Replace(keys.URL, "http://", "http://u:"+b.s.new("auth.jwks")+"@", 1)+"/keys?k="+b.s["auth.jwks"],
 		"AMQP", "amqp://u:"+b.s.new("queues.amqp")+"@"+freeAddress(t), "HOOKS", b.hooks, "BACKEND", b.backend.URL+"/decide?k="+b.s.new("backend.url"),
 		"SIGNED", standard("backend.secret"), "TOKEN", b.token, "AUDIENCE", "chat",
+		"COLLECTOR", freeAddress(t), "TRACES", b.s.new("traces.headers"),
 	).Replace(besiegedSettings))
 	b.p = startProgram(t, []string{"HT_OPS=" + b.ops, "HT_IN=" + b.in, "HTTP_PROXY=" + proxy, "HTTPS_PROXY=" + proxy, "ALL_PROXY=" + proxy, "GOTRACEBACK=all"}, "serve", "--config", b.config)
 	for range 3 {
@@ -116,6 +117,7 @@ webhooks:
 api: {keys: ['ops=env:HT_OPS,all']}
 backend: {url: 'BACKEND', secret: 'SIGNED', events: [connect, disconnect, subscribe, publish], kinds: ['ask.*'], timeout: 30s}
 admin: {listen: '127.0.0.1:0', token: TOKEN}
+traces: {url: 'http://COLLECTOR', headers: ['Authorization=Bearer TRACES']}
 `
 
 // decide is the backend, whose answers to some messages are no answers.

@@ -187,6 +187,7 @@ func TestWrongFlagsKeepSecrets(t *testing.T) {
 		{"--nats-token", s}, {"--cluster-secret", s}, {"--amqp", "amqp://u:" + s + "@127.0.0.1:port"}, {"--amqp", "amqp://u:a," + s + "@127.0.0.1:port"},
 		{"--api-key", s}, {"--api-access", s}, {"--api-access", "shop=" + s + ",read"}, {"--backend-secret", s}, {"--backend-url", "http://u:" + s + "@127.0.0.1/?k=" + s},
 		{"--webhook-in", "/a=room:b,secret=" + s}, {"--webhook-in", s},
+		{"--traces-url", "http://u:" + s + "@127.0.0.1"}, {"--traces-url", "http://127.0.0.1?k=" + s}, {"--traces-header", s}, {"--traces-header", "A=" + s},
 	} {
 		flags := []string{setting[0], setting[1], "--log-level", "loud", "--admin", "127.0.0.1:0"}
 		variable := "POLYWIRE_" + strings.ToUpper(strings.ReplaceAll(setting[0][2:], "-", "_"))
