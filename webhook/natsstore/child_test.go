@@ -94,7 +94,7 @@ func (s *sender) close(ctx context.Context) error {
 
 // runChild sends the events from a number on, and says which were accepted.
 func runChild(string) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	defer cancel()
 	if err := send(ctx, os.Args[1], os.Args[2], os.Args[3]); err != nil {
 		fmt.Println(err)
@@ -228,7 +228,8 @@ func TestKilled(t *testing.T) {
 			said.read(t, out)
 		}()
 		last := round == kills
-		eventually(t, fmt.Sprint("deliveries of round ", round), func() bool {
+		// A disk that takes long for each message has the time for hundreds.
+		testenv.Eventually(t, 3*patience, fmt.Sprint("deliveries of round ", round), func() bool {
 			total, different := receiver.count()
 			if last {
 				return different == killedEvents
