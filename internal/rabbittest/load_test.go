@@ -31,7 +31,9 @@ func testOthers(t *testing.T, b *Broker) {
 		}
 		return
 	}
-	const ticks = 50 // half a second
+	// Half a second. The kernel counts what a process used by the clock, and what
+	// the machine did by samples: half of it shows whose it was.
+	const ticks = 50
 	used0, _, all0 := testenv.MachineTime()
 	begin := self()
 	others := b.Others(t)
@@ -43,7 +45,7 @@ func testOthers(t *testing.T, b *Broker) {
 	})
 	share := others()
 	used, _, all := testenv.MachineTime()
-	if most := used - used0 - ticks + 5; share*(all-all0) > most {
+	if most := used - used0 - ticks/2; share*(all-all0) > most {
 		t.Errorf("others took %v of %v ticks; without this process there are %v", share*(all-all0), all-all0, most)
 	}
 
@@ -60,7 +62,7 @@ func testOthers(t *testing.T, b *Broker) {
 	if err := p.signal(os.Kill); err != nil || !p.await(stopTime) {
 		t.Errorf("ending it: %v", err)
 	}
-	if share*(all-all0) < ticks-5 {
+	if share*(all-all0) < ticks/2 {
 		t.Errorf("others took %v of %v ticks; one alone took %v", share*(all-all0), all-all0, ticks)
 	}
 }
