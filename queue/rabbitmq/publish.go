@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,7 @@ import (
 
 // publisher sends messages over one connection and learns which are kept. One
 // goroutine writes, so that no caller hangs in a network that takes nothing;
-// confirmations are waited for by as many as there are unconfirmed messages.
+// another waits for the confirmations.
 type publisher struct {
 	o    *Options
 	link *link
@@ -194,11 +195,24 @@ type flight struct {
 	ch      *amqp.Channel
 	closes  chan *amqp.Error
 	returns chan amqp.Return
+	sent    chan sent // has room for all that hold a slot
 
 	exchanges map[string]struct{} // known to be there; the writer's own
 
 	mu       sync.Mutex
 	returned map[string]int // unroutable messages whose confirmation is on its way
+}
+
+// sent is a message that waits for its confirmation.
+type sent struct {
+	m            *outgoing
+	confirmation confirmation
+}
+
+// confirmation is an *amqp.DeferredConfirmation.
+type confirmation interface {
+	Done() <-chan struct{}
+	Acked() bool
 }
 
 // serve sends over a session until it is lost. A channel that the broker closes
@@ -226,12 +240,15 @@ func (p *publisher) open(s *session) (*flight, error) {
 		closes: ch.NotifyClose(make(chan *amqp.Error, 1)),
 		// As many as can be unconfirmed: the library's reader never waits here.
 		returns:   ch.NotifyReturn(make(chan amqp.Return, p.o.Window+1)),
+		sent:      make(chan sent, p.o.Window),
 		exchanges: make(map[string]struct{}), returned: make(map[string]int),
 	}
 	return f, ch.Confirm(false)
 }
 
 func (f *flight) run() {
+	go f.confirm() // ends with the last confirmation, or with the channel
+	defer close(f.sent)
 	for {
 		var in <-chan *outgoing
 		var unblocked <-chan struct{}
@@ -285,7 +302,7 @@ func (f *flight) write(m *outgoing) {
 			_ = pause(f.p.link.ctx, nackWait<<m.nacks)
 			continue
 		}
-		go f.await(m, confirmation) // ends with the confirmation, or with the channel
+		f.sent <- sent{m, confirmation}
 		return
 	}
 }
@@ -326,11 +343,71 @@ func (f *flight) prepare(m *outgoing) (fresh bool, err error) {
 	return false, err
 }
 
-// await waits for a message's confirmation.
-func (f *flight) await(m *outgoing, confirmation *amqp.DeferredConfirmation) {
-	<-confirmation.Done()
+// outOfTurn is how often a confirmation that does not come lets others pass.
+const outOfTurn = 20 * time.Millisecond
+
+// confirm waits for confirmations in the order of sending, in which nearly all
+// come. A goroutine for each message would cost more than the rest of it.
+func (f *flight) confirm() {
+	t := time.NewTimer(outOfTurn)
+	defer t.Stop()
+	var open []sent
+	for first := 0; ; {
+		if first == len(open) {
+			s, more := <-f.sent
+			if !more {
+				return
+			}
+			open, first = append(open[:0], s), 0
+		}
+		if s := open[first]; s.isConfirmed(t) {
+			open[first] = sent{}
+			first++
+			f.confirmed(s)
+			continue
+		}
+		open, first = f.pass(slices.Delete(open, 0, first)), 0
+	}
+}
+
+// isConfirmed waits for a confirmation, until others shall have their turn.
+func (s *sent) isConfirmed(t *time.Timer) bool {
+	select {
+	case <-s.confirmation.Done():
+		return true
+	default:
+	}
+	t.Reset(outOfTurn)
+	select {
+	case <-s.confirmation.Done():
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// pass adds all that was sent to those that are waited for, and takes out those
+// that are confirmed.
+func (f *flight) pass(open []sent) []sent {
+	for range len(f.sent) { // nobody else receives
+		open = append(open, <-f.sent)
+	}
+	return slices.DeleteFunc(open, func(s sent) bool {
+		select {
+		case <-s.confirmation.Done():
+			f.confirmed(s)
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// confirmed says what became of a message when that is known. It does not wait.
+func (f *flight) confirmed(s sent) {
+	m := s.m
 	switch {
-	case confirmation.Acked():
+	case s.confirmation.Acked():
 		if !f.wasReturned(m) {
 			f.p.end(m, nil)
 			return
@@ -340,13 +417,13 @@ func (f *flight) await(m *outgoing, confirmation *amqp.DeferredConfirmation) {
 			return
 		}
 		m.again = true
-		f.resend(m, remakeWait, true)
+		go f.resend(m, remakeWait, true)
 	case f.ch.IsClosed():
 		// The library calls everything refused that is open when the channel ends.
 		f.p.end(m, fmt.Errorf("%w: the connection ended before the confirmation", queue.ErrUnavailable))
 	case (m.nacks < nackTries || f.s.young(m.queue)) && f.p.link.ctx.Err() == nil:
 		m.nacks++
-		f.resend(m, nackWait<<min(m.nacks, nackMax), f.s.young(m.queue))
+		go f.resend(m, nackWait<<min(m.nacks, nackMax), f.s.young(m.queue))
 	default:
 		f.p.end(m, fmt.Errorf("%w: the queue is full or cannot store the message", queue.ErrRefused))
 	}
@@ -370,7 +447,7 @@ const (
 // their channels then swallow.
 const remakeWait = 500 * time.Millisecond
 
-// resend sends a message once more. anew: its queue is seen to as if it were not
+// resend sends a message once more, after a wait. anew: its queue is seen to as if it were not
 // known.
 func (f *flight) resend(m *outgoing, wait time.Duration, anew bool) {
 	_ = pause(f.p.link.ctx, wait)
@@ -386,6 +463,9 @@ func (f *flight) resend(m *outgoing, wait time.Duration, anew bool) {
 func (f *flight) wasReturned(m *outgoing) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if len(f.returns) == 0 && len(f.returned) == 0 {
+		return false // as nearly always
+	}
 	for {
 		select {
 		case r, ok := <-f.returns:
