@@ -216,6 +216,9 @@ func (r *reading) read(ctx context.Context) (found, error) {
 		if s := status(end); s != "204" && s != "404" {
 			return f, fmt.Errorf("%w: a read was answered with %s %s", cluster.ErrUnavailable, s, header(end, "Description"))
 		}
+		if !whole(batch.all) {
+			return f, errAgain
+		}
 		messages := batch.all[:len(batch.all)-1]
 		f.take(messages, r.p)
 		more = header(end, numPending) != "" && header(end, numPending) != "0"
@@ -231,6 +234,22 @@ func (r *reading) read(ctx context.Context) (found, error) {
 	}
 	return f, nil
 }
+
+// whole reports whether a batch has all that the server sent: each names the
+// one before. Some get lost where the connection was away for a moment.
+func whole(batch []*nats.Msg) bool {
+	last := "0"
+	for _, m := range batch {
+		if before := header(m, lastSequence); before != "" && before != last {
+			return false
+		}
+		last = header(m, jetstream.SequenceHeader)
+	}
+	return true
+}
+
+// lastSequence is that of the message before in a batch, or of the last one.
+const lastSequence = "Nats-Last-Sequence"
 
 // full reports whether a batch may have ended because of its bounds.
 func full(batch []*nats.Msg) bool {
