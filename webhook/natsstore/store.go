@@ -152,8 +152,9 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("natsstore: the bucket of endpoints: %w", err)
 	}
-	events := stream{nc: o.Conn, js: js, name: o.Prefix + "-webhook-events", prefix: o.Prefix + ".webhook.event."}
-	attempts := stream{nc: o.Conn, js: js, name: o.Prefix + "-webhook-attempts", prefix: o.Prefix + ".webhook.attempt."}
+	sent := &confirmations{nc: o.Conn}
+	events := stream{nc: o.Conn, sent: sent, js: js, name: o.Prefix + "-webhook-events", prefix: o.Prefix + ".webhook.event."}
+	attempts := stream{nc: o.Conn, sent: sent, js: js, name: o.Prefix + "-webhook-attempts", prefix: o.Prefix + ".webhook.attempt."}
 	events.direct, attempts.direct = api+"DIRECT.GET."+events.name, api+"DIRECT.GET."+attempts.name
 	bounded, err := events.open(ctx, o, jetstream.StreamConfig{
 		MaxAge: o.EventAge, MaxBytes: o.EventMaxBytes, Discard: jetstream.DiscardNew,

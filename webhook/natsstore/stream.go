@@ -19,6 +19,7 @@ import (
 // which need no consumer on the server.
 type stream struct {
 	nc     *nats.Conn
+	sent   *confirmations // of both streams
 	js     jetstream.JetStream
 	name   string
 	prefix string // of its subjects
@@ -34,6 +35,7 @@ const (
 
 	statusNotFound = "404"
 	statusEnd      = "204"
+	statusNobody   = "503"
 )
 
 // Bounds of one batch.
@@ -144,21 +146,14 @@ func (s *stream) readOnce(ctx context.Context, req []byte, single bool, visit fu
 	}
 }
 
-// append stores a message, and waits for the confirmation. It is what nats.go's
-// PublishMsg does without what that spends on options, and on reading confirmations.
+// append stores a message, and waits for the confirmation.
 func (s *stream) append(ctx context.Context, m *nats.Msg) error {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, appendPatience)
 		defer cancel()
 	}
-	return untilHeard(ctx, func() error {
-		answer, err := s.nc.RequestMsgWithContext(ctx, m)
-		if err != nil {
-			return err
-		}
-		return confirmed(answer.Data)
-	})
+	return untilHeard(ctx, func() error { return s.sent.request(ctx, m) })
 }
 
 // confirmed reads the answer to a message that was to be stored. A good one
