@@ -90,8 +90,7 @@ func (d *Dispatcher) attempt(ctx context.Context, t *target, del *delivery) webh
 	if err != nil {
 		return refused(err)
 	}
-	e := webhook.Event{ID: del.event.ID, Type: del.event.Type, Time: del.event.Time, Data: del.event.Data}
-	body, err := e.Body(t.format())
+	body, err := del.event.body(t.format())
 	if err != nil {
 		return refused(err)
 	}

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -134,6 +135,19 @@ func parseDelivery(m *queue.Message) (*delivery, error) {
 		return nil, fmt.Errorf("%w: its endpoint or event", errMessage)
 	}
 	return d, nil
+}
+
+// body returns the body of the requests about an event. Its data is known to be JSON, and
+// is sent as it is.
+func (e *Stored) body(f webhook.Format) ([]byte, error) {
+	const null, end = "null", "}"
+	b, err := webhook.Event{ID: e.ID, Type: e.Type, Time: e.Time, Data: json.RawMessage(null)}.Body(f)
+	if err != nil {
+		return nil, err
+	}
+	frame := bytes.TrimSuffix(b, []byte(null+end))
+	b = append(make([]byte, 0, len(frame)+len(e.Data)+len(end)), frame...)
+	return append(append(b, e.Data...), end...), nil
 }
 
 // checkStored is for events that somebody else may have written.
