@@ -246,8 +246,7 @@ func (s *Server) Connect(ctx context.Context, link wire.Link, o ConnectOptions) 
 			l.end() // nobody reads yet who would
 			return nil, err
 		}
-	} else {
-		l.open(nil)
+	} else if l.open(nil) {
 		close(d.ready)
 	}
 	l.startReading(0)
@@ -255,7 +254,12 @@ func (s *Server) Connect(ctx context.Context, link wire.Link, o ConnectOptions) 
 	case <-d.ready:
 		return &l.conn, nil
 	case <-l.conn.Done():
-		return nil, l.closedError()
+		select {
+		case <-d.ready: // it has been open; who uses it sees its end
+			return &l.conn, nil
+		default:
+			return nil, l.closedError()
+		}
 	case <-ctx.Done():
 		l.kill(&CloseError{Code: CloseStale, Reason: "no welcome in time", cause: ctx.Err()})
 		return nil, ctx.Err()
