@@ -255,6 +255,9 @@ func (r *requester) get(ctx context.Context, sid string, most int) (body []byte,
 	if err != nil {
 		return nil, false, nil, err
 	}
+	// Else net/http tries for 200 ms whether there is a body, and then says
+	// that there is: no server takes that of a poll.
+	req.TransferEncoding = []string{"identity"}
 	resp, err := r.do(req, "")
 	if err != nil {
 		return nil, false, nil, err
