@@ -5,16 +5,15 @@ import (
 	"errors"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/transport/transporttest"
 	"github.com/polywire/polywire/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 // plainSession is the simplest wire: each packet is its own Go struct as JSON.
 // It lets the core be tested without any real wire's rules.

@@ -21,13 +21,12 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/auth"
+	"github.com/polywire/polywire/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 const (
 	issuer   = "https://id.example.com"

@@ -8,15 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/transport/transporttest"
 	"github.com/polywire/polywire/wire/native"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 // patience bounds every wait of a test, in virtual time where there is a bubble.
 const patience = 2 * time.Minute

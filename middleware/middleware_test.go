@@ -9,14 +9,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/middleware"
 	"github.com/polywire/polywire/polywiretest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 // call sends one call of kind "k" through mw to h, in a bubble's own server.
 func call(t *testing.T, h polywire.Handler, mw ...polywire.Middleware) error {

@@ -4,8 +4,6 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire/internal/testenv"
 )
 
@@ -14,5 +12,5 @@ func TestMain(m *testing.M) {
 		os.Exit(runChild(what))
 	}
 	testenv.Together(6)
-	goleak.VerifyTestMain(m)
+	testenv.VerifyNoLeaks(m)
 }

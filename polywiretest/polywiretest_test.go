@@ -8,17 +8,16 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/polywiretest"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/wire/goomerang"
 	"github.com/polywire/polywire/wire/native"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 func handler(f func(ctx context.Context, m *polywire.Message) (any, error)) polywire.Handler {
 	return f

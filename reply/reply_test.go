@@ -7,16 +7,15 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/codec/msgpack"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/polywiretest"
 	"github.com/polywire/polywire/reply"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 var _ polywire.Answerer = (*reply.Message)(nil)
 

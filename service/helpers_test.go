@@ -6,15 +6,14 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/service"
 	"github.com/polywire/polywire/transport/transporttest"
 	"github.com/polywire/polywire/wire/native"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 // network has addresses at which servers come and go.
 type network struct {

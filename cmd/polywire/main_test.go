@@ -13,8 +13,6 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire/internal/testenv"
 )
 
@@ -24,7 +22,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	testenv.Together(4)
-	goleak.VerifyTestMain(chromium.Main(m))
+	testenv.VerifyNoLeaks(chromium.Main(m))
 }
 
 // run runs the program with arguments and returns what it printed.

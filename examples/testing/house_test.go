@@ -6,16 +6,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/polywiretest"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/wire/native"
 	"github.com/polywire/polywire/wire/socketio"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 // serve returns a house that is open, in the bubble of the test.
 func serve(t *testing.T, opts ...polywire.Option) *polywiretest.Server {

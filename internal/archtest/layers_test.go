@@ -97,7 +97,7 @@ var homes = map[string][]string{
 	"golang.org/x/sys":                    {"internal/load", "natsembed", "transport/...", "cmd/..."},
 	"golang.org/x/term":                   {"cmd/..."},
 	"google.golang.org/protobuf":          {"codec/protobuf", "wire/native/nativepb", "wire/goomerang/...", "examples/...", "cmd/..."},
-	"go.uber.org/goleak":                  {},
+	"go.uber.org/goleak":                  {"internal/testenv"},
 }
 
 func matches(patterns []string, folder string) bool {

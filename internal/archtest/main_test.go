@@ -11,14 +11,12 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire/internal/testenv"
 )
 
 const module = "github.com/polywire/polywire"
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 // file is a Go source file of this repository, or of a rule's own test.
 type file struct {

@@ -22,7 +22,7 @@ var realTime = map[string]string{
 // decoderNames are what functions that take a peer's bytes are called here.
 var decoderNames = []string{"Decode", "Next", "Unmarshal", "AppendJSON"}
 
-// TestEveryPackageLooksForLeaks wants goleak in the TestMain of each package with tests.
+// TestEveryPackageLooksForLeaks wants a look for leaks in the TestMain of each package with tests.
 func TestEveryPackageLooksForLeaks(t *testing.T) {
 	files, _ := load(t)
 	for folder, group := range byFolder(files) {
@@ -43,7 +43,7 @@ func checkTestMain(group []file) string {
 				continue
 			}
 			if d.Name.Name == "TestMain" {
-				if uses(d.Body, "goleak.VerifyTestMain") || uses(d.Body, "goleak.Find") {
+				if uses(d.Body, "testenv.VerifyNoLeaks") || uses(d.Body, "goleak.VerifyTestMain") || uses(d.Body, "goleak.Find") {
 					return ""
 				}
 				return "its TestMain does not look for leaked goroutines"

@@ -85,7 +85,7 @@ func (s *Shared) start(path string) (context.Context, error) {
 
 // Main wraps a package's tests so that the browser ends before goroutines are counted:
 //
-//	func TestMain(m *testing.M) { goleak.VerifyTestMain(browser.Main(m)) }
+//	func TestMain(m *testing.M) { testenv.VerifyNoLeaks(browser.Main(m)) }
 func (s *Shared) Main(m Runner) *Main { return &Main{m, s} }
 
 // Runner is a [testing.M], or another package's Main.

@@ -7,14 +7,13 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire/internal/chrometest"
+	"github.com/polywire/polywire/internal/testenv"
 )
 
 var chromium chrometest.Shared
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(chromium.Main(m)) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(chromium.Main(m)) }
 
 // Pages of one browser know nothing of each other, and each has the focus.
 func TestPagesAreApart(t *testing.T) {

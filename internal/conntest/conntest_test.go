@@ -7,12 +7,11 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"go.uber.org/goleak"
-
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/transport/transporttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 func TestDial(t *testing.T) {
 	for _, network := range []string{"tcp", "unix", "tls"} {

@@ -3,13 +3,12 @@ package content
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/wire/native/nativepb"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 // The numbers are those of the published schema, all of them.
 func TestNumbers(t *testing.T) {

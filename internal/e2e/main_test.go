@@ -3,8 +3,6 @@ package e2e_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire/internal/testenv"
 )
 
@@ -14,5 +12,5 @@ const atOnce = 5
 
 func TestMain(m *testing.M) {
 	testenv.Together(atOnce)
-	goleak.VerifyTestMain(chromium.Main(m))
+	testenv.VerifyNoLeaks(chromium.Main(m))
 }

@@ -4,8 +4,6 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire/internal/testenv"
 )
 
@@ -15,5 +13,5 @@ func TestMain(m *testing.M) {
 		os.Exit(runChild(text))
 	}
 	testenv.Together(4)
-	goleak.VerifyTestMain(m)
+	testenv.VerifyNoLeaks(m)
 }

@@ -12,12 +12,11 @@ import (
 	"testing/synctest"
 	"unsafe"
 
-	"go.uber.org/goleak"
-
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/transport"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 // kinds are the connections that a Reader treats differently.
 var kinds = map[string]func(t testing.TB) (local, remote net.Conn){

@@ -47,7 +47,7 @@ func (s *Shared) Start(t testing.TB) {
 
 // Main wraps a package's tests so that the broker ends before goroutines are counted:
 //
-//	func TestMain(m *testing.M) { goleak.VerifyTestMain(shared.Main(m)) }
+//	func TestMain(m *testing.M) { testenv.VerifyNoLeaks(shared.Main(m)) }
 //
 // Where there are several brokers, m is what another one's Main returned.
 func (s *Shared) Main(m Runner) *Main { return &Main{m, s} }

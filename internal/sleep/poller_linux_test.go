@@ -4,10 +4,10 @@ import (
 	"net"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/polywire/polywire/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 func pair(t *testing.T) (a, b *net.TCPConn) {
 	t.Helper()

@@ -15,15 +15,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/observe/health"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/wire/drs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 func says(err error) health.Check { return func(context.Context) error { return err } }
 

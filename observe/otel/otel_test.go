@@ -16,7 +16,6 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
-	"go.uber.org/goleak"
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
@@ -29,7 +28,7 @@ import (
 	"github.com/polywire/polywire/wire/native"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 const patience = 30 * time.Second
 

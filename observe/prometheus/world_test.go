@@ -15,7 +15,6 @@ import (
 	prom "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	dto "github.com/prometheus/client_model/go"
-	"go.uber.org/goleak"
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
@@ -28,7 +27,7 @@ import (
 	"github.com/polywire/polywire/wire/native"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 // patience is generous: the machine may be busy.
 const patience = 30 * time.Second

@@ -17,16 +17,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/client"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/plugin/debug"
 	"github.com/polywire/polywire/transport/transporttest"
 	"github.com/polywire/polywire/wire/drs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 // lines is a log in memory, one JSON object a line.
 type lines struct {

@@ -3,13 +3,12 @@ package queuetest_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
 	"github.com/polywire/polywire/queue/queuetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 func memory(virtual bool) queuetest.Harness {
 	brokers := make(map[*testing.T]*queue.Memory)

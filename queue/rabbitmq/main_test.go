@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire/codec"
 	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/queue"
@@ -33,7 +31,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	testenv.Together(atOnce)
-	goleak.VerifyTestMain(shared.Main(timed.Main(away.Main(harmed.Main(m)))))
+	testenv.VerifyNoLeaks(shared.Main(timed.Main(away.Main(harmed.Main(m)))))
 }
 
 // patience is how long a test waits for what must come.

@@ -10,14 +10,13 @@ import (
 	"testing/synctest"
 	"unsafe"
 
-	"go.uber.org/goleak"
-
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/transport/stream"
 	"github.com/polywire/polywire/transport/transporttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 // An idle connection is this and what the net package holds.
 func TestIdleSize(t *testing.T) {

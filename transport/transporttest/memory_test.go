@@ -13,12 +13,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/transport/transporttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 func TestConnPairCarriesBothWays(t *testing.T) {
 	a, b := transporttest.ConnPair(0)

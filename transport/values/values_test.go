@@ -11,15 +11,14 @@ import (
 	"time"
 	"unsafe"
 
-	"go.uber.org/goleak"
-
 	"github.com/polywire/polywire/internal/conntest"
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/transport/transporttest"
 	"github.com/polywire/polywire/transport/values"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 // An idle connection is this, a scanner of 24 bytes and what the net package holds.
 func TestIdleSize(t *testing.T) {

@@ -3,7 +3,7 @@ package goomerang_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/polywire/polywire/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }

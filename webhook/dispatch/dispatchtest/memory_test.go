@@ -3,13 +3,12 @@ package dispatchtest_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/polywire/polywire/internal/testenv"
 	"github.com/polywire/polywire/webhook/dispatch"
 	"github.com/polywire/polywire/webhook/dispatch/dispatchtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.VerifyNoLeaks(m) }
 
 func TestMemory(t *testing.T) {
 	stores := make(map[*testing.T]*dispatch.Memory)
