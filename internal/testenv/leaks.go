@@ -25,7 +25,7 @@ func VerifyNoLeaks(m goleak.TestingM) {
 			code = 1
 		}
 	}
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // of tests
 }
 
 // leaks returns the goroutines that are left, once there are none or it is late.

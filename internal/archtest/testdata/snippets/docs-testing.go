@@ -2,4 +2,4 @@ package p
 
 import "testing"
 
-var goleak struct{ VerifyTestMain func(*testing.M) }
+var testenv struct{ VerifyNoLeaks func(*testing.M) }
