@@ -24,7 +24,7 @@ type Stores struct {
 }
 
 // patience bounds every wait of the suite.
-const patience = 60 * time.Second
+const patience = 5 * time.Minute
 
 // Run tests the stores that open returns: empty ones for each test. Calls of open with
 // the same t return stores with the same content, as another program would have them.
