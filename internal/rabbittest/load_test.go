@@ -3,6 +3,7 @@ package rabbittest
 import (
 	"os"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,6 +60,13 @@ func testOthers(t *testing.T, b *Broker) {
 	testenv.Eventually(t, time.Minute, "another process has used half a second", func() bool { return processTime(read(stat)) >= ticks })
 	share = others()
 	_, _, all = testenv.MachineTime()
+	if p.still() {
+		t.Error("one that works is said to stand still")
+	}
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		t.Error(err)
+	}
+	testenv.Eventually(t, time.Minute, "it stands still", p.still)
 	if err := p.signal(os.Kill); err != nil || !p.await(stopTime) {
 		t.Errorf("ending it: %v", err)
 	}

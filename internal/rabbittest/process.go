@@ -1,9 +1,12 @@
 package rabbittest
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 )
 
@@ -33,6 +36,23 @@ func spawn(environ []string, out *os.File, program string, args ...string) (*pro
 }
 
 func (p *process) signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// still reports whether all threads of the process are stopped: a signal that was
+// sent has not come to all of them yet. Where there is no /proc it says so at once.
+func (p *process) still() bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid)) // the pattern is one
+	for _, name := range stats {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // the thread has ended
+		}
+		// The state stands behind the name, which may have anything in it.
+		if i := strings.LastIndex(string(text), ") "); i < 0 || !strings.HasPrefix(string(text[i+2:]), "T") {
+			return false
+		}
+	}
+	return true
+}
 
 func (p *process) ended() bool {
 	select {

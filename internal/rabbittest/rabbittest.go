@@ -291,7 +291,15 @@ func (b *Broker) Start(t testing.TB) {
 }
 
 // Pause lets the node stand still: its connections stay open and nothing answers.
-func (b *Broker) Pause(t testing.TB) { t.Helper(); b.signal(t, syscall.SIGSTOP) }
+func (b *Broker) Pause(t testing.TB) {
+	t.Helper()
+	b.signal(t, syscall.SIGSTOP)
+	testenv.Eventually(t, time.Minute, "all of the node stands still", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.node.still()
+	})
+}
 
 // Resume ends a pause.
 func (b *Broker) Resume(t testing.TB) { t.Helper(); b.signal(t, syscall.SIGCONT) }
