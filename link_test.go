@@ -462,6 +462,9 @@ func TestShutdown(t *testing.T) {
 		if err := srv.Start(); !errors.Is(err, polywire.ErrClosed) {
 			t.Errorf("Start after Shutdown: %v", err)
 		}
+		if err := srv.ListenAndServe("tcp://127.0.0.1:0"); err != nil { // it does not come to listen
+			t.Errorf("ListenAndServe after Shutdown: %v", err)
+		}
 		for _, scheme := range []string{"tcp", "ws"} {
 			l := transporttest.NewListener()
 			if err := srv.Serve(l, scheme); err != nil {

@@ -188,7 +188,8 @@ func (ls *listeners) add(h *http.Server, l net.Listener) error {
 }
 
 // ListenAndServe listens on addresses and serves until the server is shut down
-// or closed (nil), or until one of them fails. Addresses are URLs:
+// or closed (nil, also where that was before), or until one of them fails.
+// Addresses are URLs:
 //
 //	ws://host:port, http://  HTTP and all wires that begin with it
 //	wss://, https://         the same with [WithTLS]
@@ -207,6 +208,10 @@ func (s *Server) ListenAndServe(addresses ...string) error {
 		if err == nil {
 			go func() { failed <- s.Serve(l, scheme) }() // ends with the server
 			continue
+		}
+		if errors.Is(err, ErrClosed) {
+			<-s.closed
+			return nil
 		}
 		return errors.Join(err, s.Close())
 	}

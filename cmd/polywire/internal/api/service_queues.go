@@ -3,15 +3,12 @@ package api
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/polywire/polywire"
 	v1 "github.com/polywire/polywire/cmd/polywire/apiv1"
+	"github.com/polywire/polywire/cmd/polywire/internal/traces"
 	"github.com/polywire/polywire/queue"
 )
 
@@ -91,7 +88,7 @@ func (s *service) PublishToQueue(ctx context.Context, in *v1.PublishToQueueReque
 	if err != nil {
 		return nil, err
 	}
-	m := queue.Message{Queue: in.GetQueue(), ID: in.GetId(), Key: in.GetKey(), Kind: in.GetKind(), Header: traced(ctx, in.GetHeader()), Payload: payload, Delay: delay}
+	m := queue.Message{Queue: in.GetQueue(), ID: in.GetId(), Key: in.GetKey(), Kind: in.GetKind(), Header: traces.Header(ctx, in.GetHeader()), Payload: payload, Delay: delay}
 	if m.ID == "" {
 		m.ID = queue.NewID(time.Now())
 	}
@@ -101,19 +98,6 @@ func (s *service) PublishToQueue(ctx context.Context, in *v1.PublishToQueueReque
 		return nil, err
 	}
 	return &v1.PublishToQueueResponse{Id: m.ID}, nil
-}
-
-// traced returns a header with the trace of ctx, if that has one.
-func traced(ctx context.Context, header map[string]string) map[string]string {
-	if !trace.SpanContextFromContext(ctx).IsValid() {
-		return header
-	}
-	header = maps.Clone(header)
-	if header == nil {
-		header = make(map[string]string, 2)
-	}
-	propagation.TraceContext{}.Inject(ctx, propagation.MapCarrier(header))
-	return header
 }
 
 // PurgeQueue empties a queue.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/polywire/polywire/observe/otel"
 )
@@ -99,6 +101,20 @@ func (t *Traces) Handler(name string, next http.Handler) http.Handler {
 	return otelhttp.NewHandler(next, name, otelhttp.WithSpanNameFormatter(func(name string, _ *http.Request) string { return name }),
 		otelhttp.WithTracerProvider(t.provider), otelhttp.WithMeterProvider(metricnoop.NewMeterProvider()),
 		otelhttp.WithPropagators(propagation.TraceContext{}))
+}
+
+// Header returns a copy of a header with the trace of ctx in it, for what goes on
+// later; the header itself where ctx has none.
+func Header(ctx context.Context, header map[string]string) map[string]string {
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		return header
+	}
+	header = maps.Clone(header)
+	if header == nil {
+		header = make(map[string]string, 2)
+	}
+	propagation.TraceContext{}.Inject(ctx, propagation.MapCarrier(header))
+	return header
 }
 
 // Close sends what is left, until ctx ends.

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
-
+	"github.com/polywire/polywire/cmd/polywire/internal/traces"
 	"github.com/polywire/polywire/webhook/dispatch"
 )
 
@@ -60,10 +58,7 @@ func Publish(ctx context.Context, d *dispatch.Dispatcher, e Event) (Accepted, er
 	if err != nil {
 		return Accepted{}, err
 	}
-	if trace.SpanContextFromContext(ctx).IsValid() {
-		event.Trace = make(map[string]string, 2)
-		propagation.TraceContext{}.Inject(ctx, propagation.MapCarrier(event.Trace))
-	}
+	event.Trace = traces.Header(ctx, nil)
 	receipt, err := d.Publish(ctx, event)
 	if err != nil {
 		return Accepted{}, err
