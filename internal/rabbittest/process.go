@@ -2,9 +2,9 @@ package rabbittest
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -40,9 +40,10 @@ func (p *process) signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
 // still reports whether all threads of the process are stopped: a signal that was
 // sent has not come to all of them yet. Where there is no /proc it says so at once.
 func (p *process) still() bool {
-	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid)) // the pattern is one
+	tasks := os.DirFS(fmt.Sprintf("/proc/%d/task", p.cmd.Process.Pid))
+	stats, _ := fs.Glob(tasks, "*/stat") // the pattern is one
 	for _, name := range stats {
-		text, err := os.ReadFile(name)
+		text, err := fs.ReadFile(tasks, name)
 		if err != nil {
 			continue // the thread has ended
 		}
