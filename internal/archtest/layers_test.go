@@ -82,7 +82,7 @@ var homes = map[string][]string{
 	"github.com/gobwas/ws":                {"transport/websocket"},
 	"github.com/golang-jwt/jwt/v5":        {"auth"},
 	"github.com/nats-io/nats-server/v2":   {"natsembed"},
-	"github.com/nats-io/nats.go":          {"natsembed", "cluster/nats", "queue/jetstream", "webhook/natsstore", "cmd/...", "examples/..."},
+	"github.com/nats-io/nats.go":          {"natsembed", "cluster/nats", "queue/jetstream", "webhook/natsstore", "internal/natsack", "cmd/...", "examples/..."},
 	"github.com/prometheus/client_golang": {"observe/prometheus", "cmd/..."},
 	"go.opentelemetry.io/contrib":         {"cmd/..."},
 	"go.opentelemetry.io/otel":            {"observe/otel", "cmd/..."},

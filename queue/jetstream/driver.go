@@ -155,9 +155,8 @@ func (d *Driver) dial() (*link, error) {
 		l.api = "$JS." + d.o.Domain + ".API."
 		l.js, err = jetstream.NewWithDomain(nc, d.o.Domain, jetstream.WithDefaultTimeout(apiTimeout))
 	}
-	l.acks = &acks{d: d, nc: nc, prefix: nc.NewInbox() + ".", pending: make(map[uint64]*receipt)}
 	if err == nil {
-		_, err = nc.Subscribe(l.acks.prefix+"*", l.acks.confirm)
+		l.acks, err = newAcks(d, nc)
 	}
 	close(whole)
 	if err != nil {
@@ -194,7 +193,9 @@ func (d *Driver) down(l *link, err error) {
 	if d.ctx.Err() == nil {
 		d.o.Logger.Warn("the connection to NATS is lost", "error", text)
 	}
-	l.acks.fail(fmt.Errorf("%w: the connection was lost before the confirmation", queue.ErrUnavailable))
+	if l.acks != nil { // it was whole
+		l.acks.fail(fmt.Errorf("%w: the connection was lost before the confirmation", queue.ErrUnavailable))
+	}
 	d.tried(errors.New(text))
 }
 

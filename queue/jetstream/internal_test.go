@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/polywire/polywire/internal/natsack"
 	"github.com/polywire/polywire/queue"
 )
 
@@ -177,30 +179,28 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-func TestConfirmed(t *testing.T) {
-	tests := map[string]struct {
-		data string
-		h    nats.Header
-		want error
-	}{
-		"kept":      {data: `{"stream":"polywire-q-q","seq":1}`},
-		"twice":     {data: `{"stream":"polywire-q-q","seq":1,"duplicate":true}`},
-		"named so":  {data: `{"stream":"error","seq":1}`},
-		"nobody":    {h: nats.Header{"Status": {"503"}}, want: nats.ErrNoResponders},
-		"nothing":   {want: queue.ErrUnavailable},
-		"garbage":   {data: `{"error"`, want: queue.ErrUnavailable},
-		"text":      {data: `kept`, want: queue.ErrUnavailable},
-		"full":      {data: `{"error":{"code":503,"err_code":10023,"description":"insufficient resources"},"stream":"s","seq":0}`, want: queue.ErrRefused},
-		"too large": {data: `{"error":{"code":400,"err_code":10054}}`, want: queue.ErrTooLarge},
-		"no delays": {data: `{"error":{"code":400,"err_code":10188}}`, want: queue.ErrUnsupported},
-		"no leader": {data: `{"error":{"code":503,"err_code":10008}}`, want: queue.ErrUnavailable},
-		"other":     {data: `{"error":{"code":400,"err_code":1}}`, want: queue.ErrRefused},
+// TestTranslate has what an answer to a message that was to be stored may be.
+func TestTranslate(t *testing.T) {
+	refused := func(status int, code jetstream.ErrorCode) error {
+		return &jetstream.APIError{Code: status, ErrorCode: code}
+	}
+	tests := map[string]struct{ err, want error }{
+		"nobody":    {nats.ErrNoResponders, queue.ErrUnavailable},
+		"garbage":   {natsack.ErrAnswer, queue.ErrUnavailable},
+		"closed":    {nats.ErrConnectionClosed, queue.ErrUnavailable},
+		"full":      {refused(503, codeInsufficient), queue.ErrRefused},
+		"too large": {refused(400, 10054), queue.ErrTooLarge},
+		"no delays": {refused(400, 10188), queue.ErrUnsupported},
+		"no leader": {refused(503, 10008), queue.ErrUnavailable},
+		"other":     {refused(400, 1), queue.ErrRefused},
 	}
 	for name, tt := range tests {
-		err := confirmed(&nats.Msg{Data: []byte(tt.data), Header: tt.h})
-		if tt.want == nil && err != nil || tt.want != nil && !errors.Is(err, tt.want) && !errors.Is(translate(err), tt.want) {
+		if err := translate(tt.err); !errors.Is(err, tt.want) || !errors.Is(err, tt.err) {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)
 		}
+	}
+	if err := translate(nil); err != nil {
+		t.Errorf("nothing: %v", err)
 	}
 }
 
@@ -216,17 +216,6 @@ func FuzzReceived(f *testing.F) {
 		}
 		if len(d.Header) > 2 {
 			t.Errorf("%q", d.Header)
-		}
-	})
-}
-
-// FuzzConfirmed reads any confirmation.
-func FuzzConfirmed(f *testing.F) {
-	f.Add([]byte(`{"stream":"s","seq":1}`))
-	f.Add([]byte(`{"error":{"code":503}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if err := confirmed(&nats.Msg{Data: data}); err == nil && len(data) == 0 {
-			t.Error("nothing is no confirmation")
 		}
 	})
 }

@@ -1,18 +1,16 @@
 package jetstream
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/polywire/polywire/internal/natsack"
 	"github.com/polywire/polywire/queue"
 )
 
@@ -169,56 +167,30 @@ func (d *Driver) put(ctx context.Context, m *nats.Msg) error {
 	return r.Wait(ctx)
 }
 
-// acks matches confirmations with messages, on one connection.
+// acks are the receipts that are unconfirmed on one connection.
 type acks struct {
-	d      *Driver
-	nc     *nats.Conn
-	prefix string // of the subjects that confirmations come on
+	d     *Driver
+	book  *natsack.Book[*receipt]
+	heard atomic.Int64 // when the last confirmation came, in nanoseconds since 1970
+}
 
-	mu      sync.Mutex
-	next    uint64
-	pending map[uint64]*receipt
-	heard   time.Time // the last confirmation
+func newAcks(d *Driver, nc *nats.Conn) (*acks, error) {
+	a := &acks{d: d}
+	var err error
+	a.book, err = natsack.New(nc, a.confirm)
+	return a, err
 }
 
 func (a *acks) send(r *receipt) {
 	r.sent = time.Now()
-	a.mu.Lock()
-	a.next++
-	id := a.next
-	a.pending[id] = r
-	a.mu.Unlock()
-	r.m.Reply = a.prefix + strconv.FormatUint(id, 36)
-	if err := a.nc.PublishMsg(r.m); err != nil && a.drop(id) != nil {
+	if _, err := a.book.Send(r.m, r); err != nil {
 		r.end(translate(err))
 	}
 }
 
-// drop takes a receipt out; nil: it is decided.
-func (a *acks) drop(id uint64) *receipt {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	r := a.pending[id]
-	delete(a.pending, id)
-	return r
-}
-
 // confirm is called with each confirmation.
-func (a *acks) confirm(m *nats.Msg) {
-	id, err := strconv.ParseUint(m.Subject[len(a.prefix):], 36, 64)
-	if err != nil {
-		return
-	}
-	now := time.Now()
-	a.mu.Lock()
-	r := a.pending[id]
-	delete(a.pending, id)
-	a.heard = now
-	a.mu.Unlock()
-	if r == nil {
-		return // given up meanwhile
-	}
-	err = confirmed(m)
+func (a *acks) confirm(r *receipt, err error) {
+	a.heard.Store(time.Now().UnixNano())
 	if errors.Is(err, nats.ErrNoResponders) && r.to != nil {
 		r.to.mu.Lock()
 		r.to.ready = false // deleted, perhaps: it is made again
@@ -242,36 +214,9 @@ func (d *Driver) isFull() bool {
 	return !d.refused.IsZero()
 }
 
-// confirmed reads a confirmation.
-func confirmed(m *nats.Msg) error {
-	if len(m.Data) == 0 {
-		if m.Header.Get(headerStatus) == "503" {
-			return nats.ErrNoResponders
-		}
-		return fmt.Errorf("%w: a confirmation that says nothing", queue.ErrUnavailable)
-	}
-	if !bytes.Contains(m.Data, []byte(`"error"`)) && bytes.HasPrefix(m.Data, []byte("{")) {
-		return nil
-	}
-	var ack struct {
-		Error *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(m.Data, &ack); err != nil {
-		return fmt.Errorf("%w: confirmation: %w", queue.ErrUnavailable, err)
-	}
-	if ack.Error != nil {
-		return ack.Error
-	}
-	return nil
-}
-
 // fail ends all that is unconfirmed.
 func (a *acks) fail(err error) {
-	a.mu.Lock()
-	all := a.pending
-	a.pending = make(map[uint64]*receipt)
-	a.mu.Unlock()
-	for _, r := range all {
+	for _, r := range a.book.Take(func(*receipt) bool { return true }) {
 		r.end(err)
 	}
 }
@@ -280,16 +225,11 @@ func (a *acks) fail(err error) {
 // long as confirmations come.
 func (a *acks) sweep() {
 	now := time.Now()
-	var late []*receipt
-	a.mu.Lock()
-	silent := now.Sub(a.heard) > ackPatience
-	for id, r := range a.pending {
-		if age := now.Sub(r.sent); age > ackPatience && silent || age > 6*ackPatience {
-			late = append(late, r)
-			delete(a.pending, id)
-		}
-	}
-	a.mu.Unlock()
+	silent := now.UnixNano()-a.heard.Load() > int64(ackPatience)
+	late := a.book.Take(func(r *receipt) bool {
+		age := now.Sub(r.sent)
+		return age > ackPatience && silent || age > 6*ackPatience
+	})
 	if len(late) == 0 {
 		return
 	}

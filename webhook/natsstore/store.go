@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/polywire/polywire/internal/natsack"
 	"github.com/polywire/polywire/webhook"
 	"github.com/polywire/polywire/webhook/dispatch"
 )
@@ -152,7 +153,10 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("natsstore: the bucket of endpoints: %w", err)
 	}
-	sent := &confirmations{nc: o.Conn}
+	sent, err := natsack.New(o.Conn, func(stored chan error, err error) { stored <- err })
+	if err != nil {
+		return nil, fmt.Errorf("natsstore: %w", err)
+	}
 	events := stream{nc: o.Conn, sent: sent, js: js, name: o.Prefix + "-webhook-events", prefix: o.Prefix + ".webhook.event."}
 	attempts := stream{nc: o.Conn, sent: sent, js: js, name: o.Prefix + "-webhook-attempts", prefix: o.Prefix + ".webhook.attempt."}
 	events.direct, attempts.direct = api+"DIRECT.GET."+events.name, api+"DIRECT.GET."+attempts.name

@@ -1,7 +1,6 @@
 package natsstore
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,13 +12,15 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/polywire/polywire/internal/natsack"
 )
 
 // stream is one that is written to, and read by direct gets in batches (NATS ADR-31),
 // which need no consumer on the server.
 type stream struct {
 	nc     *nats.Conn
-	sent   *confirmations // of both streams
+	sent   *natsack.Book[chan error] // of both streams
 	js     jetstream.JetStream
 	name   string
 	prefix string // of its subjects
@@ -35,7 +36,6 @@ const (
 
 	statusNotFound = "404"
 	statusEnd      = "204"
-	statusNobody   = "503"
 )
 
 // Bounds of one batch.
@@ -153,26 +153,26 @@ func (s *stream) append(ctx context.Context, m *nats.Msg) error {
 		ctx, cancel = context.WithTimeout(ctx, appendPatience)
 		defer cancel()
 	}
-	return untilHeard(ctx, func() error { return s.sent.request(ctx, m) })
+	return untilHeard(ctx, func() error { return s.store(ctx, m) })
 }
 
-// confirmed reads the answer to a message that was to be stored. A good one
-// begins with the stream's name, and is not read further; a bad one has an error.
-func confirmed(answer []byte) error {
-	if bytes.HasPrefix(answer, []byte(`{"stream":"`)) && !bytes.Contains(answer, []byte(`"error"`)) {
-		return nil
+// store is one try to append.
+func (s *stream) store(ctx context.Context, m *nats.Msg) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	var ack struct {
-		Error  *jetstream.APIError `json:"error"`
-		Stream string              `json:"stream"`
+	stored := make(chan error, 1)
+	wait, err := s.sent.Send(m, stored)
+	if err != nil {
+		return err
 	}
-	switch err := json.Unmarshal(answer, &ack); {
-	case err != nil || ack.Error == nil && ack.Stream == "":
-		return fmt.Errorf("%w: a confirmation", errAnswer)
-	case ack.Error != nil:
-		return ack.Error
+	select {
+	case err := <-stored:
+		return err
+	case <-ctx.Done():
+		s.sent.Drop(wait)
+		return ctx.Err()
 	}
-	return nil
 }
 
 func parse(m *nats.Msg) (message, error) {
