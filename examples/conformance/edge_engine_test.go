@@ -400,6 +400,7 @@ func upgradeCancelled(p *peer) {
 // from then on ends like any other, also when the ping was on its way. Official
 // servers wait for ever in two of the cases.
 func TestUpgradedHeartbeat(t *testing.T) {
+	t.Parallel() // it waits
 	if !ours() {
 		return
 	}

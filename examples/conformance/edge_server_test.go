@@ -169,6 +169,7 @@ func TestEndedByHook(t *testing.T) {
 // TestUpgradeTimeout: a WebSocket that is tried out for too long goes, and the
 // session that polls all the time stays, and may try again.
 func TestUpgradeTimeout(t *testing.T) {
+	t.Parallel() // it waits
 	srv, err := polywire.New(append(limits(calm()), polywire.WithWires(echo{engineio.Options{UpgradeTimeout: 2 * time.Second}}))...)
 	if err != nil {
 		t.Fatal(err)
@@ -195,6 +196,7 @@ func TestUpgradeTimeout(t *testing.T) {
 
 // TestLastWords: while a connection ends it is in its rooms still.
 func TestLastWords(t *testing.T) {
+	t.Parallel() // it waits
 	srv, p := ownServer(t, times{300 * time.Millisecond, 5 * time.Second, time.Minute}, nil, polywire.WithHooks(polywire.Hooks{
 		Connect: func(c *polywire.Conn) {
 			if err := c.Join("hall"); err != nil {

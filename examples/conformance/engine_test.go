@@ -13,6 +13,7 @@ import (
 // versions share the tests; a peer knows how its version writes a payload.
 
 func TestEngine4(t *testing.T) {
+	t.Parallel() // it waits
 	perform(t, target(t), "/engine.io/", "4", 25, append(engineTrials(), []trial{
 		{"handshake: HTTP long-polling: fails with an invalid EIO query parameter", pollWrongEIO},
 		{"handshake: WebSocket: fails with an invalid EIO query parameter", socketWrongEIO},
@@ -28,6 +29,7 @@ func TestEngine4(t *testing.T) {
 // Version 3 has the heartbeat reversed, and a binary form of payloads. An
 // unknown EIO parameter is version 3 there, so nothing refuses it.
 func TestEngine3(t *testing.T) {
+	t.Parallel() // it waits
 	perform(t, targetEIO3(t), "/engine.io/", "3", 24, append(engineTrials(), []trial{
 		{"message: HTTP long-polling: closes the session upon duplicate poll requests", duplicatePoll},
 		{"message: HTTP long-polling: closes the session upon cancelled polling request", cancelledPoll},

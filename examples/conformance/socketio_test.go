@@ -14,6 +14,7 @@ import (
 // for Socket.IO 4, which has none.
 
 func TestSocket5(t *testing.T) {
+	t.Parallel() // it waits
 	perform(t, target(t), "/socket.io/", "4", 32, []trial{
 		{"Engine.IO: handshake: HTTP long-polling: should successfully open a session", pollOpens},
 		{"Engine.IO: handshake: HTTP long-polling: should fail with an invalid EIO query parameter", pollWrongEIO},
