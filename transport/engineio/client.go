@@ -48,7 +48,7 @@ type ClientConn struct {
 	writing  bool                // somebody writes to socket
 	polling  bool                // a GET is not answered, or its answer not in the inbox
 	posting  bool                // the same of a POST
-	paused   bool                // no further GET and POST: an upgrade is at hand
+	paused   bool                // no further GET, and behind its answer no POST: an upgrade is at hand
 	expired  bool                // the upgrade took too long
 	over     bool                // nothing can be written
 	closed   bool                // Close was called
@@ -153,7 +153,7 @@ func (c *ClientConn) Framer() transport.Framer { return framer{c.v} }
 func (c *ClientConn) Ready() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.socket != nil || c.waiting == 0 && !c.paused
+	return c.socket != nil || c.waiting == 0 && !c.halted()
 }
 
 // Next implements [transport.Reader].

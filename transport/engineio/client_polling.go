@@ -157,7 +157,7 @@ func (c *ClientConn) mayPost() []byte {
 		switch {
 		case c.over || c.socket != nil:
 			return nil
-		case !c.paused && len(c.pending) > 0:
+		case !c.halted() && len(c.pending) > 0:
 			neutral := c.pending
 			c.pending, c.posting = nil, true
 			return neutral
@@ -165,6 +165,10 @@ func (c *ClientConn) mayPost() []byte {
 		c.changed.Wait()
 	}
 }
+
+// halted reports whether what is written waits for the WebSocket. Until the last poll
+// is answered it need not: servers may take 100 ms for that. c.mu is held.
+func (c *ClientConn) halted() bool { return c.paused && !c.polling }
 
 func (c *ClientConn) posted(size int) {
 	c.mu.Lock()

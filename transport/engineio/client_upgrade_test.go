@@ -109,6 +109,7 @@ func TestClientUpgradeFlushes(t *testing.T) {
 	peer.say("3probe")
 	c.waitPaused()
 	s.answer("6")
+	c.waitHalted()
 	write(t, c, "text a", "text b")
 	s.answers <- reply{body: "ok"}
 	peer.hears("text 5", "text 4a", "text 4b")
@@ -116,10 +117,37 @@ func TestClientUpgradeFlushes(t *testing.T) {
 	peer.hears("text 4c")
 }
 
-func (c *ClientConn) waitPaused() {
+// A server may take its time to answer the last poll: what is written meanwhile is
+// posted, and what is polled with the answer comes before all that the WebSocket brings.
+func TestClientPostsUntilPolled(t *testing.T) {
+	s := newScript(t)
+	s.handshake.body = openText("websocket")
+	c := s.dial(DialOptions{})
+	take(t, s.asked, "poll")
+	peer := s.socket()
+	peer.hears("text 2probe")
+	peer.say("3probe")
+	c.waitPaused()
+	for _, text := range []string{"a", "b"} {
+		write(t, c, "text "+text)
+		if got := take(t, s.posts, "POST"); !strings.HasSuffix(got, " 4"+text) {
+			t.Fatalf("%q", got)
+		}
+	}
+	s.answer("4polled")
+	peer.hears("text 5")
+	write(t, c, "text c")
+	peer.hears("text 4c")
+	receives(t, c, "text polled")
+}
+
+func (c *ClientConn) waitPaused() { c.waitFor(func() bool { return c.paused }) }
+func (c *ClientConn) waitHalted() { c.waitFor(c.halted) }
+
+func (c *ClientConn) waitFor(reached func() bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.paused {
+	for !reached() {
 		c.changed.Wait()
 	}
 }
