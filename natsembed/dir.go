@@ -220,7 +220,7 @@ func (st *store) close() error {
 			st.err = os.RemoveAll(st.dir)
 		}
 		if st.lock != nil {
-			st.err = errors.Join(st.err, st.lock.Truncate(0), st.lock.Close())
+			st.err = errors.Join(st.err, st.lock.Truncate(0), unlock(st.lock), st.lock.Close())
 		}
 		if st.err != nil {
 			st.err = fmt.Errorf("natsembed: %w", st.err)

@@ -25,3 +25,7 @@ func tryLock(f *os.File) error {
 		}
 	}
 }
+
+// unlock frees a file that is about to be closed. That alone would not do: a child
+// that another goroutine is just starting has the lock, too, until it is its program.
+func unlock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
