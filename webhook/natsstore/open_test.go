@@ -77,8 +77,12 @@ func TestAsIs(t *testing.T) {
 	if err := js.DeleteStream(within(t), "a-webhook-attempts"); err != nil {
 		t.Fatal(err)
 	}
+	subscribed := nc.NumSubscriptions()
 	if _, err := natsstore.Open(within(t), asIs); !errors.Is(err, natsstore.ErrMissing) || !strings.Contains(err.Error(), "a-webhook-attempts") {
 		t.Errorf("where a part is missing: %v", err)
+	}
+	if n := nc.NumSubscriptions(); n != subscribed {
+		t.Errorf("what failed went from %d subscriptions to %d", subscribed, n)
 	}
 }
 

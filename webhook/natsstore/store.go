@@ -153,12 +153,8 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("natsstore: the bucket of endpoints: %w", err)
 	}
-	sent, err := natsack.New(o.Conn, func(stored chan error, err error) { stored <- err })
-	if err != nil {
-		return nil, fmt.Errorf("natsstore: %w", err)
-	}
-	events := stream{nc: o.Conn, sent: sent, js: js, name: o.Prefix + "-webhook-events", prefix: o.Prefix + ".webhook.event."}
-	attempts := stream{nc: o.Conn, sent: sent, js: js, name: o.Prefix + "-webhook-attempts", prefix: o.Prefix + ".webhook.attempt."}
+	events := stream{nc: o.Conn, js: js, name: o.Prefix + "-webhook-events", prefix: o.Prefix + ".webhook.event."}
+	attempts := stream{nc: o.Conn, js: js, name: o.Prefix + "-webhook-attempts", prefix: o.Prefix + ".webhook.attempt."}
 	events.direct, attempts.direct = api+"DIRECT.GET."+events.name, api+"DIRECT.GET."+attempts.name
 	bounded, err := events.open(ctx, o, jetstream.StreamConfig{
 		MaxAge: o.EventAge, MaxBytes: o.EventMaxBytes, Discard: jetstream.DiscardNew,
@@ -173,6 +169,12 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	if _, err := attempts.open(ctx, o, config); err != nil {
 		return nil, fmt.Errorf("natsstore: the stream of attempts: %w", err)
 	}
+	// Last of all: it stays on the connection, and Open may have to try again.
+	sent, err := natsack.New(o.Conn, func(stored chan error, err error) { stored <- err })
+	if err != nil {
+		return nil, fmt.Errorf("natsstore: %w", err)
+	}
+	events.sent, attempts.sent = sent, sent
 	return &Store{Endpoints: &Endpoints{kv}, Events: &Events{events, bounded}, Attempts: &Attempts{attempts}}, nil
 }
 
