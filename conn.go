@@ -208,8 +208,12 @@ func (c *Conn) Close(code CloseCode, reason string) error {
 	if reason == "" {
 		reason = reasonLeft
 	}
-	_ = c.link.send(&wire.Packet{Type: wire.Goodbye, Namespace: c.label()}, sendOpen) // or the link has ended
-	c.finish(&CloseError{Code: code, Reason: reason})
+	why := &CloseError{Code: code, Reason: reason}
+	if !c.cause.CompareAndSwap(nil, why) { // a peer that has heard it may cut the link before the finish
+		return c.cause.Load()
+	}
+	c.sayGoodbye()
+	c.finish(why)
 	return nil
 }
 
@@ -221,16 +225,23 @@ func (c *Conn) CloseLink(code CloseCode, reason string) error {
 	if reason == "" && c.link.multi != nil {
 		reason = reasonForced
 	}
+	why := &CloseError{Code: code, Reason: reason}
 	if c.link.multi != nil && c.link.dial == nil && !code.Reconnect() {
 		c.link.eachConn(func(other *Conn) {
 			if other != c {
 				_ = other.Close(code, reason) // or it has ended by itself
 			}
 		})
-		_ = c.link.send(&wire.Packet{Type: wire.Goodbye, Namespace: c.label()}, sendOpen) // or the link has ended
+		c.link.fail(why) // as in Close
+		c.sayGoodbye()
 	}
-	c.link.close(&CloseError{Code: code, Reason: reason})
+	c.link.close(why)
 	return nil
+}
+
+// sayGoodbye tells the peer that the connection ends, and not the link.
+func (c *Conn) sayGoodbye() {
+	_ = c.link.send(&wire.Packet{Type: wire.Goodbye, Namespace: c.label()}, sendOpen) // or the link has ended
 }
 
 // context returns the parent of the contexts of the connection's handlers.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/polywire/polywire"
 	"github.com/polywire/polywire/codec"
+	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/transport/transporttest"
 	"github.com/polywire/polywire/wire"
 )
@@ -329,6 +330,56 @@ func TestNamespaceClose(t *testing.T) {
 				}
 				if a.Err() == nil {
 					t.Error("the connection has no end")
+				}
+			})
+		})
+	}
+}
+
+// farewells is a session that tells who wants to know before it says goodbye.
+type farewells struct {
+	plainSession
+	before func(namespace string)
+}
+
+func (s farewells) Encode(w *transport.Writer, p *wire.Packet) error {
+	if p.Type == wire.Goodbye {
+		s.before(p.Namespace)
+	}
+	return s.plainSession.Encode(w, p)
+}
+
+// A peer may cut its link as soon as it hears the goodbye: by then it is known
+// that the server was the one who ended the connection.
+func TestEndIsKnownBeforeGoodbye(t *testing.T) {
+	for name, end := range map[string]func(*polywire.Conn) error{
+		"connection": func(c *polywire.Conn) error { return c.Close(polywire.CloseForceDisconnect, "") },
+		"link":       func(c *polywire.Conn) error { return c.CloseLink(polywire.CloseForceDisconnect, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var why error
+				srv := newServer(t, func(s *polywire.Server) { s.Namespace("/a") }, polywire.WithHooks(polywire.Hooks{
+					Disconnect: func(_ *polywire.Conn, err *polywire.CloseError) { why = err },
+				}))
+				a, b := transporttest.Pipe(transporttest.PipeOptions{})
+				p := &peer{t: t, link: b}
+				defer p.end()
+				var c *polywire.Conn
+				var known error
+				sess := farewells{before: func(string) { known = c.Err() }}
+				if err := srv.Host("plain").Attach(wire.Link{Transport: a, Session: sess, Namespaces: true}); err != nil {
+					t.Fatal(err)
+				}
+				c = srv.Conn(p.enter("/a"))
+				if err := end(c); err != nil {
+					t.Fatal(err)
+				}
+				p.receive()
+				p.end()
+				synctest.Wait()
+				if known == nil || why == nil || known.Error() != why.Error() {
+					t.Errorf("known at the goodbye: %v; the end: %v", known, why)
 				}
 			})
 		})
