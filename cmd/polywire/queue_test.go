@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -475,7 +476,18 @@ func TestQueueInterrupted(t *testing.T) {
 		}
 		return out.String(), err
 	}
-	interrupted(func() {}, "publish", "q", "1", "--id", "i", "--amqp", "amqp://127.0.0.1:1", "--timeout", "1m")
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // says nothing to who comes
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close() //nolint:errcheck // nobody waits for it
+	interrupted(func() {
+		if c, err := mute.Accept(); err != nil {
+			t.Error(err)
+		} else {
+			t.Cleanup(func() { _ = c.Close() })
+		}
+	}, "publish", "q", "1", "--id", "i", "--amqp", "amqp://"+mute.Addr().String(), "--timeout", "1m")
 
 	// One letter is replayed each time. That it was is known when the walk goes
 	// on, which may be a moment after others see it.
