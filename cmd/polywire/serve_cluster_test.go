@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -62,7 +63,7 @@ func background(t *testing.T, args ...string) *process {
 	}()
 	t.Cleanup(func() {
 		p.end()
-		if p.err != nil {
+		if p.err != nil && !errors.Is(p.err, context.Canceled) { // as main takes it
 			t.Errorf("polywire %s: %v", strings.Join(args, " "), p.err)
 		}
 	})
@@ -175,6 +176,7 @@ func speakers(t *testing.T, first, second *process, more func()) {
 	if len(who) != 2 || who[0].Node == who[1].Node || who[0].ID == who[1].ID {
 		t.Errorf("in the hall: %+v", who)
 	}
+	visitor.logs("listening to hall") // others may see it before it knows
 	visitor.end()
 	if err := json.Unmarshal([]byte(sub.line()), &told); err != nil || told.Kind != polywire.PresenceLeft {
 		t.Errorf("told %+v, %v", told, err)
