@@ -166,12 +166,14 @@ func (f *feed) enter(ctx context.Context, c *Conn, byPeer bool, from string) (p 
 	f.awaitLoaded()
 	f.used = time.Now()
 	f.trim(f.used)
-	if given && f.k.log != nil && f.known && pos.Epoch == f.at.Epoch && pos.Offset < f.floor {
-		f.fetch(ctx, pos)
-		f.awaitLoaded()
+	if given && f.k.log != nil {
+		err = f.reach(ctx, pos)
 	}
 	if f.gone {
 		return place{}, true, nil
+	}
+	if err != nil {
+		return place{}, false, err
 	}
 	before := c.In(f.room)
 	if err := c.joinRoom(f.room, byPeer); err != nil || !f.known {
@@ -186,6 +188,29 @@ func (f *feed) enter(ctx context.Context, c *Conn, byPeer bool, from string) (p 
 		p.recovered = f.resend(c, pos)
 	}
 	return p, false, nil
+}
+
+// reach makes sure that it is known what came after a place. It fails where the
+// log does not say so now: what was missed is not lost then, and whoever comes
+// from there is to try again. f.mu is held, but not while the log is asked.
+func (f *feed) reach(ctx context.Context, from position) error {
+	if !f.known || from.Epoch == f.at.Epoch && from.Offset > f.at.Offset { // another node was ahead
+		if f.n.up.Load() {
+			f.startLoading()
+			f.awaitLoaded()
+		}
+		if !f.known || f.failed && from.Epoch == f.at.Epoch && from.Offset > f.at.Offset {
+			return errNoHistoryNow()
+		}
+	}
+	if from.Epoch == f.at.Epoch && from.Offset < f.floor {
+		return f.fetch(ctx, from)
+	}
+	return nil
+}
+
+func errNoHistoryNow() error {
+	return Errorf(CodeUnavailable, "the room's history cannot be read now")
 }
 
 // resend sends a new member what it has missed: all, or nothing. f.mu is held.
@@ -279,7 +304,7 @@ func (f *feed) startOver() {
 
 // fetch makes the feed reach back to a place, if it can. f.mu is held, but not
 // while the log is asked.
-func (f *feed) fetch(ctx context.Context, from position) {
+func (f *feed) fetch(ctx context.Context, from position) error {
 	f.loading = true
 	f.mu.Unlock()
 	limited, cancel := context.WithTimeout(ctx, loadTimeout)
@@ -290,6 +315,11 @@ func (f *feed) fetch(ctx context.Context, from position) {
 		f.prepend(from.Offset, page.Messages)
 	}
 	f.settle()
+	f.awaitLoaded() // settling may ask again
+	if err != nil {
+		return errNoHistoryNow()
+	}
+	return nil
 }
 
 // prepend puts older messages before those that are here. f.mu is held.

@@ -21,6 +21,7 @@ type follower struct {
 	known   bool     // at is true
 	loading bool     // somebody asks the log; what comes meanwhile waits
 	behind  bool     // what comes before pending could not be had yet
+	failed  bool     // the log did not answer the last time
 	at      position // of the last message
 	pending []cluster.Message
 	after   []func() // to do when the lock is free
@@ -127,8 +128,9 @@ func (f *follower) load() {
 	page, err := f.ask(from)
 	f.mu.Lock()
 	defer f.unlock()
+	f.failed = err != nil
 	switch {
-	case err != nil:
+	case f.failed:
 		f.behind = f.known && len(f.pending) > 0 // the next check tries again
 	case !f.known:
 		f.restart(page.Top, false)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/polywire/polywire"
+	"github.com/polywire/polywire/cluster"
 	"github.com/polywire/polywire/wire"
 )
 
@@ -286,4 +287,67 @@ func TestHistoryOptions(t *testing.T) {
 // allowSubscribe lets everybody join all rooms.
 func allowSubscribe() polywire.Option {
 	return polywire.WithSubscribePolicy(func(context.Context, *polywire.Conn, string) error { return nil })
+}
+
+// While a node cannot read a room's history, nobody hears from it that what was
+// missed is lost: who comes from a place is to try again.
+func TestHistoryThatCannotBeRead(t *testing.T) {
+	for name, there := range map[string]bool{"a new room": false, "a room that goes on": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ns := newNodes(t, 2, nil, keeping(10, time.Hour))
+				first, _ := ns.peers[0].subscribe("kept", "")
+				for i := range 3 {
+					if err := ns.srv[0].Room("kept").Send(t.Context(), "k", i); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if there {
+					ns.peers[1].subscribe("kept", "") // and nothing of what was before
+				}
+				peers, conns := crowd(t, ns.srv[1], 2)
+				ns.hub.Cut(ns.srv[1].Nodes().ID())
+				synctest.Wait()
+				answer, missed := peers[0].subscribe("kept", first.Position)
+				if answer.Err == nil || answer.Err.Code != string(polywire.CodeUnavailable) || len(missed) > 0 || conns[0].In("kept") {
+					t.Errorf("cut off: %+v with %q", answer, numbers(missed))
+				}
+				if answer, _ = peers[1].subscribe("kept", ""); answer.Err != nil || !conns[1].In("kept") {
+					t.Errorf("from nowhere: %+v", answer)
+				}
+				ns.hub.Heal(ns.srv[1].Nodes().ID())
+				synctest.Wait()
+				if answer, missed = peers[0].subscribe("kept", first.Position); !answer.Recovered || numbers(missed) != "0 1 2" {
+					t.Errorf("back: %+v with %q", answer, numbers(missed))
+				}
+			})
+		})
+	}
+}
+
+// Who comes from a node that is ahead has missed nothing at one that lags.
+func TestHistoryFromANodeAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ns := newNodes(t, 2, nil, keeping(10, time.Hour))
+		for _, p := range ns.peers {
+			p.subscribe("kept", "")
+		}
+		behind := ns.srv[1].Nodes().ID()
+		ns.hub.Drop(func(to string, m cluster.Message) bool { return to == behind && m.Log != "" })
+		if err := ns.srv[0].Room("kept").Send(t.Context(), "k", 1); err != nil {
+			t.Fatal(err)
+		}
+		at := ns.peers[0].receive().Position
+		peers, _ := crowd(t, ns.srv[1], 2)
+		if answer, missed := peers[0].subscribe("kept", at); !answer.Recovered || answer.Position != at || len(missed) > 0 {
+			t.Errorf("%+v with %q", answer, numbers(missed))
+		}
+		if m := ns.peers[1].receive(); m.Position != at {
+			t.Errorf("the lagging node's own member got %+v", m)
+		}
+		// A place that nobody has given is none.
+		if answer, missed := peers[1].subscribe("kept", at+"0"); answer.Err != nil || answer.Recovered || len(missed) > 0 {
+			t.Errorf("%+v with %q", answer, numbers(missed))
+		}
+	})
 }
