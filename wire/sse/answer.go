@@ -3,7 +3,9 @@ package sse
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/polywire/polywire/transport"
 	"github.com/polywire/polywire/wire"
@@ -60,6 +62,8 @@ func refusedRoom(room string, e *wire.ErrorBody) verdict {
 		v.closed = wire.CloseUnauthorized
 	case http.StatusBadRequest:
 		v.closed = wire.CloseBadRequest
+	case http.StatusServiceUnavailable:
+		v.closed = wire.CloseForceReconnect
 	default:
 		v.closed = wire.CloseForbidden
 	}
@@ -89,6 +93,9 @@ type problem struct {
 	Room    string `json:"room,omitempty"`
 }
 
+// comeBackAfter is when a client is to try again.
+const comeBackAfter = 5 * time.Second
+
 // refuse answers with the reason.
 func refuse(w http.ResponseWriter, v verdict) {
 	h := w.Header()
@@ -99,7 +106,7 @@ func refuse(w http.ResponseWriter, v verdict) {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", "Bearer")
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		h.Set("Retry-After", "5")
+		h.Set("Retry-After", strconv.Itoa(int(comeBackAfter.Seconds())))
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "GET, OPTIONS")
 	}

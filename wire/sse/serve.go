@@ -2,6 +2,7 @@ package sse
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -20,7 +21,7 @@ func (p *Protocol) serveHTTP(host wire.Host, w http.ResponseWriter, r *http.Requ
 	c := newConn(ask, r, limits)
 	s := &serverSession{conn: c, asked: ask, places: ask.places}
 	if err := host.Attach(wire.Link{Transport: c, Session: s, Request: r}); err != nil {
-		refuse(w, verdict{status: http.StatusServiceUnavailable, code: "unavailable", message: err.Error()})
+		p.refuse(w, ask, verdict{status: http.StatusServiceUnavailable, code: "unavailable", message: err.Error(), closed: wire.CloseShutdown})
 		return
 	}
 	v, there := c.verdict(r.Context())
@@ -28,11 +29,32 @@ func (p *Protocol) serveHTTP(host wire.Host, w http.ResponseWriter, r *http.Requ
 	case !there:
 		c.gone()
 	case v.status != http.StatusOK:
-		refuse(w, v)
+		p.refuse(w, ask, v)
 		c.fail(v.closeError())
 	default:
 		p.stream(c, w, r, limits)
 	}
+}
+
+// refuse answers with the reason. An EventSource would not come back after that
+// (HTML, section 9.2: any status but 200 fails the connection), so one that
+// was there before and is to try again gets a stream that ends at once.
+func (p *Protocol) refuse(w http.ResponseWriter, ask *request, v verdict) {
+	if v.status != http.StatusServiceUnavailable || ask.offset == "" {
+		refuse(w, v)
+		return
+	}
+	p.streamHead(w.Header())
+	body := p.prelude()
+	if p.retry == 0 {
+		body = fmt.Appendf(nil, "retry: %d\n\n", comeBackAfter.Milliseconds())
+	}
+	code := v.closed
+	if !code.Reconnect() {
+		code = wire.CloseForceReconnect
+	}
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(append(appendClose(body, uint16(code), v.message), '\n')) // or the client has gone
 }
 
 // admit checks a request before anything is made of it, and answers those
@@ -72,9 +94,7 @@ func (p *Protocol) admit(host wire.Host, w http.ResponseWriter, r *http.Request)
 // stream opens the stream on a connection of its own, or else on the response.
 func (p *Protocol) stream(c *conn, w http.ResponseWriter, r *http.Request, limits wire.Limits) {
 	h := w.Header()
-	h.Set("Content-Type", eventStream)
-	h.Set("Cache-Control", "no-store, no-transform")
-	h.Set("X-Accel-Buffering", "no")
+	p.streamHead(h)
 	control := http.NewResponseController(w)
 	if nc, _, err := control.Hijack(); err == nil {
 		chunked := r.ProtoAtLeast(1, 1)
@@ -89,6 +109,13 @@ func (p *Protocol) stream(c *conn, w http.ResponseWriter, r *http.Request, limit
 	_ = control.SetWriteDeadline(time.Time{})
 	w.WriteHeader(http.StatusOK)
 	c.borrow(r.Context(), w, control, p.prelude())
+}
+
+// streamHead sets what every stream's head has.
+func (*Protocol) streamHead(h http.Header) {
+	h.Set("Content-Type", eventStream)
+	h.Set("Cache-Control", "no-store, no-transform")
+	h.Set("X-Accel-Buffering", "no")
 }
 
 // prelude is what a stream begins with: something, for those on the way who

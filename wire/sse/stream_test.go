@@ -365,6 +365,41 @@ func TestAuth(t *testing.T) {
 	}
 }
 
+// An EventSource that was there before comes again after what is a matter of
+// time: it would not after a status of 503.
+func TestComeAgain(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		refuses polywire.Option
+		options []sse.Option
+		want    string
+	}{
+		{"the room", polywire.WithSubscribePolicy(func(context.Context, *polywire.Conn, string) error {
+			return polywire.Errorf(polywire.CodeUnavailable, "not now")
+		}), nil, "retry: 5000\n\nevent: $close\ndata: {\"code\":3011,\"reason\":\"not now\"}\n\n"},
+		{"the door", polywire.WithAuth(func(context.Context, *polywire.Handshake) (*polywire.Identity, error) {
+			return nil, polywire.Errorf(polywire.CodeUnavailable, "later")
+		}), []sse.Option{sse.WithRetry(time.Second)}, "retry: 1000\n\nevent: $close\ndata: {\"code\":3004,\"reason\":\"later\"}\n\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, l := server(t, sse.New(c.options...), c.refuses)
+				b := &browser{t: t, l: l, target: "/events?room=a", last: "e.1"}
+				head, body, _ := strings.Cut(b.ask(), "\r\n\r\n")
+				if !strings.HasPrefix(head, "HTTP/1.1 200 ") || !strings.Contains(head, "\r\nContent-Type: text/event-stream\r\n") || body != c.want {
+					t.Errorf("%q, %q", head, body)
+				}
+				b.leave()
+				b.last = ""
+				if got := b.ask(); !strings.HasPrefix(got, "HTTP/1.1 503 ") || !strings.Contains(got, "\r\nRetry-After: 5\r\n") {
+					t.Errorf("for the first time: %q", got)
+				}
+				b.leave()
+			})
+		})
+	}
+}
+
 // expectRefusal checks a response's status and its body.
 func expectRefusal(t *testing.T, r interface {
 	Read(p []byte) (int, error)
