@@ -83,19 +83,43 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, firstWait)
 	defer cancel()
-	l, err := d.connected(ctx)
-	if err == nil {
-		_, err = l.js.AccountInfo(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(translate(err), d.Shutdown(ctx))
+	if err := d.awaitServer(ctx); err != nil {
+		_ = d.Shutdown(ctx) // it has been given nothing yet
+		return nil, translate(err)
 	}
 	return d, nil
+}
+
+// awaitServer waits until the server's JetStream answers. While a cluster has
+// no leader for that, its servers say so, or nothing at all.
+func (d *Driver) awaitServer(ctx context.Context) error {
+	for {
+		l, err := d.connected(ctx)
+		if err != nil {
+			return err
+		}
+		try, cancel := context.WithTimeout(ctx, accountWait)
+		_, err = l.js.AccountInfo(try)
+		cancel()
+		var api *jetstream.APIError
+		leaderless := errors.As(err, &api) && api.ErrorCode == codeNoLeader
+		silent := errors.Is(err, context.DeadlineExceeded)
+		switch {
+		case !leaderless && !silent:
+			return err
+		case ctx.Err() != nil:
+			return fmt.Errorf("its JetStream does not answer: %w", err)
+		}
+		if leaderless {
+			sleep(ctx, redialWait)
+		}
+	}
 }
 
 // Times.
 const (
 	firstWait   = 10 * time.Second
+	accountWait = time.Second // of one question for the account
 	redialWait  = 500 * time.Millisecond
 	sweepEvery  = time.Second
 	ackPatience = 5 * time.Second // without any word from the server

@@ -15,6 +15,7 @@ import (
 const (
 	codeResources       = 10002 // of the account
 	codeNoPeers         = 10005 // not enough servers for the replicas, for now
+	codeNoLeader        = 10008 // of JetStream in a cluster, for now
 	codeInsufficient    = 10023
 	codeMemory          = 10028
 	codeStorage         = 10047

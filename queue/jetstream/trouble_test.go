@@ -1,15 +1,18 @@
 package jetstream_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"github.com/polywire/polywire/internal/testenv"
@@ -36,6 +39,59 @@ func publish(t *testing.T, b *queue.Broker, ms ...queue.Message) {
 		t.Fatal(err)
 	}
 }
+
+// misled is a connection whose first question for the account goes elsewhere.
+type misled struct {
+	net.Conn
+	once *sync.Once
+}
+
+func (m misled) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("$JS.API.INFO")) {
+		m.once.Do(func() { b = bytes.Replace(b, []byte("$JS.API.INFO"), []byte("$JS.NOT.INFO"), 1) })
+	}
+	return m.Conn.Write(b)
+}
+
+// While a cluster elects who answers, its servers take a question in silence:
+// it is asked again.
+func TestFirstQuestionIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	s := newBroker(t, natsembed.Options{Listen: "127.0.0.1:0"})
+	url := s.s.ClientURL()
+	elsewhere, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer elsewhere.Close()
+	asked, err := elsewhere.SubscribeSync("$JS.NOT.INFO")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := elsewhere.FlushWithContext(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	d, err := jetstream.New(within(t), jetstream.Options{URLs: []string{url}, NATS: []nats.Option{nats.SetCustomDialer(dialer(func(network, address string) (net.Conn, error) {
+		c, err := net.Dial(network, address)
+		return misled{c, &once}, err
+	}))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Shutdown(within(t)); err != nil {
+		t.Error(err)
+	}
+	if n, _, err := asked.Pending(); n != 1 || err != nil {
+		t.Errorf("%d questions went elsewhere, %v", n, err)
+	}
+}
+
+// dialer is a function as a [nats.CustomDialer].
+type dialer func(network, address string) (net.Conn, error)
+
+// Dial implements [nats.CustomDialer].
+func (d dialer) Dial(network, address string) (net.Conn, error) { return d(network, address) }
 
 func TestServerAwayAtStart(t *testing.T) {
 	t.Parallel()
