@@ -159,7 +159,7 @@ const (
 	CloseTooManyRequests             = wire.CloseTooManyRequests   // 3013: over a rate or the limit of open calls
 	CloseUnauthorized                = wire.CloseUnauthorized      // 3500: credentials missing or not accepted
 	CloseBadRequest                  = wire.CloseBadRequest        // 3501: malformed or against the protocol
-	CloseStale                       = wire.CloseStale             // 3502: no opening within the handshake timeout
+	CloseStale                       = wire.CloseStale             // 3502: no opening within the handshake timeout; clients come back
 	CloseForceDisconnect             = wire.CloseForceDisconnect   // 3503: the application ended it
 	CloseConnectionLimit             = wire.CloseConnectionLimit   // 3504: too many connections
 	CloseRoomLimit                   = wire.CloseRoomLimit         // 3505: too many rooms

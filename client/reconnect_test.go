@@ -174,7 +174,7 @@ func TestCloseCodes(t *testing.T) {
 	}{
 		{1000, false}, {1001, true}, {1008, false}, {1012, true},
 		{3000, true}, {polywire.CloseShutdown, true}, {polywire.CloseForceReconnect, true}, {3499, true},
-		{3500, false}, {polywire.CloseForceDisconnect, false}, {3999, false},
+		{3500, false}, {polywire.CloseStale, true}, {polywire.CloseForceDisconnect, false}, {3999, false},
 		{4000, true}, {4499, true}, {4500, false}, {4999, false},
 	} {
 		t.Run(tt.code.String(), func(t *testing.T) {

@@ -22,11 +22,15 @@ const (
 	CloseTooManyRequests   CloseCode = 3013 // over a rate or the limit of open calls
 )
 
+// CloseStale is for no opening within the handshake timeout. Its number is of
+// the final ones, but a client that meant to open comes back: it, the line or
+// the server was only slow.
+const CloseStale CloseCode = 3502
+
 // Close codes after which a client stays away.
 const (
 	CloseUnauthorized    CloseCode = 3500 // credentials missing or not accepted
 	CloseBadRequest      CloseCode = 3501 // malformed or against the protocol
-	CloseStale           CloseCode = 3502 // no opening within the handshake timeout
 	CloseForceDisconnect CloseCode = 3503 // the application ended it
 	CloseConnectionLimit CloseCode = 3504 // too many connections
 	CloseRoomLimit       CloseCode = 3505 // too many rooms
@@ -36,11 +40,13 @@ const (
 
 // Reconnect reports whether a client that was closed with this code should
 // come back by itself. An orderly end (1000) and protocol faults (1002, 1003,
-// 1007 to 1010) are final, other codes below 3000 are not.
+// 1007 to 1010) are final, other codes below 3000 are not. See also [CloseStale].
 func (c CloseCode) Reconnect() bool {
 	switch {
 	case c == 1000, c == 1002, c == 1003, c >= 1007 && c <= 1010:
 		return false
+	case c == CloseStale:
+		return true
 	case c >= 3500 && c <= 3999, c >= 4500 && c <= 4999:
 		return false
 	}

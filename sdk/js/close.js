@@ -16,19 +16,22 @@ export const CLOSE = Object.freeze({
   TOO_MANY_REQUESTS: 3013,
   UNAUTHORIZED: 3500,
   PROTOCOL_ERROR: 3501,
+  STALE: 3502,
   FORBIDDEN: 3507,
 });
 
 /**
  * Reports whether a client that was closed with this code should come back by
  * itself. An orderly end (1000), faults of the protocol (1002, 1003, 1007 to
- * 1010), 3500 to 3999 and 4500 to 4999 are final.
+ * 1010), 3500 to 3999 and 4500 to 4999 are final; but not 3502: what was too
+ * slow to open once may be faster the next time.
  * @param {number} code
  * @returns {boolean}
  */
 export function reconnects(code) {
   if (code === 1000 || code === 1002 || code === 1003) return false;
   if (code >= 1007 && code <= 1010) return false;
+  if (code === CLOSE.STALE) return true;
   return !((code >= 3500 && code <= 3999) || (code >= 4500 && code <= 4999));
 }
 
