@@ -480,7 +480,7 @@ func TestQueueInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer mute.Close() //nolint:errcheck // nobody waits for it
+	defer mute.Close()
 	interrupted(func() {
 		if c, err := mute.Accept(); err != nil {
 			t.Error(err)
