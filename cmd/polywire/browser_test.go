@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func TestDemoInBrowser(t *testing.T) {
 	if err := chromedp.Do(ctx, chromedp.WaitVisible(chromedp.Search(`//li[contains(., "from a terminal")]`))); err != nil {
 		t.Fatal(err)
 	}
-	if latency := text(ctx, t, "#latency"); !strings.Contains(latency, "ms") {
+	if latency := text(ctx, t, "#latency"); !regexp.MustCompile(`^[0-9.]+ m?s$`).MatchString(latency) {
 		t.Errorf("latency: %q", latency)
 	}
 	screenshot(ctx, t, "demo.png")
