@@ -194,12 +194,16 @@ func (f *feed) enter(ctx context.Context, c *Conn, byPeer bool, from string) (p 
 // log does not say so now: what was missed is not lost then, and whoever comes
 // from there is to try again. f.mu is held, but not while the log is asked.
 func (f *feed) reach(ctx context.Context, from position) error {
-	if !f.known || from.Epoch == f.at.Epoch && from.Offset > f.at.Offset { // another node was ahead
-		if f.n.up.Load() {
-			f.startLoading()
-			f.awaitLoaded()
+	unsure := func() bool { // the node that the peer was at may have been ahead
+		return !f.known || from.Epoch == f.at.Epoch && from.Offset > f.at.Offset
+	}
+	if unsure() {
+		if !f.n.up.Load() {
+			return errNoHistoryNow()
 		}
-		if !f.known || f.failed && from.Epoch == f.at.Epoch && from.Offset > f.at.Offset {
+		f.startLoading()
+		f.awaitLoaded()
+		if f.failed && unsure() {
 			return errNoHistoryNow()
 		}
 	}

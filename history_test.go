@@ -338,7 +338,7 @@ func TestHistoryFromANodeAhead(t *testing.T) {
 			t.Fatal(err)
 		}
 		at := ns.peers[0].receive().Position
-		peers, _ := crowd(t, ns.srv[1], 2)
+		peers, _ := crowd(t, ns.srv[1], 3)
 		if answer, missed := peers[0].subscribe("kept", at); !answer.Recovered || answer.Position != at || len(missed) > 0 {
 			t.Errorf("%+v with %q", answer, numbers(missed))
 		}
@@ -348,6 +348,16 @@ func TestHistoryFromANodeAhead(t *testing.T) {
 		// A place that nobody has given is none.
 		if answer, missed := peers[1].subscribe("kept", at+"0"); answer.Err != nil || answer.Recovered || len(missed) > 0 {
 			t.Errorf("%+v with %q", answer, numbers(missed))
+		}
+		// One that is cut off as well cannot tell.
+		if err := ns.srv[0].Room("kept").Send(t.Context(), "k", 2); err != nil {
+			t.Fatal(err)
+		}
+		at = ns.peers[0].receive().Position
+		ns.hub.Cut(behind)
+		synctest.Wait()
+		if answer, missed := peers[2].subscribe("kept", at); answer.Err == nil || answer.Err.Code != string(polywire.CodeUnavailable) || len(missed) > 0 {
+			t.Errorf("cut off: %+v with %q", answer, numbers(missed))
 		}
 	})
 }
