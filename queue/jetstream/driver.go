@@ -93,12 +93,12 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 // awaitServer waits until the server's JetStream answers. While a cluster has
 // no leader for that, its servers say so, or nothing at all.
 func (d *Driver) awaitServer(ctx context.Context) error {
-	for {
+	for wait := accountWait; ; wait *= 2 { // or it only takes long
 		l, err := d.connected(ctx)
 		if err != nil {
 			return err
 		}
-		try, cancel := context.WithTimeout(ctx, accountWait)
+		try, cancel := context.WithTimeout(ctx, wait)
 		_, err = l.js.AccountInfo(try)
 		cancel()
 		var api *jetstream.APIError
@@ -119,7 +119,7 @@ func (d *Driver) awaitServer(ctx context.Context) error {
 // Times.
 const (
 	firstWait   = 10 * time.Second
-	accountWait = time.Second // of one question for the account
+	accountWait = time.Second // for the first answer about the account
 	redialWait  = 500 * time.Millisecond
 	sweepEvery  = time.Second
 	ackPatience = 5 * time.Second // without any word from the server
