@@ -70,8 +70,12 @@ type Setting struct {
 // NewSetting looks at the machine, the clock and the checkout.
 func NewSetting(ctx context.Context) Setting {
 	s := Setting{Machine: machine(), Date: time.Now().UTC().Format(time.DateOnly)}
-	if out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output(); err == nil {
+	if out, err := exec.CommandContext(ctx, "git", "describe", "--always").Output(); err == nil {
 		s.Commit = strings.TrimSpace(string(out)) // else it was not cloned, and has none
+	}
+	// What is written into the documents does not change what is measured.
+	if out, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs").Output(); err == nil && len(out) > 0 {
+		s.Commit += "-dirty"
 	}
 	return s
 }
