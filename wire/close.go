@@ -3,9 +3,9 @@ package wire
 import "strconv"
 
 // CloseCode says why a link ends, and whether to come back: 3000 to 3499 and
-// 4000 to 4499 are for reconnecting, 3500 to 3999 and 4500 to 4999 are final.
-// Codes below 3000 are those of RFC 6455 section 7.4.1; applications use 4000
-// to 4999.
+// 4000 to 4499 are for reconnecting, 3500 to 3999 and 4500 to 4999 are final,
+// but for [CloseStale]. Codes below 3000 are those of RFC 6455 section 7.4.1;
+// applications use 4000 to 4999.
 type CloseCode uint16
 
 // Close codes after which a client comes back.

@@ -44,7 +44,7 @@ func (p *Protocol) refuse(w http.ResponseWriter, ask *request, v verdict) {
 		refuse(w, v)
 		return
 	}
-	p.streamHead(w.Header())
+	streamHead(w.Header())
 	body := p.prelude()
 	if p.retry == 0 {
 		body = fmt.Appendf(nil, "retry: %d\n\n", comeBackAfter.Milliseconds())
@@ -94,7 +94,7 @@ func (p *Protocol) admit(host wire.Host, w http.ResponseWriter, r *http.Request)
 // stream opens the stream on a connection of its own, or else on the response.
 func (p *Protocol) stream(c *conn, w http.ResponseWriter, r *http.Request, limits wire.Limits) {
 	h := w.Header()
-	p.streamHead(h)
+	streamHead(h)
 	control := http.NewResponseController(w)
 	if nc, _, err := control.Hijack(); err == nil {
 		chunked := r.ProtoAtLeast(1, 1)
@@ -112,7 +112,7 @@ func (p *Protocol) stream(c *conn, w http.ResponseWriter, r *http.Request, limit
 }
 
 // streamHead sets what every stream's head has.
-func (*Protocol) streamHead(h http.Header) {
+func streamHead(h http.Header) {
 	h.Set("Content-Type", eventStream)
 	h.Set("Cache-Control", "no-store, no-transform")
 	h.Set("X-Accel-Buffering", "no")
